@@ -1,0 +1,51 @@
+# Everything runs from .venv, set up on first use; nothing else on the machine is touched.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: up test faults mutations bench bench-sweep lint setup lock
+
+up: setup
+	@exec $(BIN)/lanka up
+
+test: setup
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# Breaks everything that can be broken and prints what became of the orders; `make test` breaks a sample.
+faults: setup
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/faults --whole
+
+# Takes each safeguard away, one at a time in a copy, and looks whether a test turns red (about ten minutes).
+mutations: setup
+	$(BIN)/python -m tests.faults.mutations
+
+# Lanka beside other ways to confirm an order, in one run (under 12 minutes): the page, its picture and the JSON.
+bench: $(VENV)/.bench
+	$(BIN)/python -m benchmarks --page docs/performance.md
+
+bench-sweep: $(VENV)/.bench
+	$(BIN)/python -m benchmarks sweep
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+setup: $(VENV)/.done
+
+$(VENV)/.done: requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# What Lanka is measured beside; `make test` needs none of it.
+$(VENV)/.bench: $(VENV)/.done benchmarks/requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r benchmarks/requirements.lock
+	@touch $@
+
+# For maintainers: resolve the newest versions again (needs uv).
+lock:
+	uv pip compile --universal --generate-hashes --group dev --no-header --no-annotate --python-version 3.11 --upgrade pyproject.toml -o requirements.lock
+	uv pip compile --universal --generate-hashes --group bench --no-header --no-annotate --python-version 3.11 --upgrade -c requirements.lock -o benchmarks/requirements.lock
