@@ -1,0 +1,51 @@
+"""What the router hands to a consumer and gets back: events of one type that travel together."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from orders.envelope import AnyEvent, Event
+
+E = TypeVar("E", bound=Event[Any])
+
+
+class Batch(BaseModel):
+    """Events of one type, one for each subject, oldest acceptance first, for the consumer at `link`.
+
+    `unrecorded`: the router made these events itself, so the consumer's transaction journals them first.
+    `closes`: links that have nothing more to do with these subjects once this one has worked on them.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    link: str
+    events: list[AnyEvent]
+    unrecorded: bool = False
+    closes: list[str] = Field(default_factory=list)
+
+
+class Processed(BaseModel):
+    """The next event of each subject that has one, and the subjects that could not be processed yet.
+
+    A subject in neither list is done at this link and had nothing to say (a refund where nothing was paid).
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    events: list[AnyEvent]
+    left_out: list[str] = Field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Work:
+    """One transaction at one link. `transaction` is the store's; a consumer only passes it on."""
+
+    transaction: Any
+    link: str
+    time: datetime
+
+    def made(self, kind: type[E], of: Event[Any], data: Any) -> E:
+        """The event that this link makes of the subject of `of`."""
+        return kind.made_by(self.link, of.subject, self.time, data)

@@ -1,0 +1,196 @@
+"""The events of the order chain: everything that can happen to an order, in the past tense."""
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
+
+from orders.envelope import Event
+from orders.order import Order
+from orders.payment import Payment
+from orders.reasons import Reason, Status
+from orders.subject import Data, Parked, Refusal, Released, Withdrawn
+
+# ---- what the events carry ---------------------------------------------------------------------------------------
+
+
+class ReceivedOrder(Data):
+    order: Order
+
+
+class AwaitedPayment(Data):
+    """The payment is not decided yet; after `deadline` the order is refused."""
+
+    order: Order
+    deadline: AwareDatetime
+
+
+class PaidOrder(Data):
+    order: Order
+    payment: Payment
+
+
+class Why(BaseModel):
+    """What every refusal tells, and whatever else it carries: it may be journalled as it was read here."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    reason: Reason
+    detail: str
+
+
+class LatePayment(Data):
+    payment_id: str
+
+
+class Reservation(Data):
+    sku: str
+    quantity: int
+
+
+class ReservedStock(Data):
+    """SKUs in alphabetical order, lines of one SKU summed."""
+
+    reservations: tuple[Reservation, ...]
+
+
+class CheckedTotal(Data):
+    total: int
+    currency: str
+
+
+class ConfirmedOrder(Data):
+    order_number: str
+    customer_id: str
+    payment_id: str
+    total: int
+    currency: str
+
+
+class Refund(Data):
+    """Money given back: what was captured, or the authorisation that was let go."""
+
+    payment_id: str
+    amount: int
+    currency: str
+
+
+# ---- the events --------------------------------------------------------------------------------------------------
+
+
+class OrderReceived(Event[ReceivedOrder]):
+    status: ClassVar = Status.RECEIVED
+    type: Literal["lanka.OrderReceived"] = "lanka.OrderReceived"
+
+
+class PaymentPending(Event[AwaitedPayment]):
+    status: ClassVar = Status.AWAITING_PAYMENT
+    type: Literal["lanka.PaymentPending"] = "lanka.PaymentPending"
+
+
+class PaymentConfirmed(Event[PaidOrder]):
+    status: ClassVar = Status.PROCESSING
+    type: Literal["lanka.PaymentConfirmed"] = "lanka.PaymentConfirmed"
+
+
+class PaymentDeclined(Event[Refusal]):
+    status: ClassVar = Status.PROCESSING
+    type: Literal["lanka.PaymentDeclined"] = "lanka.PaymentDeclined"
+
+
+class StockReserved(Event[ReservedStock]):
+    type: Literal["lanka.StockReserved"] = "lanka.StockReserved"
+
+
+class CartUnavailable(Event[Refusal]):
+    type: Literal["lanka.CartUnavailable"] = "lanka.CartUnavailable"
+
+
+class PriceConfirmed(Event[CheckedTotal]):
+    type: Literal["lanka.PriceConfirmed"] = "lanka.PriceConfirmed"
+
+
+class PriceChanged(Event[Refusal]):
+    type: Literal["lanka.PriceChanged"] = "lanka.PriceChanged"
+
+
+class CartConfirmed(Event[PaidOrder]):
+    """Stock reserved and price confirmed. Made by the router, which has waited for both."""
+
+    type: Literal["lanka.CartConfirmed"] = "lanka.CartConfirmed"
+
+
+class OrderConfirmed(Event[ConfirmedOrder]):
+    status: ClassVar = Status.CONFIRMED
+    ends: ClassVar = True
+    type: Literal["lanka.OrderConfirmed"] = "lanka.OrderConfirmed"
+
+
+class StockReleased(Event[ReservedStock]):
+    type: Literal["lanka.StockReleased"] = "lanka.StockReleased"
+
+
+class PaymentRefunded(Event[Refund]):
+    type: Literal["lanka.PaymentRefunded"] = "lanka.PaymentRefunded"
+
+
+class OrderRejected(Event[Refusal]):
+    status: ClassVar = Status.REJECTED
+    ends: ClassVar = True
+    type: Literal["lanka.OrderRejected"] = "lanka.OrderRejected"
+
+
+class OrderWithdrawn(Withdrawn):
+    """Somebody with the right to it has taken the order back. What was done for it is undone next."""
+
+    status: ClassVar = Status.PROCESSING
+    ends: ClassVar = False
+    type: Literal["lanka.OrderWithdrawn"] = "lanka.OrderWithdrawn"  # type: ignore[assignment]
+
+
+class OrderCancelled(Event[Refusal]):
+    status: ClassVar = Status.CANCELLED
+    ends: ClassVar = True
+    type: Literal["lanka.OrderCancelled"] = "lanka.OrderCancelled"
+
+
+class OrderParked(Parked):
+    type: Literal["lanka.OrderParked"] = "lanka.OrderParked"  # type: ignore[assignment]
+
+
+class OrderReleased(Released):
+    type: Literal["lanka.OrderReleased"] = "lanka.OrderReleased"  # type: ignore[assignment]
+
+
+class PaymentArrivedLate(Event[LatePayment]):
+    """Money for an order that had ended without it; it is given back."""
+
+    type: Literal["lanka.PaymentArrivedLate"] = "lanka.PaymentArrivedLate"
+
+
+class Refused(Event[Why]):
+    """Any rejection, for those who only want to know why: the consumers on the way back."""
+
+
+OrderEvent = Annotated[
+    OrderReceived
+    | PaymentPending
+    | PaymentConfirmed
+    | PaymentDeclined
+    | StockReserved
+    | CartUnavailable
+    | PriceConfirmed
+    | PriceChanged
+    | CartConfirmed
+    | OrderConfirmed
+    | StockReleased
+    | PaymentRefunded
+    | OrderRejected
+    | OrderWithdrawn
+    | OrderCancelled
+    | OrderParked
+    | OrderReleased
+    | PaymentArrivedLate,
+    Field(discriminator="type"),
+]
+
+ORDER_EVENT: TypeAdapter[Any] = TypeAdapter(OrderEvent)
