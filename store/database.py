@@ -1,0 +1,93 @@
+"""The way to PostgreSQL: a pool, one transaction for each request or activity, driver errors translated once."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, TypeAlias
+
+import asyncpg
+from pydantic_core import from_json
+
+from orders.errors import Outage
+
+Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
+Transaction: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+
+_OUTAGES = (
+    OSError,  # includes TimeoutError: no connection, or no answer in time
+    asyncpg.PostgresConnectionError,
+    asyncpg.InternalClientError,  # the connection broke while it was put back into the pool
+    asyncpg.InsufficientResourcesError,  # too many connections, disk full
+    asyncpg.OperatorInterventionError,  # shutting down, starting up, cancelled
+    asyncpg.TransactionRollbackError,  # deadlock, serialisation
+    asyncpg.LockNotAvailableError,
+    asyncpg.ReadOnlySQLTransactionError,  # a standby that is about to be promoted
+)
+
+
+# Every statement goes by keys, except where whole tables are compared. Left to itself the planner reads the tables of a
+# young database from end to end, and a prepared statement keeps such a plan while the tables grow.
+_PLANS = {"enable_seqscan": "off", "jit": "off"}
+
+
+def open_pool(database_url: str, *, size: int = 10) -> Pool:
+    """A pool to be entered with `async with`. It connects when first used, so the database may be away now.
+
+    What is set for a session stays set when its connection goes back: use `SET LOCAL`, or a `session`.
+    """
+    return asyncpg.create_pool(
+        database_url,
+        min_size=0,
+        max_size=size,
+        command_timeout=20,
+        timeout=5,
+        init=_speak_json,
+        reset=_as_it_is,
+        server_settings=_PLANS,
+        record_class=asyncpg.Record,
+    )
+
+
+async def _speak_json(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    await connection.set_type_codec("jsonb", schema="pg_catalog", encoder=json.dumps, decoder=from_json)
+
+
+async def _as_it_is(_: "asyncpg.Connection[asyncpg.Record]") -> None:
+    """Saves a round trip for each use of a connection. A transaction that was left open is rolled back all the same."""
+
+
+@asynccontextmanager
+async def connected(pool: Pool) -> AsyncIterator[Transaction]:
+    """A connection for one statement. Raises `Outage` when the database is away."""
+    try:
+        async with pool.acquire() as connection:
+            yield connection
+    except _OUTAGES as error:
+        raise Outage(f"PostgreSQL: {type(error).__name__}: {error}") from error
+    except asyncpg.InterfaceError as error:
+        # asyncpg's own complaint: about a connection closed under us (an outage), or about our bug (a fault).
+        if "connection is closed" not in str(error) and "connection has been closed" not in str(error):
+            raise
+        raise Outage(f"PostgreSQL: {error}") from error
+
+
+@asynccontextmanager
+async def session(pool: Pool) -> AsyncIterator[Transaction]:
+    """A connection that may have state of its own (locks, LISTEN) and is closed in the end. Raises `Outage`."""
+    async with connected(pool) as connection:
+        try:
+            yield connection
+        finally:
+            connection.terminate()
+
+
+@asynccontextmanager
+async def transaction(pool: Pool) -> AsyncIterator[Transaction]:
+    """One transaction, committed here and nowhere else. Raises `Outage` when the database is away."""
+    async with connected(pool) as connection, connection.transaction():
+        yield connection
+
+
+def columns(rows: list[tuple[Any, ...]], width: int) -> tuple[list[Any], ...]:
+    """Rows turned into one array for each column, as `unnest` wants them."""
+    return tuple(list(column) for column in zip(*rows, strict=True)) if rows else tuple([] for _ in range(width))

@@ -1,0 +1,204 @@
+"""The dispatch mark: which subjects Temporal has been told of, and which workflow carries them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import NamedTuple
+
+import asyncpg
+
+from orders.envelope import AnyEvent
+from store.database import Transaction
+from store.journal import event_of
+
+ACCEPTED = "lanka_accepted"
+"""PostgreSQL notifies here when there is something to dispatch; with the payload `ARRIVED` it is only more subjects."""
+
+ARRIVED = "arrived"
+
+LEADER = 6_012_027
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A batch with its workflow: repeated, it is the same batch under the same id."""
+
+    chain: str
+    workflow_id: str
+    events: Sequence[AnyEvent]
+
+
+@dataclass(frozen=True)
+class Look:
+    """What there is to do. `on_the_way`: workflow ids. `left_behind`: taken, but not marked as dispatched."""
+
+    news: bool
+    messages: bool
+    left_behind: bool
+    on_the_way: Sequence[str]
+    waiting: int
+
+
+class Waiting(NamedTuple):
+    """What waits to be taken: how many, since when the oldest, and its position in the order of acceptance."""
+
+    number: int
+    oldest_seconds: float
+    first: int | None
+
+
+async def lead(connection: Transaction) -> bool:
+    """Makes this connection's process the one dispatcher, until the connection closes; False if another is."""
+    return bool(await connection.fetchval("SELECT pg_try_advisory_lock($1)", LEADER))
+
+
+async def taken_before(connection: Transaction, chains: Sequence[str]) -> Taken | None:
+    """The oldest batch that was taken, but not marked as dispatched: its dispatcher died between the two."""
+    rows = await connection.fetch(
+        """
+        SELECT * FROM intake WHERE workflow_id = (
+            SELECT workflow_id FROM subjects
+            WHERE dispatched_at IS NULL AND taken_at IS NOT NULL AND chain = ANY($1::text[])
+            ORDER BY position LIMIT 1
+        )
+        ORDER BY position
+        """,
+        chains,
+    )
+    return _taken(rows) if rows else None
+
+
+async def taken_with(connection: Transaction, subject: str) -> Taken:
+    """The batch that a taken subject travels in."""
+    rows = await connection.fetch(
+        """
+        SELECT * FROM intake WHERE workflow_id = (SELECT workflow_id FROM subjects WHERE subject = $1)
+        ORDER BY position
+        """,
+        subject,
+    )
+    return _taken(rows)
+
+
+async def take_alone(connection: Transaction, subject: str, workflow_id: str) -> None:
+    """Takes a subject that waits out of its turn; one that was taken before stays in its batch."""
+    await connection.execute(
+        """
+        UPDATE subjects SET workflow_id = $2, taken_at = now(), status = 'processing'
+        WHERE subject = $1 AND workflow_id IS NULL
+        """,
+        subject,
+        workflow_id,
+    )
+
+
+async def look(connection: Transaction, *, chains: Sequence[str], size: int, patience: timedelta) -> Look:
+    """One round trip for all that the dispatcher may have to do, counting what waits up to `size`.
+
+    A workflow that has been on the way for longer than `patience` merely waits and is left out.
+    """
+    row = await connection.fetchrow(
+        """
+        SELECT EXISTS (SELECT FROM webhooks WHERE handled_at IS NULL) AS news,
+               EXISTS (SELECT FROM messages WHERE delivered_at IS NULL) AS messages,
+               EXISTS (
+                   SELECT FROM subjects
+                   WHERE dispatched_at IS NULL AND taken_at IS NOT NULL AND chain = ANY($1::text[])
+               ) AS left_behind,
+               ARRAY(
+                   SELECT DISTINCT workflow_id FROM subjects
+                   WHERE ended_at IS NULL AND dispatched_at > now() - $3::interval
+               ) AS on_the_way,
+               (
+                   SELECT count(*) FROM (
+                       SELECT FROM subjects WHERE taken_at IS NULL AND chain = ANY($1::text[]) LIMIT $2
+                   ) AS counted
+               ) AS waiting
+        """,
+        chains,
+        size,
+        patience,
+    )
+    assert row
+    return Look(**row)
+
+
+async def waiting(connection: Transaction, chains: Sequence[str], limit: int) -> Waiting:
+    """What waits to be taken, counted up to `limit`."""
+    row = await connection.fetchrow(
+        """
+        SELECT number, coalesce(extract(epoch FROM now() - received_at), 0)::float8 AS oldest_seconds, position AS first
+        FROM (
+            SELECT count(*) AS number FROM (
+                SELECT FROM subjects WHERE taken_at IS NULL AND chain = ANY($1::text[]) LIMIT $2
+            ) AS counted
+        ) AS all_of_them
+        LEFT JOIN (
+            SELECT position, received_at FROM subjects
+            WHERE taken_at IS NULL AND chain = ANY($1::text[]) ORDER BY position LIMIT 1
+        ) AS oldest ON true
+        """,
+        chains,
+        limit,
+    )
+    assert row
+    return Waiting(**row)
+
+
+async def take_oldest(
+    connection: Transaction,
+    *,
+    chains: Sequence[str],
+    size: int,
+    max_bytes: int,
+    workflow_id: Callable[[str, Sequence[str]], str],
+) -> Taken | None:
+    """The oldest waiting subjects of one of the chains, at most `size` of them and about `max_bytes` of JSON.
+
+    `workflow_id` names the workflow from the chain and the subjects. Their rows tell which workflow carries them
+    before Temporal is told.
+    """
+    async with connection.transaction():
+        rows = await connection.fetch(
+            """
+            WITH waiting AS MATERIALIZED (  -- locked, because a cancel may take one of them alone at this moment
+                SELECT subject FROM subjects
+                WHERE dispatched_at IS NULL AND taken_at IS NULL AND chain = ANY($2::text[])
+                ORDER BY position LIMIT $1 FOR UPDATE
+            )
+            SELECT *, octet_length(data::text) AS bytes FROM waiting JOIN intake USING (subject) ORDER BY position
+            """,
+            size,
+            chains,
+        )
+        if not rows:
+            return None
+        chain, room = rows[0]["chain"], max_bytes
+        events: list[AnyEvent] = []
+        for row in rows:
+            room -= row["bytes"]
+            if row["chain"] != chain or (events and room < 0):
+                break
+            events.append(event_of(row))
+        subjects = [event.subject for event in events]
+        taken = Taken(chain, workflow_id(chain, subjects), events)
+        await connection.execute(
+            """
+            UPDATE subjects SET workflow_id = $2, taken_at = now(), status = 'processing'
+            WHERE subject = ANY($1::text[]) AND workflow_id IS NULL
+            """,
+            subjects,
+            taken.workflow_id,
+        )
+        return taken
+
+
+async def mark_dispatched(connection: Transaction, taken: Taken) -> None:
+    await connection.execute(
+        "UPDATE subjects SET dispatched_at = now() WHERE workflow_id = $1 AND dispatched_at IS NULL",
+        taken.workflow_id,
+    )
+
+
+def _taken(rows: Sequence[asyncpg.Record]) -> Taken:
+    return Taken(rows[0]["chain"], rows[0]["workflow_id"], [event_of(row) for row in rows])

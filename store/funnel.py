@@ -1,0 +1,202 @@
+"""How many subjects are at each link now, and what the links have made, hour by hour."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from orders.envelope import type_of
+from orders.events import PaymentArrivedLate
+from store.database import Pool, Transaction, connected, transaction
+
+STEP = 20_000
+"""Positions of the journal that are counted in one transaction."""
+
+TAIL = 5_000
+"""Positions that are counted on the spot for whoever asks, as they are not in `link_hours` yet."""
+
+PAUSE = timedelta(seconds=1)
+"""Between two steps, in whichever process."""
+
+ROUNDED = 1.2
+"""Durations are counted by powers of this, from a millisecond on: a percentile is exact to a tenth."""
+
+
+class Standing(NamedTuple):
+    """`subjects` with the same journal: `told` are pairs of link and type, oldest first.
+
+    `done`: links that have worked on them without a word, known only of those that go back. `waiting`: not given to
+    Temporal yet, or nothing has happened to them for longer than the patience. `since`: to the oldest of them.
+    """
+
+    told: Sequence[tuple[str, str]]
+    done: Sequence[str]
+    waiting: bool
+    subjects: int
+    since: datetime
+
+
+class Made(NamedTuple):
+    """`events` of a type that a link made in an hour, after about `seconds` at the link (None: they began there)."""
+
+    hour: datetime
+    link: str
+    type: str
+    reason: str | None
+    seconds: float | None
+    events: int
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How to read a journal: for each link the types that bring a subject to it, and the types that give a reason."""
+
+    inputs: Mapping[str, frozenset[str]]
+    reasoned: frozenset[str]
+
+
+_EVENTS = """
+    SELECT hour, link, type, coalesce(reason, '') AS reason,
+           coalesce(ceil(ln(greatest(ms, 1)) / ln($4::float8)), -1)::smallint AS bucket, count(*) AS events
+    FROM (
+        SELECT date_trunc('hour', made.time, 'UTC') AS hour, substr(made.source, 8) AS link, made.type,
+               CASE WHEN made.type = ANY($3::text[]) THEN made.data ->> 'reason' END AS reason,
+               1000 * extract(epoch FROM made.time - (
+                   SELECT max(given.time) FROM journal AS given
+                   WHERE given.subject = made.subject AND given.type = ANY(string_to_array(inputs.types, ' '))
+                     AND given.position <> made.position AND given.time <= made.time
+               ))::float8 AS ms
+        FROM journal AS made
+        LEFT JOIN jsonb_each_text($2) AS inputs (link, types) ON inputs.link = substr(made.source, 8)
+        WHERE made.position > (SELECT counted FROM link_hours_progress) AND made.position <= $1
+          AND made.source LIKE '/lanka/%'
+    ) AS made
+    GROUP BY 1, 2, 3, 4, 5
+"""
+"""What is not counted yet, up to a position, as rows for `link_hours`."""
+
+
+class Funnel:
+    def __init__(self, pool: Pool, reading: Reading, *, late_refund: str) -> None:
+        self._pool = pool
+        self._reading = reading
+        self._late_refund = late_refund
+
+    async def now(self, chain: str, *, going_back: Sequence[str], patience: timedelta) -> list[Standing]:
+        """Where the open subjects of the chain are. Grouped in the database: many stand at few places."""
+        async with connected(self._pool) as connection:
+            rows = await connection.fetch(
+                """
+                WITH open AS (
+                    SELECT subject, dispatched_at IS NULL AS undispatched
+                    FROM subjects WHERE ended_at IS NULL AND chain = $1
+                    UNION ALL
+                    SELECT DISTINCT subject, false FROM journal AS arrived
+                    WHERE type = $2
+                      AND NOT EXISTS (SELECT FROM claims WHERE claims.subject = arrived.subject AND link = $3)
+                )
+                SELECT told, done, undispatched OR since < now() - $5::interval AS waiting,
+                       count(*) AS subjects, min(since) AS since
+                FROM open CROSS JOIN LATERAL (
+                    SELECT max(time) AS since,
+                           string_agg(substr(source, 8) || ' ' || type, ' ' ORDER BY position) AS told,
+                           CASE WHEN bool_or(type = ANY($4::text[])) THEN (
+                               SELECT string_agg(link, ' ' ORDER BY link) FROM claims
+                               WHERE claims.subject = open.subject
+                           ) END AS done
+                    FROM journal WHERE journal.subject = open.subject AND source LIKE '/lanka/%'
+                ) AS journal
+                WHERE told IS NOT NULL
+                GROUP BY 1, 2, 3
+                """,
+                chain,
+                type_of(PaymentArrivedLate),
+                self._late_refund,
+                going_back,
+                patience,
+            )
+        return [
+            Standing(_pairs(row["told"]), (row["done"] or "").split(), row["waiting"], row["subjects"], row["since"])
+            for row in rows
+        ]
+
+    async def made(self, since: datetime, until: datetime) -> list[Made]:
+        """What the links have made in the hours that begin within this time, up to now."""
+        async with connected(self._pool) as connection:
+            tail = await connection.fetchval("SELECT counted FROM link_hours_progress") + TAIL
+            rows = await connection.fetch(  # one statement: all of it was counted at the same moment
+                f"""
+                SELECT hour, link, type, reason, bucket, events FROM link_hours WHERE hour >= $5 AND hour < $6
+                UNION ALL
+                SELECT * FROM ({_EVENTS}) AS tail WHERE hour >= $5 AND hour < $6
+                """,  # noqa: S608
+                *self._read(tail),
+                since,
+                until,
+            )
+        return [
+            Made(
+                hour=row["hour"],
+                link=row["link"],
+                type=row["type"],
+                reason=row["reason"] or None,
+                seconds=None if row["bucket"] < 0 else ROUNDED ** (row["bucket"] - 0.5) / 1000,
+                events=row["events"],
+            )
+            for row in rows
+        ]
+
+    async def count_on(self) -> bool:
+        """Counts the next events of the journal, each once; whether there are more that could be.
+
+        Not those up to the newest: positions are given before the commit, and one that commits late would be missed.
+        A stretch is closed when all transactions that were under way after it was seen have ended. It is the stretch
+        seen one step earlier, as a transaction takes its position a moment before its number.
+        """
+        async with transaction(self._pool) as tx:
+            progress = await tx.fetchrow(
+                """
+                SELECT counted, closing, seen, xact <= pg_snapshot_xmin(pg_current_snapshot()) AS closed
+                FROM link_hours_progress WHERE counted < closing OR at <= now() - $1::interval
+                FOR UPDATE SKIP LOCKED
+                """,
+                PAUSE,
+            )
+            if progress is None:
+                return False
+            counted: int = progress["counted"]
+            closing: int = progress["closing"]
+            if counted < closing:
+                if not progress["closed"]:
+                    return False
+                counted = min(closing, counted + STEP)
+                await self._count(tx, counted)
+            await tx.execute(
+                """
+                UPDATE link_hours_progress
+                SET counted = $1, at = now(), seen = newest,
+                    closing = CASE WHEN $1 < closing THEN closing ELSE greatest(closing, seen) END,
+                    xact = CASE WHEN $1 < closing THEN xact ELSE pg_snapshot_xmax(pg_current_snapshot()) END
+                FROM (SELECT coalesce(max(position), 0) AS newest FROM journal) AS journal
+                """,
+                counted,
+            )
+            return counted < closing
+
+    async def _count(self, tx: Transaction, upto: int) -> None:
+        await tx.execute(
+            f"""
+            INSERT INTO link_hours (hour, link, type, reason, bucket, events) {_EVENTS}
+            ON CONFLICT (hour, link, type, reason, bucket) DO UPDATE SET events = link_hours.events + excluded.events
+            """,
+            *self._read(upto),
+        )
+
+    def _read(self, upto: int) -> tuple[object, ...]:
+        inputs = {link: " ".join(sorted(types)) for link, types in self._reading.inputs.items()}
+        return upto, inputs, sorted(self._reading.reasoned), ROUNDED
+
+
+def _pairs(told: str) -> list[tuple[str, str]]:
+    words = told.split(" ")
+    return list(zip(words[::2], words[1::2], strict=True))

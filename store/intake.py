@@ -1,0 +1,141 @@
+"""The intake of events that are no orders: from HTTP, and (by the same SQL) from an application's outbox."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import asyncpg
+
+from orders.envelope import AnyEvent, Outside
+from orders.errors import LankaError
+from store.database import Pool, Transaction, columns, connected, transaction
+from store.journal import event_of
+
+
+class NoRouteError(LankaError):
+    """No chain takes events of this type."""
+
+
+class ReservedSourceError(LankaError):
+    """Sources that begin with /lanka/ are our own."""
+
+
+class OtherChainError(LankaError):
+    """The subject belongs to another chain than the one that takes events of this type."""
+
+
+_REFUSALS: dict[str, type[LankaError]] = {  # see publish()
+    "LK001": NoRouteError,
+    "LK002": ReservedSourceError,
+    "LK003": OtherChainError,
+}
+
+
+@dataclass(frozen=True)
+class Message:
+    """Something for the workflow that carries `subject`: an event, or None where it is only to look again."""
+
+    position: int
+    chain: str
+    workflow_id: str
+    subject: str
+    event: AnyEvent | None
+
+
+class Intake:
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def publish(self, events: Sequence[AnyEvent], traceparent: str | None = None) -> list[bool]:
+        """Stores events, all or none; False for each that was there before.
+
+        Subjects that begin with them keep the `traceparent`.
+        Raises `NoRouteError`, `ReservedSourceError` and `OtherChainError`.
+        """
+        try:
+            async with transaction(self._pool) as tx:
+                fresh: list[bool] = [
+                    await tx.fetchval(
+                        "SELECT publish($1, $2, $3, $4, $5, $6)", e.source, e.id, e.type, e.subject, e.time, e.data
+                    )
+                    for e in events
+                ]
+                if traceparent:
+                    await tx.execute(
+                        "UPDATE subjects SET traceparent = $2 WHERE subject = ANY($1::text[]) AND traceparent IS NULL",
+                        [event.subject for event in events],
+                        traceparent,
+                    )
+                return fresh
+        except asyncpg.PostgresError as error:
+            refusal = _REFUSALS.get(error.sqlstate or "")
+            if refusal is None:
+                raise
+            raise refusal(str(error)) from error
+
+    async def known(self, events: Sequence[AnyEvent]) -> bool:
+        """Whether all of them were stored before."""
+        async with connected(self._pool) as connection:
+            number: int = await connection.fetchval(
+                """
+                SELECT count(*)
+                FROM journal JOIN unnest($1::text[], $2::text[]) AS given (source, id) USING (source, id)
+                """,
+                *columns([*{(e.source, e.id) for e in events}], 2),
+            )
+        return number == len({(e.source, e.id) for e in events})
+
+
+async def register(connection: Transaction, types: Sequence[Outside]) -> None:
+    """Makes the database know the routing tables of this code. Types that it no longer has stay known."""
+    await connection.execute(
+        """
+        INSERT INTO routes (type, chain, starts, status, ends)
+        SELECT * FROM unnest($1::text[], $2::text[], $3::boolean[], $4::text[], $5::boolean[])
+            AS given (type, chain, starts, status, ends) ORDER BY type
+        ON CONFLICT (type) DO UPDATE
+        SET chain = excluded.chain, starts = excluded.starts, status = excluded.status, ends = excluded.ends
+        """,
+        *columns([(each.type, each.chain, each.starts, each.status, each.ends) for each in types], 5),
+    )
+
+
+async def ring(tx: Transaction, subjects: Sequence[str]) -> None:
+    """Has the workflows that carry these subjects look again, once this transaction is committed."""
+    if subjects:
+        await tx.execute("INSERT INTO messages (subject) SELECT unnest($1::text[])", subjects)
+        await tx.execute("SELECT pg_notify('lanka_accepted', '')")
+
+
+async def undelivered(connection: Transaction, chains: Sequence[str]) -> list[Message]:
+    """The oldest messages of subjects whose workflow Temporal has been told of."""
+    rows = await connection.fetch(
+        """
+        SELECT messages.position AS message, subjects.chain, subjects.workflow_id, messages.subject,
+               journal.source, journal.id, journal.type, journal.time, journal.data
+        FROM messages
+        JOIN subjects ON subjects.subject = messages.subject AND subjects.dispatched_at IS NOT NULL
+        LEFT JOIN journal ON journal.source = messages.source AND journal.id = messages.id
+        WHERE messages.delivered_at IS NULL AND subjects.chain = ANY($1::text[])
+        ORDER BY messages.position LIMIT 200
+        """,
+        chains,
+    )
+    return [
+        Message(row["message"], row["chain"], row["workflow_id"], row["subject"], event_of(row) if row["id"] else None)
+        for row in rows
+    ]
+
+
+async def mark_delivered(connection: Transaction, messages: Sequence[Message]) -> None:
+    await connection.execute(
+        """
+        WITH delivered AS (
+            UPDATE messages SET delivered_at = now() WHERE position = ANY($1::bigint[]) RETURNING subject, source, id
+        )
+        UPDATE subjects  -- whose end was published before their beginning, or at the same moment
+        SET status = coalesce(routes.status, subjects.status), ended_at = now()
+        FROM delivered JOIN journal USING (source, id) JOIN routes USING (type)
+        WHERE routes.ends AND subjects.subject = delivered.subject AND subjects.ended_at IS NULL
+        """,
+        [message.position for message in messages],
+    )

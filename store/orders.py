@@ -1,0 +1,219 @@
+"""Orders: accepted once, numbered once, read by anybody."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+import asyncpg
+
+from orders.envelope import id_of, source_of, type_of
+from orders.errors import LankaError
+from orders.events import OrderReceived, ReceivedOrder
+from orders.order import Order
+from orders.reasons import Status
+from orders.standing import KnownOrder, standing
+from store.database import Pool, Transaction, columns, connected
+from store.failpoints import reach
+from store.group_commit import GroupCommit
+
+CHAIN = "orders"
+LINK = "intake"
+
+
+class KeyReused(LankaError):
+    """The idempotency key belongs to another request."""
+
+
+class Accepted(NamedTuple):
+    """`replayed`: the same request had been accepted before, as `order_id`."""
+
+    order_id: str
+    replayed: bool
+
+
+class _Wanted(NamedTuple):
+    """A request to accept an order, as the statement takes it."""
+
+    owner: str
+    key: str
+    fingerprint: bytes
+    subject: str
+    received_at: datetime
+    customer_id: str
+    payment_id: str
+    currency: str
+    total: int
+    event_id: str
+    data: str
+    traceparent: str | None
+
+
+class Orders:
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._stored = GroupCommit(self._store)
+
+    async def accept(
+        self, order: Order, *, owner: str, key: str, fingerprint: bytes, traceparent: str | None = None
+    ) -> Accepted:
+        """Stores the order with its key and its first event, all or nothing; once it returns, the order is accepted.
+
+        The first request with a key wins, the others get its order. Raises `KeyReused` if theirs is another request.
+        """
+        stored = await self._stored(
+            _Wanted(
+                owner,
+                key,
+                fingerprint,
+                order.order_id,
+                order.received_at,
+                order.customer_id,
+                order.payment_id,
+                order.currency,
+                order.total,
+                id_of(order.order_id, LINK),
+                ReceivedOrder(order=order).model_dump_json(),
+                traceparent,
+            )
+        )
+        if stored:
+            return Accepted(order.order_id, replayed=False)
+        first = await self.accepted_before(owner=owner, key=key, fingerprint=fingerprint)
+        assert first, "idempotency keys are never deleted"
+        return first
+
+    async def _store(self, wanted: Sequence[_Wanted]) -> list[bool]:
+        """Whether each was stored; those whose key is known were not."""
+        async with connected(self._pool) as connection:
+            # One statement is one transaction and one round trip. Nobody is notified in it: NOTIFY takes a lock
+            # that makes commits wait for each other.
+            reach("accept.before_commit")
+            rows = await connection.fetch(
+                """
+                WITH given AS (
+                    SELECT * FROM unnest(
+                        $1::text[], $2::text[], $3::bytea[], $4::text[], $5::timestamptz[], $6::text[], $7::text[],
+                        $8::text[], $9::bigint[], $10::text[], $11::text[], $12::text[]
+                    ) WITH ORDINALITY AS given (
+                        owner, key, fingerprint, subject, received_at, customer_id, payment_id,
+                        currency, total, event_id, data, traceparent, nth
+                    )
+                ), kept AS (
+                    INSERT INTO idempotency_keys (owner, key, fingerprint, subject)
+                    SELECT owner, key, fingerprint, subject FROM given
+                    ORDER BY owner, key, nth  -- one order of locks, and the first request with a key wins
+                    ON CONFLICT (owner, key) DO NOTHING
+                    RETURNING subject
+                ), fresh AS MATERIALIZED (
+                    SELECT given.*, given.data::jsonb AS event FROM given JOIN kept USING (subject) ORDER BY nth
+                ), subject AS (
+                    INSERT INTO subjects (subject, chain, status, received_at, traceparent)
+                    SELECT subject, $13, $14, received_at, traceparent FROM fresh ORDER BY nth
+                ), accepted AS (
+                    INSERT INTO orders (order_id, customer_id, payment_id, currency, lines, total, received_at)
+                    SELECT subject, customer_id, payment_id, currency, event -> 'order' -> 'lines', total, received_at
+                    FROM fresh ORDER BY nth
+                ), journalled AS (
+                    INSERT INTO journal (source, id, type, subject, time, data)
+                    SELECT $15, event_id, $16, subject, received_at, event FROM fresh ORDER BY nth
+                )
+                SELECT subject FROM kept
+                """,
+                *columns(list(wanted), len(_Wanted._fields)),
+                CHAIN,
+                OrderReceived.status,
+                source_of(LINK),
+                type_of(OrderReceived),
+            )
+        reach("accept.after_commit")
+        stored = {row["subject"] for row in rows}
+        return [each.subject in stored for each in wanted]
+
+    async def accepted_before(self, *, owner: str, key: str, fingerprint: bytes) -> Accepted | None:
+        """What became of the first request with this key, if there was one. Raises `KeyReused` if it was another."""
+        async with connected(self._pool) as connection:
+            first = await connection.fetchrow(
+                "SELECT subject, fingerprint FROM idempotency_keys WHERE owner = $1 AND key = $2", owner, key
+            )
+        if first is None:
+            return None
+        if first["fingerprint"] != fingerprint:
+            raise KeyReused(f"{key} was first sent with another order")
+        return Accepted(first["subject"], replayed=True)
+
+    async def find(self, order_id: str) -> KnownOrder | None:
+        orders = await self._read("WHERE order_id = $1", order_id)
+        return orders[0] if orders else None
+
+    async def newest(
+        self, *, status: Status | None = None, customer_id: str | None = None, before: str | None = None, limit: int
+    ) -> list[KnownOrder]:
+        """Newest first, only those older than the order `before`."""
+        wanted = {"status =": status, "customer_id =": customer_id, "order_id <": before}
+        asked = {condition: value for condition, value in wanted.items() if value is not None}
+        conditions = " AND ".join(f"{condition} ${nth}" for nth, condition in enumerate(asked, start=1))
+        return await self._read(
+            f"{'WHERE' if asked else ''} {conditions} ORDER BY order_id DESC LIMIT ${len(asked) + 1}",
+            *asked.values(),
+            limit,
+        )
+
+    async def matching(self, text: str, *, limit: int) -> list[KnownOrder]:
+        """Orders with this order id, order number, customer or payment, newest first."""
+        return await self._read(
+            """
+            WHERE order_id = ANY (ARRAY(
+                SELECT order_id FROM orders WHERE order_id = lower($1)
+                UNION SELECT order_id FROM orders WHERE order_number = upper($1)
+                UNION SELECT order_id FROM orders WHERE payment_id = $1
+                UNION (SELECT order_id FROM orders WHERE customer_id = $1 ORDER BY order_id DESC LIMIT $2)
+            ))
+            ORDER BY order_id DESC LIMIT $2
+            """,
+            text,
+            limit,
+        )
+
+    async def number(self, tx: Transaction, order_ids: Sequence[str]) -> dict[str, str]:
+        """Gives each order its number, in the order given. Numbers rise; a rolled-back transaction leaves a gap."""
+        rows = await tx.fetch(
+            """
+            UPDATE orders SET order_number = numbered.order_number
+            FROM (
+                SELECT order_id, 'L' || lpad(nextval('order_numbers')::text, 8, '0') AS order_number
+                FROM (
+                    SELECT order_id FROM unnest($1::text[]) WITH ORDINALITY AS given (order_id, nth) ORDER BY nth
+                ) AS given
+            ) AS numbered
+            WHERE orders.order_id = numbered.order_id
+            RETURNING orders.order_id, orders.order_number
+            """,
+            order_ids,
+        )
+        return {row["order_id"]: row["order_number"] for row in rows}
+
+    async def _read(self, which: str, *values: object) -> list[KnownOrder]:
+        # `which` is one of the few texts made above, so that each gets the plan that suits it.
+        async with connected(self._pool) as connection:
+            rows = await connection.fetch(
+                f"""
+                SELECT chosen.*, told.types, told.reasons, told.updated_at
+                FROM (
+                    SELECT orders.*, subjects.status
+                    FROM orders JOIN subjects ON subjects.subject = orders.order_id
+                    {which}
+                ) AS chosen
+                CROSS JOIN LATERAL (
+                    SELECT array_agg(type) AS types, array_agg(data ->> 'reason') AS reasons, max(time) AS updated_at
+                    FROM journal WHERE journal.subject = chosen.order_id
+                ) AS told
+                ORDER BY order_id DESC
+                """,  # noqa: S608  # see above; every value is a parameter
+                *values,
+            )
+        return [_known(row) for row in rows]
+
+
+def _known(row: asyncpg.Record) -> KnownOrder:
+    stage, reason = standing(dict(zip(row["types"], row["reasons"], strict=True)))
+    return KnownOrder.model_validate({**row, "stage": stage, "reason": reason})

@@ -1,0 +1,230 @@
+"""Where all open orders stand at this moment, and how fast they move: what the operator's console shows.
+
+Made to be asked once a second. It reads open orders and the newest events only, so it costs the same however long the
+journal is.
+"""
+
+from collections import Counter, deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+import asyncpg
+
+from store.database import Pool, Transaction, connected
+
+RATE_OVER = timedelta(seconds=10)
+"""What is moving now is counted over so long."""
+
+COUNTED_OVER = timedelta(hours=1)
+"""What was done is counted over so long, if there was not too much of it before somebody looked."""
+
+COUNTED_AT_FIRST = 50_000
+"""Events that the first look reads at most, to know what was done before it."""
+
+SETTLED_AFTER = timedelta(seconds=5)
+"""An event takes its position in the journal before its transaction commits; after so long it has."""
+
+FORGOTTEN_AFTER = timedelta(minutes=1)
+"""When nobody has looked for so long, counting begins anew."""
+
+Made = tuple[str, str]
+"""The source and the type of an event."""
+
+
+class Group(NamedTuple):
+    """Open orders of which the same is known.
+
+    `fresh`: they are on the way for a few seconds only. `ended`: they have ended, but money that came later is owed.
+    `done`: links that have worked on them. `told`: the types of their events that are not those of a straight way.
+    `parked`: link, stage and reason of each place where they wait for a person.
+    `owed`: how many have money to get back.
+    """
+
+    dispatched: bool
+    fresh: bool
+    ended: bool
+    done: frozenset[str]
+    told: frozenset[str]
+    parked: tuple[tuple[str, str, str], ...]
+    orders: int
+    owed: int
+    oldest: datetime
+    parked_since: datetime | None
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What was known at one look. `position` rises with every event of the journal.
+
+    `per_second` and `made` count events, `made` those since `made_since`.
+    """
+
+    groups: Sequence[Group]
+    position: int
+    per_second: dict[Made, float]
+    made: Counter[Made]
+    made_since: datetime
+
+
+class StandingNow:
+    """An order that is on the way for longer than `patience` merely waits. The links are those that give money back."""
+
+    def __init__(self, pool: Pool, *, patience: timedelta, refund: str, late_refund: str) -> None:
+        self._pool = pool
+        self._asked = (patience, refund, late_refund)
+        self._counting: _Counting | None = None
+
+    async def look(self) -> Moment:
+        """Raises `Outage`. One look at a time."""
+        async with connected(self._pool) as connection:
+            rows = await connection.fetch(_GROUPS, *self._asked)
+            head = await connection.fetchrow("SELECT now(), coalesce(max(position), 0) FROM journal")
+            assert head, "an aggregate has a row"
+            now, position = head
+            if self._counting is None or now - self._counting.last > FORGOTTEN_AFTER:
+                self._counting = await _Counting.begun(connection, now)
+            counting = self._counting
+            await counting.go_on(connection, now, position)
+        return Moment([_group(row) for row in rows], position, counting.per_second, counting.made, counting.since)
+
+
+class _Counting:
+    """Counts events of the journal, each once, although those of the last seconds may commit in any order."""
+
+    def __init__(self, settled_at: int, since: datetime) -> None:
+        self._settled: Counter[Made] = Counter()
+        self._settled_at = settled_at
+        self._heads: deque[tuple[datetime, int]] = deque()
+        self._totals: deque[tuple[datetime, Counter[Made]]] = deque([(since, Counter())])
+
+    @classmethod
+    async def begun(cls, connection: Transaction, now: datetime) -> "_Counting":
+        first = await connection.fetchval(_POSITION_AT, now - COUNTED_OVER, COUNTED_AT_FIRST)
+        lately = await connection.fetchval(_POSITION_AT, now - RATE_OVER, COUNTED_AT_FIRST)
+        since = await connection.fetchval("SELECT min(time) FROM journal WHERE position = $1 + 1", first)
+        counting = cls(first, max(since or now, now - COUNTED_OVER))
+        await counting.go_on(connection, now - RATE_OVER, lately)
+        return counting
+
+    @property
+    def last(self) -> datetime:
+        return self._totals[-1][0]
+
+    @property
+    def since(self) -> datetime:
+        return self._totals[0][0]
+
+    @property
+    def made(self) -> Counter[Made]:
+        return self._totals[-1][1] - self._totals[0][1]
+
+    @property
+    def per_second(self) -> dict[Made, float]:
+        now, total = self._totals[-1]
+        then, before = next((each for each in reversed(self._totals) if each[0] <= now - RATE_OVER), self._totals[0])
+        seconds = max((now - then).total_seconds(), 1)
+        return {made: count / seconds for made, count in (total - before).items()}
+
+    async def go_on(self, connection: Transaction, now: datetime, position: int) -> None:
+        settles_at = self._settled_at
+        while self._heads and self._heads[0][0] <= now - SETTLED_AFTER:
+            settles_at = self._heads.popleft()[1]
+        total = self._settled.copy()
+        for row in await connection.fetch(_MADE, self._settled_at, settles_at, position):
+            total[row["source"], row["type"]] += row["events"]
+            if row["settled"]:
+                self._settled[row["source"], row["type"]] += row["events"]
+        self._settled_at = settles_at
+        self._heads.append((now, position))
+        self._totals.append((now, total))
+        while self._totals[1][0] <= now - COUNTED_OVER:
+            self._totals.popleft()
+
+
+def _group(row: asyncpg.Record) -> Group:
+    return Group(
+        dispatched=row["dispatched"],
+        fresh=row["fresh"],
+        ended=row["ended"],
+        done=frozenset(row["done"] or ()),
+        told=frozenset(row["told"] or ()),
+        parked=tuple((link, stage, reason) for link, stage, reason in row["parked"] or ()),
+        orders=row["orders"],
+        owed=row["owed"],
+        oldest=row["oldest"],
+        parked_since=row["parked_since"],
+    )
+
+
+_GROUPS = """
+    WITH standing AS (
+        SELECT subject, received_at, dispatched_at, false AS ended
+        FROM subjects WHERE ended_at IS NULL AND chain = 'orders'
+        UNION ALL
+        SELECT subject, received_at, dispatched_at, true
+        FROM subjects JOIN (
+            SELECT DISTINCT subject FROM journal AS arrived
+            WHERE type = 'lanka.PaymentArrivedLate'
+              AND NOT EXISTS (SELECT FROM claims WHERE claims.subject = arrived.subject AND link = $3)
+        ) AS late USING (subject)
+        WHERE ended_at IS NOT NULL
+    )
+    SELECT dispatched_at IS NOT NULL AS dispatched, coalesce(dispatched_at > now() - $1::interval, false) AS fresh,
+           ended, claimed.done, turns.told, waits.parked,
+           count(*) AS orders, count(money.owed) AS owed, min(received_at) AS oldest, min(waits.since) AS parked_since
+    FROM standing
+    -- LATERAL: a look into an index for each open order, where PostgreSQL would like to read the whole table.
+    CROSS JOIN LATERAL (
+        SELECT array_agg(link ORDER BY link) AS done FROM claims WHERE claims.subject = standing.subject
+    ) AS claimed
+    CROSS JOIN LATERAL (
+        SELECT array_agg(type ORDER BY type) AS told, coalesce(bool_or(type = 'lanka.OrderParked'), false) AS parked,
+               coalesce(bool_or(type NOT IN ('lanka.OrderParked', 'lanka.PaymentPending')), false) AS refused
+        FROM journal
+        WHERE journal.subject = standing.subject AND type IN (  -- the index journal_turns
+            'lanka.PaymentPending', 'lanka.PaymentDeclined', 'lanka.CartUnavailable', 'lanka.PriceChanged',
+            'lanka.OrderWithdrawn', 'lanka.OrderParked'
+        )
+    ) AS turns
+    CROSS JOIN LATERAL (
+        SELECT array_agg(ARRAY[data ->> 'link', data ->> 'stage', data ->> 'reason'] ORDER BY position) AS parked,
+               min(time) AS since
+        FROM journal AS parking
+        WHERE turns.parked AND parking.subject = standing.subject AND type = 'lanka.OrderParked'
+          AND NOT EXISTS (
+              SELECT FROM journal AS later
+              WHERE later.subject = parking.subject AND later.position > parking.position
+                AND (later.id = parking.id || '.released' OR later.type = 'lanka.OrderWithdrawn')
+          )
+    ) AS waits
+    LEFT JOIN LATERAL (
+        SELECT true AS owed FROM payments
+        WHERE (turns.refused OR standing.ended) AND payments.order_id = standing.subject AND state <> 'refunded'
+          AND (standing.ended OR $2 <> ALL (coalesce(claimed.done, '{}')))
+        LIMIT 1
+    ) AS money ON true
+    GROUP BY 1, 2, 3, 4, 5, 6
+"""
+
+_MADE = """
+    SELECT source, type, position <= $2 AS settled, count(*) AS events
+    FROM journal WHERE position > $1 AND position <= $3 GROUP BY 1, 2, 3
+"""
+
+# The journal has no index by time. Its positions rise with the time, nearly, so a moment is found by halving.
+_POSITION_AT = """
+    WITH RECURSIVE halving AS (
+        SELECT greatest(coalesce(max(position), 0) - $2, 0) AS low, coalesce(max(position), 0) AS high FROM journal
+        UNION ALL
+        SELECT CASE WHEN before THEN middle ELSE low END, CASE WHEN before THEN high ELSE middle - 1 END
+        FROM (SELECT low, high, (low + high + 1) / 2 AS middle FROM halving WHERE low < high) AS half
+        CROSS JOIN LATERAL (
+            SELECT coalesce((
+                SELECT time < $1 FROM journal WHERE position <= middle ORDER BY position DESC LIMIT 1
+            ), true) AS before
+        ) AS found
+    )
+    SELECT low FROM halving ORDER BY high - low LIMIT 1
+"""

@@ -1,0 +1,98 @@
+"""Webhooks of payment providers: news of a payment, and the order that it is for."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from orders.envelope import source_of, type_of
+from orders.events import CartUnavailable, OrderWithdrawn, PaymentArrivedLate, PaymentDeclined, PriceChanged
+from store.database import Pool, Transaction, connected
+from store.journal import record
+
+LATE = "late-"
+"""With the id of its PaymentArrivedLate behind it, the id of the workflow that gives late money back."""
+
+REFUSALS = [type_of(kind) for kind in (PaymentDeclined, CartUnavailable, PriceChanged, OrderWithdrawn)]
+
+
+@dataclass(frozen=True)
+class News:
+    """One webhook. `subject` is the order whose payment it is about, if one has claimed it; `workflow_id` carries it.
+
+    `refused`: the order is on its way back, or has ended that way. `owed`: the payment is not refunded.
+    """
+
+    position: int
+    webhook_id: str
+    payment_id: str
+    subject: str | None
+    workflow_id: str | None
+    ended: bool
+    refused: bool
+    owed: bool
+    stale: bool
+
+
+class Webhooks:
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def keep(self, provider: str, webhook_id: str, payment_id: str, payload: dict[str, Any]) -> None:
+        """Stores a webhook, once; when it returns the provider may be told so."""
+        async with connected(self._pool) as connection:
+            await connection.execute(
+                """
+                INSERT INTO webhooks (provider, webhook_id, payment_id, payload) VALUES ($1, $2, $3, $4)
+                ON CONFLICT DO NOTHING
+                """,
+                provider,
+                webhook_id,
+                payment_id,
+                payload,
+            )
+
+
+async def unhandled(connection: Transaction, *, patience: timedelta) -> list[News]:
+    """The oldest news that nobody has acted on. Those older than `patience` are stale: no order wants them."""
+    rows = await connection.fetch(
+        """
+        SELECT webhooks.position, webhook_id, webhooks.payment_id, subjects.subject, subjects.workflow_id,
+               coalesce(subjects.ended_at IS NOT NULL, false) AS ended,
+               EXISTS (
+                   SELECT FROM journal WHERE journal.subject = subjects.subject AND type = ANY($2::text[])
+               ) AS refused,
+               coalesce(payments.state <> 'refunded', false) AS owed,
+               webhooks.received_at < now() - $1::interval AS stale
+        FROM webhooks
+        LEFT JOIN payments USING (provider, payment_id)
+        LEFT JOIN subjects ON subjects.subject = payments.order_id
+        WHERE handled_at IS NULL
+        ORDER BY webhooks.position LIMIT 100
+        """,
+        patience,
+        REFUSALS,
+    )
+    return [News(**dict(row)) for row in rows]
+
+
+async def mark_handled(connection: Transaction, news: Sequence[News]) -> None:
+    await connection.execute(
+        "UPDATE webhooks SET handled_at = now() WHERE position = ANY($1::bigint[])", [each.position for each in news]
+    )
+
+
+async def arrived_late(connection: Transaction, news: News) -> PaymentArrivedLate:
+    """Journals that money has come for an order that had ended without it."""
+    assert news.subject
+    async with connection.transaction():
+        now = await connection.fetchval("SELECT now()")
+        event = PaymentArrivedLate(
+            id=f"{news.subject}.late.{news.webhook_id}",
+            source=source_of("webhooks"),
+            subject=news.subject,
+            time=now,
+            data={"payment_id": news.payment_id},
+        )
+        await record(connection, [event])
+    return event
