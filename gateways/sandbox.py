@@ -1,0 +1,210 @@
+"""The payment port over the sandbox provider's HTTP. Its failures are sorted here, once."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http import HTTPMethod, HTTPStatus
+from typing import Annotated, NamedTuple, Self
+from urllib.parse import quote, urlencode
+
+import aiohttp
+import stamina
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from yarl import URL
+
+from orders.errors import Outage, UnexpectedAnswer
+from orders.payment import ListedPayment, Payment, PaymentStatus
+
+LONGEST_PAUSE = 3600.0
+"""Seconds. A mistaken Retry-After must not put an order to sleep for years."""
+
+PAGE = 1000
+"""Payments in one page of the books; the sandbox gives no more."""
+
+Amount = Annotated[int, Field(ge=0)]
+
+
+class Answer(BaseModel):
+    """A payment as the sandbox tells it; nothing is converted, or nonsense would pass for money."""
+
+    model_config = ConfigDict(strict=True)
+
+    id: str
+    status: PaymentStatus
+    amount: Amount
+    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
+    captured_amount: Amount
+    refunded_amount: Amount
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> Self:
+        if not self.refunded_amount <= self.captured_amount <= self.amount:
+            raise ValueError("more refunded than captured, or more captured than there was")
+        return self
+
+
+class Operation(BaseModel):
+    at: AwareDatetime
+
+
+class Entry(Answer):
+    """A payment in the books, with what has changed it."""
+
+    created_at: AwareDatetime
+    operations: Sequence[Operation]
+
+    @property
+    def changed_at(self) -> datetime:
+        return max([self.created_at, *(operation.at for operation in self.operations)])
+
+
+class Page(BaseModel):
+    payments: Sequence[Entry]
+    next_after: str | None
+
+
+class Told(NamedTuple):
+    """What the provider answered to which call."""
+
+    call: str
+    status: int
+    content: bytes
+    retry_after: str | None
+
+    def __str__(self) -> str:
+        return f"sandbox: {self.call} answered {self.status} {self.content[:200]!r}"
+
+
+class SandboxPayments:
+    """`PaymentProvider` and `PaymentBooks` over one connection pool. To be made where an event loop runs."""
+
+    name = "sandbox"
+
+    def __init__(self, base_url: str) -> None:
+        self._base_url = base_url.rstrip("/")
+        # The sandbox is a neighbour: no proxy from the environment comes between (`trust_env` is off by default), and
+        # nothing is packed. How many calls there are at once is bounded by those who call.
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None),  # one deadline for everything, see `_ask`
+            headers={"Accept-Encoding": "identity"},
+            auto_decompress=False,
+        )
+
+    async def close(self) -> None:
+        await self._session.close()
+
+    async def find(self, payment_id: str, *, timeout: float) -> Payment | None:
+        return await self._find(payment_id, _in(timeout))
+
+    async def capture(self, payment_id: str, *, key: str, timeout: float) -> Payment:
+        return await self._change("capture", payment_id, key, _in(timeout))
+
+    async def refund(self, payment_id: str, *, key: str, timeout: float) -> Payment:
+        return await self._change("refund", payment_id, key, _in(timeout))
+
+    async def payments(self, *, timeout: float) -> AsyncIterator[Sequence[ListedPayment]]:
+        after: str | None = None
+        while True:
+            page = await self._page(after, timeout)
+            yield [ListedPayment(self._payment(entry), entry.changed_at) for entry in page.payments]
+            if page.next_after is None:
+                return
+            after = page.next_after
+
+    # Thousands of pages must not begin anew for one that failed.
+    @stamina.retry(on=Outage, attempts=5, timeout=None)
+    async def _page(self, after: str | None, timeout: float) -> Page:
+        query = {"limit": PAGE} | ({"after": after} if after else {})
+        told = await self._ask(HTTPMethod.GET, f"/payments?{urlencode(query)}", _in(timeout))
+        if told.status != HTTPStatus.OK:
+            raise UnexpectedAnswer(f"{told}")
+        try:
+            page = Page.model_validate_json(told.content)
+        except ValidationError as error:
+            raise UnexpectedAnswer(f"{told}; that is no page of payments") from error
+        if page.next_after is not None and page.next_after == after:
+            raise UnexpectedAnswer(f"{told}; that page leads to itself")
+        return page
+
+    async def _change(self, operation: str, payment_id: str, key: str, deadline: float) -> Payment:
+        told = await self._ask(HTTPMethod.POST, f"{_path(payment_id)}/{operation}", deadline, {"Idempotency-Key": key})
+        if told.status == HTTPStatus.CONFLICT:
+            payment = await self._find(payment_id, deadline)
+            if payment is None:
+                raise UnexpectedAnswer(f"{told}; then there was no such payment")
+            return payment
+        return self._read(told, payment_id)
+
+    async def _find(self, payment_id: str, deadline: float) -> Payment | None:
+        told = await self._ask(HTTPMethod.GET, _path(payment_id), deadline)
+        # A 404 from anybody else, a proxy or another program at this address, is no word about the payment.
+        if told.status == HTTPStatus.NOT_FOUND and b'"payment_not_found"' in told.content:
+            return None
+        return self._read(told, payment_id)
+
+    async def _ask(self, method: HTTPMethod, path: str, deadline: float, headers: dict[str, str] | None = None) -> Told:
+        call = f"{method} {path}"
+        try:
+            async with (
+                asyncio.timeout_at(deadline),
+                self._session.request(
+                    method, URL(self._base_url + path, encoded=True), headers=headers, allow_redirects=False
+                ) as answer,
+            ):
+                content = await answer.read()
+        except TimeoutError as error:
+            raise Outage(f"sandbox: {call} was not answered in time") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise Outage(f"sandbox: {call} failed: {error!r}") from error
+        told = Told(call, answer.status, content, answer.headers.get("Retry-After"))
+        if told.status >= HTTPStatus.INTERNAL_SERVER_ERROR or told.status == HTTPStatus.TOO_MANY_REQUESTS:
+            raise Outage(f"{told}", retry_after=_retry_after(told.retry_after))
+        return told
+
+    def _read(self, told: Told, payment_id: str) -> Payment:
+        if told.status != HTTPStatus.OK:
+            raise UnexpectedAnswer(f"{told}")
+        try:
+            answer = Answer.model_validate_json(told.content)
+        except ValidationError as error:
+            raise UnexpectedAnswer(f"{told}; that is no payment") from error
+        if answer.id != payment_id:
+            raise UnexpectedAnswer(f"{told}; that is another payment")
+        return self._payment(answer)
+
+    def _payment(self, told: Answer) -> Payment:
+        return Payment(
+            provider=self.name,
+            payment_id=told.id,
+            status=told.status,
+            amount=told.amount,
+            currency=told.currency,
+            captured_amount=told.captured_amount,
+            refunded_amount=told.refunded_amount,
+        )
+
+
+def _in(seconds: float) -> float:
+    return asyncio.get_running_loop().time() + seconds
+
+
+def _path(payment_id: str) -> str:
+    return f"/payments/{quote(payment_id, safe='')}"
+
+
+def _retry_after(header: str | None) -> float | None:
+    """Seconds, from seconds or an HTTP date (RFC 9110, section 10.2.3)."""
+    if header is None:
+        return None
+    try:
+        seconds = float(int(header)) if header.isdecimal() else _seconds_until(parsedate_to_datetime(header))
+    except (ValueError, OverflowError):
+        return None
+    return min(max(seconds, 0.0), LONGEST_PAUSE)
+
+
+def _seconds_until(then: datetime) -> float:
+    return (then.replace(tzinfo=then.tzinfo or UTC) - datetime.now(UTC)).total_seconds()

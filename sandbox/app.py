@@ -1,0 +1,149 @@
+"""The provider's HTTP: payments, faults, `/livez`."""
+
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import APIRouter, BackgroundTasks, Depends, FastAPI, Header, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+
+from sandbox.faults import FaultInjection, Faults
+from sandbox.ledger import Decision, Ledger, Outcome, Payment
+from sandbox.problems import Problem, problem
+from sandbox.webhooks import Webhooks
+
+
+class NewPayment(BaseModel):
+    """`outcome` is what the customer's bank will have said."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    amount: Annotated[int, Field(strict=True, ge=1, le=2**53, description="minor units")]
+    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
+    outcome: Outcome
+
+
+class Settlement(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    outcome: Decision
+
+
+class Page(BaseModel):
+    """Oldest first. `next_after` is the `after` of the next page; null on the last one."""
+
+    payments: list[Payment]
+    next_after: str | None
+
+
+def create_app(ledger: Ledger, webhooks: Webhooks | None) -> FastAPI:
+    app = FastAPI(title="Sandbox payment provider")
+    app.state.ledger = ledger
+    app.state.webhooks = webhooks
+    app.include_router(calls)
+    app.add_middleware(FaultInjection, faults=ledger.faults)
+    app.add_exception_handler(Problem, _refused)
+    app.add_exception_handler(HTTPException, _no_such_call)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    return app
+
+
+async def _ledger(request: Request) -> Ledger:
+    ledger: Ledger = request.app.state.ledger
+    return ledger
+
+
+async def _webhooks(request: Request) -> Webhooks | None:
+    webhooks: Webhooks | None = request.app.state.webhooks
+    return webhooks
+
+
+async def _key(idempotency_key: Annotated[str | None, Header(max_length=255)] = None) -> str:
+    if not idempotency_key:
+        raise Problem(400, "idempotency_key_missing", "this call needs the header Idempotency-Key")
+    return idempotency_key
+
+
+Books = Annotated[Ledger, Depends(_ledger)]
+Key = Annotated[str, Depends(_key)]
+
+# All calls are async and use the ledger on the event loop: one thread, so that they never run side by side.
+calls = APIRouter()
+
+
+@calls.post("/payments", status_code=201)
+async def create(
+    ledger: Books, new: NewPayment, idempotency_key: Annotated[str | None, Header(max_length=400)] = None
+) -> Payment:
+    return ledger.create(new.amount, new.currency, new.outcome, idempotency_key)
+
+
+@calls.get("/payments")
+async def page(ledger: Books, limit: Annotated[int, Query(ge=1, le=1000)] = 100, after: str | None = None) -> Page:
+    payments = ledger.page(limit + 1, after)
+    more = len(payments) > limit
+    return Page(payments=payments[:limit], next_after=payments[limit - 1].id if more else None)
+
+
+@calls.get("/payments/{payment_id}")
+async def find(ledger: Books, payment_id: str) -> Payment:
+    return ledger.find(payment_id)
+
+
+@calls.post("/payments/{payment_id}/capture")
+async def capture(ledger: Books, payment_id: str, key: Key) -> Payment:
+    return ledger.capture(payment_id, key)
+
+
+@calls.post("/payments/{payment_id}/refund")
+async def refund(ledger: Books, payment_id: str, key: Key) -> Payment:
+    return ledger.refund(payment_id, key)
+
+
+@calls.post("/payments/{payment_id}/settle")
+async def settle(
+    ledger: Books,
+    webhooks: Annotated[Webhooks | None, Depends(_webhooks)],
+    background: BackgroundTasks,
+    payment_id: str,
+    settlement: Settlement,
+) -> Payment:
+    payment = ledger.settle(payment_id, settlement.outcome)
+    if webhooks is not None:
+        background.add_task(webhooks.send, payment)
+    return payment
+
+
+@calls.get("/faults")
+async def faults(ledger: Books) -> Faults:
+    return ledger.faults()
+
+
+@calls.put("/faults")
+async def set_faults(ledger: Books, faults: Faults) -> Faults:
+    ledger.set_faults(faults)
+    return faults
+
+
+@calls.get("/livez")
+async def livez() -> dict[str, str]:
+    return {"status": "ok"}
+
+
+def _refused(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, Problem)
+    return problem(error.status, error.code, error.detail)
+
+
+def _no_such_call(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
+    return problem(error.status_code, code, str(error.detail), error.headers)
+
+
+def _invalid(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    said = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+    return problem(422, "invalid_request", said)
