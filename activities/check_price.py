@@ -1,0 +1,74 @@
+"""price: holds what the customer saw against the catalogue as of the moment the order was received."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Protocol
+
+from temporalio import activity
+
+from activities.consume import Journal, consume
+from orders.batch import Batch, Processed, Work
+from orders.envelope import Event
+from orders.events import PaidOrder, PaymentConfirmed, PriceChanged, PriceConfirmed
+from orders.money import written
+from orders.reasons import Reason
+from orders.subject import Refusal
+
+
+class Price(Protocol):
+    @property
+    def unit_price(self) -> int: ...
+    @property
+    def currency(self) -> str: ...
+
+
+class Catalogue(Protocol):
+    async def prices_as_of(
+        self, tx: Any, asked: Sequence[tuple[str, datetime]]
+    ) -> Mapping[tuple[str, datetime], Price]: ...
+
+
+class CheckPrice:
+    """`tolerance` is how far a price may have moved from what the customer saw, in basis points (100 are 1 %)."""
+
+    def __init__(self, journal: Journal, catalogue: Catalogue, tolerance: int) -> None:
+        self._journal = journal
+        self._catalogue = catalogue
+        self._tolerance = tolerance
+
+    @activity.defn
+    async def check_price(self, batch: Batch) -> Processed:
+        """PaymentConfirmed -> PriceConfirmed | PriceChanged."""
+        return await consume(self._journal, batch, PaymentConfirmed, self._decide)
+
+    async def _decide(self, work: Work, events: Sequence[PaymentConfirmed]) -> list[Event[Any]]:
+        asked = sorted({(line.sku, e.data.order.received_at) for e in events for line in e.data.order.lines})
+        prices = await self._catalogue.prices_as_of(work.transaction, asked)
+        made: list[Event[Any]] = []
+        for event in events:
+            order = event.data.order
+            if no := refusal(event.data, prices, self._tolerance):
+                made.append(work.made(PriceChanged, event, no))
+            else:
+                made.append(work.made(PriceConfirmed, event, {"total": order.total, "currency": order.currency}))
+        return made
+
+
+def refusal(paid: PaidOrder, prices: Mapping[tuple[str, datetime], Price], tolerance: int) -> Refusal | None:
+    """Why the price does not hold; None if it does."""
+    order = paid.order
+    for line in order.lines:
+        price = prices.get((line.sku, order.received_at))
+        if price is None:
+            return Refusal(reason=Reason.UNKNOWN_SKU, detail=f"{line.sku} has no price")
+        drift = abs(line.unit_price - price.unit_price) * 10_000
+        if price.currency != order.currency or drift > tolerance * price.unit_price:
+            seen, now = written(line.unit_price, order.currency), written(price.unit_price, price.currency)
+            return Refusal(reason=Reason.PRICE_CHANGED, detail=f"{line.sku}: {seen} seen, {now} in the catalogue")
+    if paid.payment.amount != order.total:
+        paid_amount, total = (
+            written(paid.payment.amount, order.currency),
+            written(order.total, order.currency),
+        )
+        return Refusal(reason=Reason.PAYMENT_AMOUNT_MISMATCH, detail=f"paid {paid_amount}, the lines come to {total}")
+    return None

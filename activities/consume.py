@@ -1,0 +1,133 @@
+"""The one way a consumer works: external calls first, side by side; then one transaction through the journal.
+
+What fails alone is left out and the others go on. If nothing could be processed the failure is raised.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from contextvars import ContextVar
+from typing import Any, Protocol, TypeVar
+
+from pydantic import ValidationError
+from temporalio import activity
+
+from orders.batch import Batch, Processed, Work
+from orders.envelope import AnyEvent, Event
+from orders.errors import Failure, Outage, UnreadableEvent
+
+ABOUT: ContextVar[Callable[[str], AbstractContextManager[object]]] = ContextVar("ABOUT", default=nullcontext)
+"""Gives what surrounds the external call for one subject: whoever traces puts the subject's own trace here."""
+
+E = TypeVar("E", bound=Event[Any])
+A = TypeVar("A")
+
+CALLS_AT_ONCE = 20
+"""External calls of one batch that are under way side by side."""
+
+IN_COMPANY, ALONE = 2.0, 10.0
+"""Seconds an external call may take in a batch of several, so that nobody waits for a slow neighbour, and alone."""
+
+ALL_CALLS = 20.0
+"""Seconds for all calls of a batch together, so that what has been answered is recorded before Temporal gives up."""
+
+
+class Journal(Protocol):
+    async def once(
+        self,
+        link: str,
+        events: Sequence[E],
+        decide: Callable[[Work, Sequence[E]], Awaitable[Sequence[Event[Any]]]],
+        *,
+        unrecorded: bool = False,
+        closes: Sequence[str] = (),
+    ) -> list[AnyEvent]: ...
+
+    async def done(self, link: str, subjects: Sequence[str]) -> set[str]: ...
+
+
+class NotYet(Failure):
+    """Nothing is wrong, but the answer is not there yet: left out, without counting as a failure."""
+
+
+async def consume(
+    journal: Journal,
+    batch: Batch,
+    kind: type[E],
+    decide: Callable[[Work, Sequence[E]], Awaitable[Sequence[Event[Any]]]],
+) -> Processed:
+    """Lets `decide` work on the events of the batch, once each, in one transaction."""
+    events, failures = _read(batch, kind)
+    return await _record(journal, batch, events, failures, decide)
+
+
+async def ask_and_consume(
+    journal: Journal,
+    batch: Batch,
+    kind: type[E],
+    ask: Callable[[E, float], Awaitable[A]],
+    decide: Callable[[Work, Sequence[E], dict[str, A]], Awaitable[Sequence[Event[Any]]]],
+) -> Processed:
+    """The same with an external call for each event before the transaction.
+
+    `ask` gets the event and how many seconds it may take; `decide` gets the answers by subject.
+    What this link has already done is not asked again.
+    """
+    events, failures = _read(batch, kind)
+    done = await journal.done(batch.link, [event.subject for event in events])
+    answers: dict[str, A] = {}
+    limit = asyncio.Semaphore(CALLS_AT_ONCE)
+    seconds = ALONE if len(batch.events) == 1 or _again() else IN_COMPANY
+    clock = asyncio.get_running_loop().time
+    last = clock() + ALL_CALLS
+
+    async def answer(event: E) -> None:
+        try:
+            async with limit, asyncio.timeout_at(min(last, clock() + seconds)):
+                with ABOUT.get()(event.subject):
+                    answers[event.subject] = await ask(event, seconds)
+        except TimeoutError:
+            failures[event.subject] = Outage(f"no answer within {seconds:.0f} s")
+        except Exception as failure:  # noqa: BLE001, whatever it is, it is this event's alone
+            failures[event.subject] = failure
+
+    await asyncio.gather(*(answer(event) for event in events if event.subject not in done))
+
+    async def decide_with_answers(work: Work, fresh: Sequence[E]) -> Sequence[Event[Any]]:
+        return await decide(work, fresh, answers)
+
+    ready = [event for event in events if event.subject not in failures]
+    return await _record(journal, batch, ready, failures, decide_with_answers)
+
+
+def _again() -> bool:
+    """Whether the whole batch failed before: then there is no quick neighbour to be held up, and all may be slow."""
+    return activity.in_activity() and activity.info().attempt > 1
+
+
+def _read(batch: Batch, kind: type[E]) -> tuple[list[E], dict[str, Exception]]:
+    events: list[E] = []
+    failures: dict[str, Exception] = {}
+    for event in batch.events:
+        try:
+            events.append(kind.model_validate(vars(event)))
+        except ValidationError as error:
+            failures[event.subject] = UnreadableEvent(f"{event.type} of {event.subject} cannot be read: {error}")
+    return events, failures
+
+
+async def _record(
+    journal: Journal,
+    batch: Batch,
+    events: Sequence[E],
+    failures: dict[str, Exception],
+    decide: Callable[[Work, Sequence[E]], Awaitable[Sequence[Event[Any]]]],
+) -> Processed:
+    serious = [failure for failure in failures.values() if not isinstance(failure, NotYet)]
+    if serious and len(failures) == len(batch.events):
+        # A fault first: the router then lets each go its own way, and what is faulty parks while an outage lasts.
+        raise next((failure for failure in serious if not isinstance(failure, Outage)), serious[0])
+    made: list[AnyEvent] = []
+    if events:
+        made = await journal.once(batch.link, events, decide, unrecorded=batch.unrecorded, closes=batch.closes)
+    return Processed(events=made, left_out=[e.subject for e in batch.events if e.subject in failures])

@@ -1,0 +1,67 @@
+"""Sorts every failure of every consumer, in one place, and tells Temporal that the work is alive.
+
+An outage is retried by Temporal without end. Anything else is a fault: not retried by Temporal, the router decides.
+"""
+
+import asyncio
+import random
+import re
+from datetime import timedelta
+from typing import Any
+
+from temporalio import activity
+from temporalio.exceptions import ApplicationError, CancelledError
+from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
+
+from orders.errors import Outage
+
+OUTAGE = "outage"
+"""The type of failure that Temporal retries; every other type is a fault, named by its reason."""
+
+FIRST_DELAY, LONGEST_DELAY = 0.25, 10.0
+"""Seconds between two attempts during an outage: doubled each time up to the longest, each shifted at random by a
+quarter, so that a dependency which comes back is not hit by everybody at once."""
+
+HEARTBEAT = 1.0
+"""Seconds between two heartbeats; the router gives up on a worker that was silent for several."""
+
+
+class Failures(Interceptor):
+    """Add to a worker's interceptors."""
+
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002, Temporal's name
+        return _Sorting(next)
+
+
+class _Sorting(ActivityInboundInterceptor):
+    async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002, Temporal's name
+        alive = asyncio.create_task(_heartbeat())
+        try:
+            return await super().execute_activity(input)
+        except (ApplicationError, CancelledError):
+            raise
+        except Outage as outage:
+            raise ApplicationError(str(outage), type=OUTAGE, next_retry_delay=_delay(outage)) from outage
+        except Exception as fault:
+            message = f"{type(fault).__name__}: {fault}"
+            activity.logger.exception("a consumer failed unexpectedly")
+            raise ApplicationError(message, type=reason_of(fault), non_retryable=True) from fault
+        finally:
+            alive.cancel()
+
+
+def reason_of(fault: Exception) -> str:
+    """What failed alike has the same reason: the name of the exception in snake_case, `unreadable_event`."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(fault).__name__).lower()
+
+
+async def _heartbeat() -> None:
+    while True:
+        await asyncio.sleep(HEARTBEAT)
+        activity.heartbeat()
+
+
+def _delay(outage: Outage) -> timedelta:
+    attempt = min(activity.info().attempt, 10)  # 2**10 is far beyond the longest delay
+    seconds = max(min(FIRST_DELAY * 2 ** (attempt - 1), LONGEST_DELAY), outage.retry_after or 0)
+    return timedelta(seconds=seconds * random.uniform(1, 1.25))  # noqa: S311, no secret

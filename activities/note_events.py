@@ -1,0 +1,24 @@
+"""Journals what the router itself has to tell: that an order is parked, released or withdrawn."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from temporalio import activity
+
+from orders.batch import Batch, Processed
+from orders.envelope import AnyEvent
+
+
+class Journal(Protocol):
+    async def note(self, events: Sequence[AnyEvent]) -> None: ...
+
+
+class NoteEvents:
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+
+    @activity.defn
+    async def note_events(self, batch: Batch) -> Processed:
+        """Any of the router's own events, as it is."""
+        await self._journal.note(batch.events)
+        return Processed(events=[])

@@ -1,0 +1,38 @@
+"""finalize, going back: closes a refused order, once its stock is released and its money given back."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from temporalio import activity
+
+from activities.consume import Journal, consume
+from orders.batch import Batch, Processed, Work
+from orders.envelope import Event
+from orders.events import OrderCancelled, OrderRejected, Refused
+from orders.reasons import Reason
+
+
+class Outbox(Protocol):
+    async def put(self, tx: Any, events: Sequence[Event[Any]]) -> None: ...
+
+
+class RejectOrder:
+    def __init__(self, journal: Journal, outbox: Outbox) -> None:
+        self._journal = journal
+        self._outbox = outbox
+
+    @activity.defn
+    async def reject_order(self, batch: Batch) -> Processed:
+        """Any rejection -> OrderRejected, or OrderCancelled if it was the customer who took the order back."""
+        return await consume(self._journal, batch, Refused, self._decide)
+
+    async def _decide(self, work: Work, events: Sequence[Refused]) -> list[Event[Any]]:
+        made: list[Event[Any]] = [
+            work.made(_end(event), event, event.data.model_dump(include={"reason", "detail"})) for event in events
+        ]
+        await self._outbox.put(work.transaction, made)
+        return made
+
+
+def _end(event: Refused) -> type[OrderCancelled | OrderRejected]:
+    return OrderCancelled if event.data.reason is Reason.CANCELLED_BY_CUSTOMER else OrderRejected

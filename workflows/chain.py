@@ -1,0 +1,45 @@
+"""What a chain is: what it begins with, which workflow carries it, and how that is shown in the Temporal Web UI."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from temporalio.common import TypedSearchAttributes
+
+from orders.envelope import AnyEvent, Event, in_words
+from workflows.chain_workflow import ChainWorkflow
+from workflows.shown import links_table
+
+
+def no_attributes(_: Sequence[AnyEvent]) -> TypedSearchAttributes:
+    return TypedSearchAttributes.empty
+
+
+def links_only(_: Sequence[AnyEvent]) -> str:
+    return ""
+
+
+@dataclass(frozen=True)
+class Chain:
+    """`starts`: what a subject begins with. `accepts`: what may come from outside (`POST /events`, the outbox).
+
+    `alone` is the prefix of the workflow id of a subject that travels alone, `queue` the router's. `summary` and
+    `carried` (in Markdown) tell in the Temporal Web UI what the workflow carries.
+    """
+
+    workflow: type[ChainWorkflow]
+    starts: type[Event[Any]]
+    alone: str
+    accepts: tuple[type[Event[Any]], ...] = ()
+    queue: str = "order-confirmation"
+    summary: Callable[[Sequence[AnyEvent]], str] = in_words
+    carried: Callable[[Sequence[AnyEvent]], str] = links_only
+    attributes: Callable[[Sequence[AnyEvent]], TypedSearchAttributes] = no_attributes
+
+    def details(self, events: Sequence[AnyEvent]) -> str:
+        """In Markdown: what the workflow carries, and the links of the chain."""
+        return "\n\n".join(part for part in (self.carried(events), links_table(self.workflow.table)) if part)
+
+    def workflow_id(self, subjects: Sequence[str]) -> str:
+        """`order-<id>` for one order, `batch-<id of the first>` for several."""
+        return f"{self.alone if len(subjects) == 1 else 'batch'}-{subjects[0]}"

@@ -1,0 +1,64 @@
+"""What the workflows of all chains share: how they are told of events and of what people want, and when they end."""
+
+import asyncio
+from typing import ClassVar
+
+from temporalio import workflow
+
+from orders.envelope import AnyEvent
+from orders.wishes import BulkRelease, Verdict, Wish
+from workflows.router import Router
+from workflows.routing import Table
+
+
+class ChainWorkflow:
+    """A chain's workflow is a subclass with its `table` and a `run` that awaits `until_done`."""
+
+    table: ClassVar[Table]
+
+    def __init__(self) -> None:
+        self._router = Router(self.table)
+
+    async def run(self) -> None:
+        raise NotImplementedError
+
+    async def until_done(self) -> None:
+        """Returns when every subject that was signalled has ended.
+
+        Cancelling the workflow cancels the subjects it carries that can still be cancelled; they end in their own way.
+        """
+        while True:
+            try:
+                await workflow.wait_condition(lambda: self._router.done and workflow.all_handlers_finished())
+            except asyncio.CancelledError:
+                why = workflow.cancellation_reason() or "the workflow was cancelled"
+                self._router.cancel_all(by="Temporal", why=why)
+            else:
+                return
+
+    @workflow.signal
+    async def received(self, events: list[AnyEvent]) -> None:
+        """The dispatcher delivers at least once: an event that was here before is dropped."""
+        await self._router.receive(events)
+
+    @workflow.signal
+    async def news(self, subjects: list[str]) -> None:
+        """There is news of these subjects: whatever waits for it asks now."""
+        self._router.ring(subjects)
+
+    @workflow.update
+    async def cancel(self, wish: Wish) -> Verdict:
+        return self._router.cancel(wish)
+
+    @workflow.update
+    async def reject(self, wish: Wish) -> Verdict:
+        return self._router.reject(wish)
+
+    @workflow.update(name="release")
+    async def release_one(self, wish: Wish) -> Verdict:
+        return self._router.release(wish)
+
+    @workflow.signal
+    async def release(self, bulk: BulkRelease) -> None:
+        """`temporal workflow signal --name release --input '{"by": "ann", "why": "mended"}'` does it as well."""
+        self._router.release_all(bulk)

@@ -1,0 +1,18 @@
+"""The way to Temporal, the same for those who start workflows and for those who run them."""
+
+import stamina
+from temporalio.client import Client, Interceptor
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.envconfig import ClientConfig
+from temporalio.service import RPCError
+
+INTERCEPTORS: list[Interceptor] = []
+"""Of every client of this process. Filled by the roots, before anybody connects."""
+
+
+@stamina.retry(on=(RuntimeError, RPCError), attempts=None, timeout=None, wait_max=5.0)
+async def connect() -> Client:
+    """A client as the platform's own settings say (`TEMPORAL_ADDRESS`, ...); waits for the server."""
+    config = ClientConfig.load_client_connect_config()
+    config.setdefault("target_host", "127.0.0.1:7233")
+    return await Client.connect(**config, data_converter=pydantic_data_converter, interceptors=INTERCEPTORS)

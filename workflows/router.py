@@ -1,0 +1,348 @@
+"""The router: directs every event to the consumers that the table names, until nothing follows. One way, no step back.
+
+It knows events by their type and subject only. Groups of events go on side by side and never wait for each other.
+What people want of a subject on its way (withdraw, release) comes in here as well, and is decided here, once.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy, SearchAttributeKey
+from temporalio.exceptions import ActivityError, ApplicationError
+
+from orders.batch import Batch, Processed
+from orders.envelope import AnyEvent, Event, id_of, in_words, source_of, type_of
+from orders.reasons import Reason
+from orders.wishes import BulkRelease, Verdict, Wish
+from workflows.routing import Join, Link, Route, Table
+from workflows.shown import now_list
+
+OUTAGE_RETRIES = RetryPolicy(initial_interval=timedelta(milliseconds=250), maximum_interval=timedelta(seconds=10))
+"""Without end. A consumer that reports an outage says itself when to try again; this is for a worker that died."""
+
+HEARTBEAT_TIMEOUT = timedelta(seconds=5)
+"""How long a worker may be silent before its work is given to another."""
+
+FAULT_PAUSES = (timedelta(seconds=1), timedelta(seconds=3))
+"""Before an event that failed unexpectedly, alone, is tried again. When they are used up it is parked."""
+
+MAX_ERROR = 1_000
+"""Characters of the last error that are kept."""
+
+PARKED_STAGES = SearchAttributeKey.for_keyword_list("ParkedStages")
+
+Onward = Callable[[dict[str, AnyEvent | None]], Coroutine[Any, Any, None]]
+"""Takes what a link made of each subject that it has processed: the next event, or None."""
+
+
+@dataclass
+class Parked:
+    """A subject at a link where it waits for a person; `release` is set when one has decided to go on."""
+
+    stage: str
+    reason: str
+    release: Wish | None = None
+    after: timedelta = timedelta()
+
+
+class Router:
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self._seen: set[tuple[str, str]] = set()
+        self._carried: dict[str, None] = {}
+        self._too_late: set[str] = set()
+        self._going_back: set[str] = set()
+        self._withdrawn: dict[str, AnyEvent] = {}
+        self._rung: set[str] = set()
+        self._parked: dict[tuple[str, str], Parked] = {}
+        self._parkings = 0
+        self._here: Counter[str] = Counter()
+        self._notes: set[asyncio.Task[None]] = set()
+
+    @property
+    def done(self) -> bool:
+        """Whether something was received and nothing remains to be told."""
+        return bool(self._seen) and not self._notes
+
+    # ---- the chain -----------------------------------------------------------------------------------------------
+
+    async def receive(self, events: Sequence[AnyEvent]) -> None:
+        """Directs events that were not here before, and what becomes of them, and returns when all have ended."""
+        fresh = [event for event in events if (event.source, event.id) not in self._seen]
+        self._seen.update((event.source, event.id) for event in fresh)
+        self._carried.update(dict.fromkeys(event.subject for event in fresh))
+        await self._direct(fresh)
+
+    async def _direct(self, events: Sequence[AnyEvent]) -> None:
+        groups: dict[str, list[AnyEvent]] = {}
+        for event in events:
+            if self._is_withdrawn(event.subject):
+                event = self._withdrawn[event.subject]  # noqa: PLW2901, it goes on in place of what came
+            if event.type in self._table.routes:
+                groups.setdefault(event.type, []).append(event)
+        await asyncio.gather(*(self._along(self._table.routes[kind], group) for kind, group in groups.items()))
+
+    async def _along(self, route: Route, events: list[AnyEvent]) -> None:
+        given = {event.subject: event for event in events}
+        made: dict[str, dict[str, AnyEvent | None]] = {event.subject: {} for event in events}
+        if route.too_late:
+            self._too_late.update(given)
+        if route.back:
+            self._going_back.update(given)
+
+        async def arrive(link: Link, outcome: dict[str, AnyEvent | None]) -> None:
+            for subject, event in outcome.items():
+                made[subject][link.name] = event
+            through = [subject for subject in outcome if len(made[subject]) == len(route.links)]
+            await self._beyond(route, {s: given[s] for s in through}, {s: made[s] for s in through})
+
+        await asyncio.gather(*(self._bring(link, events, partial(arrive, link)) for link in route.links))
+
+    async def _beyond(
+        self, route: Route, given: dict[str, AnyEvent], made: dict[str, dict[str, AnyEvent | None]]
+    ) -> None:
+        """Behind the links side by side, with those subjects that all of them have processed."""
+        if not given:
+            return
+        if route.then:
+            await asyncio.gather(*(self._bring(link, list(given.values()), self._onward) for link in route.then))
+        elif route.join:
+            await self._direct([_joined(route.join, route.links, given[subject], made[subject]) for subject in given])
+        else:
+            await self._direct([event for outcome in made.values() for event in outcome.values() if event])
+
+    async def _onward(self, outcome: dict[str, AnyEvent | None]) -> None:
+        await self._direct([event for event in outcome.values() if event])
+
+    async def _bring(self, link: Link, events: list[AnyEvent], onward: Onward) -> None:
+        """To the link, and in the Web UI one can see who is there."""
+
+        async def leave(outcome: dict[str, AnyEvent | None]) -> None:
+            self._here[link.name] -= len(outcome)
+            self._show()
+            await onward(outcome)
+
+        self._here[link.name] += len(events)
+        self._show()
+        await self._at(link, events, leave)
+
+    async def _at(self, link: Link, events: list[AnyEvent], onward: Onward) -> None:
+        """Brings the events to the link until each is processed; those that are go on, not held up by the rest."""
+        attempts = 0
+        while True:
+            if link.asks_again:
+                await self._wait(link.asks_again, events)
+                if withdrawn := self._withdrawn_among(events):
+                    await self._part(link, events, withdrawn, onward)
+                    return
+            self._rung.difference_update(event.subject for event in events)
+            try:
+                processed = await self._consume(link, events)
+            except ActivityError as error:
+                attempts += 1
+                if len(events) > 1:  # one bad event harms no other
+                    await asyncio.gather(*(self._at(link, [event], onward) for event in events))
+                    return
+                if attempts <= len(FAULT_PAUSES):
+                    await workflow.sleep(FAULT_PAUSES[attempts - 1])
+                    continue
+                await self._park(link, events[0], attempts, error)
+                attempts = 0
+                if withdrawn := self._withdrawn_among(events):
+                    await onward(withdrawn)
+                    return
+                continue
+            left_out = set(processed.left_out)
+            if len(left_out) < len(events):
+                made = {event.subject: event for event in processed.events}
+                outcome = {e.subject: made.get(e.subject) for e in events if e.subject not in left_out}
+                await self._part(link, events, outcome, onward)
+                return
+
+    async def _part(
+        self, link: Link, events: list[AnyEvent], outcome: dict[str, AnyEvent | None], onward: Onward
+    ) -> None:
+        """Those with an outcome go on, the others stay at the link."""
+        stay = [event for event in events if event.subject not in outcome]
+        await asyncio.gather(onward(outcome), *([self._at(link, stay, onward)] if stay else []))
+
+    async def _consume(self, link: Link, events: list[AnyEvent]) -> Processed:
+        return await workflow.execute_activity(
+            link.consumer,
+            args=[
+                Batch(
+                    link=link.name,
+                    events=events,
+                    unrecorded=events[0].type in self._table.own,
+                    closes=link.closes,
+                )
+            ],
+            task_queue=link.queue,
+            start_to_close_timeout=link.start_to_close,
+            heartbeat_timeout=HEARTBEAT_TIMEOUT,
+            retry_policy=OUTAGE_RETRIES,
+            summary=in_words(events),
+        )
+
+    async def _wait(self, first: timedelta, events: Sequence[AnyEvent]) -> None:
+        """Until the consumer is to be asked again, or somebody rings for one of the subjects."""
+        subjects = {event.subject for event in events}
+        with suppress(TimeoutError):
+            await workflow.wait_condition(lambda: bool(subjects & self._rung), timeout=_pause(first, events))
+
+    def _withdrawn_among(self, events: Sequence[AnyEvent]) -> dict[str, AnyEvent | None]:
+        """What goes on in place of what the link would have made, for each subject that was taken back."""
+        return {e.subject: self._withdrawn[e.subject] for e in events if self._is_withdrawn(e.subject)}
+
+    # ---- parking -------------------------------------------------------------------------------------------------
+
+    async def _park(self, link: Link, event: AnyEvent, attempts: int, error: ActivityError) -> None:
+        """Keeps the subject at its link until somebody has released or withdrawn it."""
+        cause = error.cause
+        reason, last_error = "unknown", str(cause or error)
+        if isinstance(cause, ApplicationError):
+            reason, last_error = cause.type or reason, cause.message
+        parked = self._parked[event.subject, link.name] = Parked(stage=link.queue, reason=reason)
+        self._show_parked()
+        self._parkings += 1
+        told = f"{link.name}.parked.{self._parkings}"
+        here = {"link": link.name, "stage": parked.stage}
+        details = here | {"reason": reason, "attempts": attempts, "last_error": last_error[:MAX_ERROR]}
+        await self._note(self._made(self._table.parked, told, event.subject, details))
+        await workflow.wait_condition(lambda: bool(parked.release) or self._is_withdrawn(event.subject))
+        del self._parked[event.subject, link.name]
+        self._show_parked()
+        if parked.release:
+            decision = here | {"by": parked.release.by, "why": parked.release.why}
+            await self._note(self._made(self._table.released, f"{told}.released", event.subject, decision))
+            if parked.after:
+                await workflow.sleep(parked.after)
+
+    def _is_withdrawn(self, subject: str) -> bool:
+        return subject in self._withdrawn and subject not in self._going_back
+
+    def _show(self) -> None:
+        """The Web UI asks the worker for it: neither an event of the history nor an action."""
+        parked = {at: each.reason for at, each in self._parked.items()}
+        workflow.set_current_details(now_list(self._here, parked))
+
+    def _show_parked(self) -> None:
+        self._show()
+        stages = sorted({parked.stage for parked in self._parked.values()})
+        workflow.upsert_search_attributes([PARKED_STAGES.value_set(stages) if stages else PARKED_STAGES.value_unset()])
+
+    async def _note(self, event: AnyEvent) -> None:
+        await self._consume(self._table.note, [event])
+
+    def _made(self, kind: type[Event[Any]], link: str, subject: str, data: dict[str, Any]) -> AnyEvent:
+        return AnyEvent(
+            id=id_of(subject, link),
+            source=source_of(link.partition(".")[0]),
+            type=type_of(kind),
+            subject=subject,
+            time=workflow.now(),
+            data=data,
+        )
+
+    # ---- what people want ----------------------------------------------------------------------------------------
+
+    def ring(self, subjects: Sequence[str]) -> None:
+        """There is news of these subjects: whatever waits for it asks now."""
+        self._rung.update(subjects)
+
+    def cancel(self, wish: Wish) -> Verdict:
+        """The customer takes the order back: possible until its finalisation begins, and before it is received."""
+        if earlier := self._withdrawn.get(wish.subject):
+            by_customer = earlier.data["reason"] == Reason.CANCELLED_BY_CUSTOMER
+            return Verdict.ALREADY_CANCELLED if by_customer else Verdict.TOO_LATE
+        if wish.subject in self._too_late:
+            return Verdict.TOO_LATE
+        self._withdraw(wish, Reason.CANCELLED_BY_CUSTOMER)
+        return Verdict.CANCELLED
+
+    def cancel_all(self, by: str, why: str) -> None:
+        """All that is carried here is to be taken back, where it is not too late."""
+        for subject in self._carried:
+            self.cancel(Wish(subject=subject, by=by, why=why))
+
+    def reject(self, wish: Wish) -> Verdict:
+        """The operator takes a parked order back; one that is parked on the way back can only be released."""
+        if not self._waiting(wish.subject) or wish.subject in self._going_back:
+            return Verdict.NOT_PARKED
+        self._withdraw(wish, Reason.REJECTED_BY_OPERATOR)
+        return Verdict.REJECTED
+
+    def release(self, wish: Wish) -> Verdict:
+        """The operator lets a parked order go on at the same link."""
+        waiting = self._waiting(wish.subject)
+        for parked in waiting:
+            parked.release = wish
+        return Verdict.RELEASED if waiting else Verdict.NOT_PARKED
+
+    def release_all(self, bulk: BulkRelease) -> None:
+        """The operator lets everything go on that is parked here and matches, oldest first, at the rate asked for."""
+        released = 0
+        for subject in self._carried:
+            matching = [
+                parked
+                for parked in self._waiting(subject)
+                if (bulk.subjects is None or subject in bulk.subjects)
+                and (bulk.stage is None or parked.stage == bulk.stage)
+                and (bulk.reason is None or parked.reason == bulk.reason)
+            ]
+            for parked in matching:
+                parked.release = Wish(subject=subject, by=bulk.by, why=bulk.why)
+                parked.after = timedelta(seconds=bulk.after + released * bulk.apart)
+            released += bool(matching)
+
+    def _waiting(self, subject: str) -> list[Parked]:
+        """Where the subject is parked and nobody has decided yet."""
+        if self._is_withdrawn(subject):
+            return []
+        return [
+            parked
+            for (parked_subject, _), parked in self._parked.items()
+            if parked_subject == subject and not parked.release
+        ]
+
+    def _withdraw(self, wish: Wish, reason: Reason) -> None:
+        data = {"reason": reason, "detail": wish.why, "by": wish.by}
+        event = self._made(self._table.withdrawn, "withdrawal", wish.subject, data)
+        self._withdrawn[wish.subject] = event
+        self.ring([wish.subject])
+        # Told at once, as the way back may have to wait for a consumer that is under way.
+        telling = asyncio.create_task(self._note(event))
+        self._notes.add(telling)
+        telling.add_done_callback(self._notes.discard)
+
+
+def _joined(join: Join, links: Sequence[Link], given: AnyEvent, made: dict[str, AnyEvent | None]) -> AnyEvent:
+    """What goes on when all links side by side have spoken: the first "no", or the event that says all agreed."""
+    confirming = [type_of(kind) for kind in join.of]
+    for link in links:
+        event = made[link.name]
+        if event and event.type not in confirming:
+            return event
+    return AnyEvent(
+        id=id_of(given.subject, join.name),
+        source=source_of(join.name),
+        type=type_of(join.into),
+        subject=given.subject,
+        time=workflow.now(),
+        data=given.data,
+    )
+
+
+def _pause(first: timedelta, events: Sequence[AnyEvent]) -> timedelta:
+    """Until the consumer is asked again: ever longer, as a history holds 51,200 events; by the deadline at last."""
+    now = workflow.now()
+    deadlines = [datetime.fromisoformat(e.data["deadline"]) - now for e in events if "deadline" in e.data]
+    pause = max(first, (now - min(event.time for event in events)) / 4)
+    return max(timedelta(seconds=1), min([pause, *deadlines]))
