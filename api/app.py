@@ -1,0 +1,194 @@
+"""The HTTP API, put together. Run it with `uvicorn --factory api.app:create_app`, or `lanka api`."""
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from importlib.metadata import version
+from typing import TypedDict
+
+from fastapi import FastAPI
+from pydantic import Field
+from pydantic_settings import BaseSettings
+from standardwebhooks import Webhook
+
+from api import (
+    catalogue,
+    drills,
+    events,
+    funnel,
+    health,
+    live,
+    operations,
+    order_page,
+    orders,
+    pages,
+    payments,
+    sessions,
+    webhooks,
+)
+from api.auth import Callers
+from api.backlog import Backlog, BacklogSettings, watched_backlog
+from api.body import document_models
+from api.catalogue import ProductRequest
+from api.dispatcher import PATIENCE, Bell, running_dispatcher
+from api.drills import DrillRequest, Drills, Faults
+from api.events import SentEvent
+from api.funnel import Counts, running_count
+from api.live import LivePicture, Picture, running_picture
+from api.logs import RequestLog, set_up_logs
+from api.operations import BulkRequest, Decision
+from api.order_page import Elsewhere
+from api.orders import CancelRequest, OrderRequest
+from api.payments import BankDecision, PaymentRequest, ShopPayments
+from api.problems import ProblemDetails, answer_with_problems
+from api.sessions import LogIn
+from api.stream import Live, running_stream
+from api.temporal import Temporal
+from api.webhooks import Notice, signatures
+from api.wishes import Wishes
+from store.api_keys import ApiKeys
+from store.catalogue import Catalogue
+from store.database import Pool, open_pool
+from store.intake import Intake
+from store.journal import Journal
+from store.operations import Operations
+from store.orders import Orders
+from store.sessions import Sessions
+from store.standing_now import StandingNow
+from store.webhooks import Webhooks
+from telemetry.exposition import Exposition
+from telemetry.requests import RequestSeconds
+from telemetry.switch import Tracing, tracing_of
+from workflows.connect import INTERCEPTORS
+from workflows.routing import LATE_REFUND, REFUND
+
+
+class Settings(BaseSettings):
+    """From the environment. How Temporal is reached is read by its own SDK (`TEMPORAL_ADDRESS`, ...)."""
+
+    database_url: str
+    webhook_secret: str | None = Field(default=None, validation_alias="LANKA_WEBHOOK_SECRET")
+    payments_url: str | None = Field(default=None, validation_alias="LANKA_PAYMENTS_URL")
+    temporal_ui: str | None = Field(default=None, validation_alias="LANKA_TEMPORAL_UI")
+    trace_url: str | None = Field(default=None, validation_alias="LANKA_TRACE_URL")
+    max_body_bytes: int = Field(default=65_536, validation_alias="LANKA_MAX_BODY_BYTES")
+
+
+class State(TypedDict):
+    """What the requests of one process share."""
+
+    pool: Pool
+    orders: Orders
+    journal: Journal
+    live: Live
+    counts: Counts
+    intake: Intake
+    catalogue: Catalogue
+    callers: Callers
+    sessions: Sessions
+    bell: Bell
+    backlog: Backlog
+    temporal: Temporal
+    wishes: Wishes
+    operations: Operations
+    drills: Drills
+    live_picture: LivePicture
+    elsewhere: Elsewhere
+    webhooks: Webhooks
+    payments: ShopPayments
+    signatures: Mapping[str, Webhook]
+    max_body_bytes: int
+    traceparent: Callable[[], str | None]
+    exposition: Exposition
+
+
+def create_app() -> FastAPI:
+    """The whole API. PostgreSQL and Temporal may be away when it starts, and later."""
+    settings = Settings()
+    tracing = tracing_of("lanka-api", settings.database_url)
+    set_up_logs(*tracing.processors)
+    INTERCEPTORS[:] = tracing.interceptors
+    app = FastAPI(
+        title="Lanka",
+        summary="Confirms orders as a chain of events.",
+        version=version("lanka"),
+        redirect_slashes=False,
+        redoc_url=None,
+        lifespan=_lifespan(settings, tracing),
+        telemetry=tracing.web,
+    )
+    for part in (
+        orders,
+        events,
+        catalogue,
+        operations,
+        live,
+        funnel,
+        drills,
+        order_page,
+        webhooks,
+        sessions,
+        payments,
+        health,
+        pages,
+    ):
+        app.include_router(part.router)
+    app.mount("/static", pages.static_files())
+    answer_with_problems(app)
+    by_customers = (OrderRequest, CancelRequest, PaymentRequest, BankDecision, SentEvent, Notice)
+    by_operators = (Decision, BulkRequest, LogIn, Faults, DrillRequest)
+    described = (ProductRequest, Picture, ProblemDetails)
+    document_models(app, [*by_customers, *by_operators, *described])
+    app.add_middleware(RequestLog)
+    app.add_middleware(RequestSeconds)
+    return app
+
+
+def _lifespan(settings: Settings, tracing: Tracing) -> Callable[[FastAPI], AbstractAsyncContextManager[State]]:
+    limits = BacklogSettings()
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[State]:
+        async with tracing.running(), open_pool(settings.database_url) as pool:
+            bell = Bell(pool)
+            sessions = Sessions(pool)
+            operations = Operations(pool, refund=REFUND.name, late_refund=LATE_REFUND.name)
+            orders, catalogue = Orders(pool), Catalogue(pool)
+            standing = StandingNow(pool, patience=PATIENCE, refund=REFUND.name, late_refund=LATE_REFUND.name)
+            counts = Counts(pool)
+            async with (
+                running_dispatcher(pool, bell),
+                running_stream(pool) as stream,
+                watched_backlog(pool, limits) as backlog,
+                running_count(counts),
+                Temporal() as temporal,
+                aclosing(ShopPayments(settings.payments_url)) as payments,
+                aclosing(Drills(settings.payments_url, orders, catalogue, bell)) as drills,
+                running_picture(standing, drills) as picture,
+            ):
+                yield State(
+                    pool=pool,
+                    orders=orders,
+                    journal=Journal(pool),
+                    live=stream,
+                    counts=counts,
+                    intake=Intake(pool),
+                    catalogue=catalogue,
+                    callers=Callers(ApiKeys(pool), sessions),
+                    sessions=sessions,
+                    bell=bell,
+                    backlog=backlog,
+                    temporal=temporal,
+                    wishes=Wishes(operations, temporal),
+                    operations=operations,
+                    drills=drills,
+                    live_picture=picture,
+                    elsewhere=Elsewhere(settings.temporal_ui, settings.trace_url),
+                    webhooks=Webhooks(pool),
+                    payments=payments,
+                    signatures=signatures(settings.webhook_secret),
+                    max_body_bytes=settings.max_body_bytes,
+                    traceparent=tracing.traceparent,
+                    exposition=Exposition(pool),
+                )
+
+    return lifespan

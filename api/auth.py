@@ -1,0 +1,123 @@
+"""Who is calling, and what they may do: a program has an API key, a person at a browser a session in a cookie."""
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import Annotated, NamedTuple
+from urllib.parse import urlsplit
+
+from fastapi import Depends, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from api.problems import Code, Problem
+from store.api_keys import ApiKeys, Scope, hash_of
+from store.sessions import Sessions
+
+TRUSTED_FOR = 5.0
+"""Seconds for which a known key or session is not looked up again: so long a revoked one may still work."""
+
+SHOP_COOKIE, CONSOLE_COOKIE = "lanka_shop", "lanka_console"
+
+_SAFE = {"GET", "HEAD", "OPTIONS"}
+_bearer = HTTPBearer(auto_error=False, description="An API key of scope `shop` or `operator`.")
+
+
+class Caller(NamedTuple):
+    """`name` tells callers apart and gives nothing away. With a `customer_id`, only that customer's orders exist."""
+
+    scope: Scope
+    name: str
+    customer_id: str | None = None
+
+
+class Callers:
+    """The callers of this process, remembered for some seconds to save a round trip for each request."""
+
+    def __init__(self, keys: ApiKeys, sessions: Sessions) -> None:
+        self._keys = keys
+        self._sessions = sessions
+        self._known: dict[bytes, tuple[Caller, float]] = {}
+
+    async def with_key(self, key: str) -> Caller | None:
+        """None for a key that is unknown or revoked. Raises `Outage`."""
+        return await self._remembered(hash_of(key), self._by_key)
+
+    async def with_session(self, token: str) -> Caller | None:
+        """None for a session that is unknown or over. Raises `Outage`."""
+        return await self._remembered(hash_of(token), self._by_session)
+
+    def forget(self, token: str) -> None:
+        self._known.pop(hash_of(token), None)
+
+    async def _remembered(self, secret: bytes, look_up: Callable[[bytes], Awaitable[Caller | None]]) -> Caller | None:
+        caller, until = self._known.get(secret, (None, 0.0))
+        if caller and time.monotonic() < until:
+            return caller
+        self._known.pop(secret, None)
+        caller = await look_up(secret)
+        if caller:
+            self._known[secret] = (caller, time.monotonic() + TRUSTED_FOR)
+        return caller
+
+    async def _by_key(self, key_hash: bytes) -> Caller | None:
+        scope = await self._keys.scope_of(key_hash)
+        return Caller(scope, f"{scope}:{key_hash.hex()[:16]}") if scope else None
+
+    async def _by_session(self, token_hash: bytes) -> Caller | None:
+        session = await self._sessions.find(token_hash)
+        if session is None:
+            return None
+        name = session.customer_id or token_hash.hex()[:16]
+        return Caller(session.scope, f"{session.scope}:{name}", session.customer_id)
+
+
+async def anybody(
+    request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+) -> Caller:
+    """The caller: a customer, a shop or an operator."""
+    callers: Callers = request.state.callers
+    if credentials is not None and credentials.credentials:
+        caller = await callers.with_key(credentials.credentials)
+        if caller is None:
+            raise Problem(Code.API_KEY_INVALID, headers={"WWW-Authenticate": 'Bearer error="invalid_token"'})
+        return caller
+    # Who is both at this browser is the operator, who may do whatever the customer may.
+    for cookie in (CONSOLE_COOKIE, SHOP_COOKIE):
+        token = request.cookies.get(cookie)
+        caller = await callers.with_session(token) if token else None
+        if caller:
+            if request.method not in _SAFE and not same_origin(request):
+                raise Problem(Code.OTHER_ORIGIN)
+            return caller
+    raise Problem(Code.API_KEY_MISSING, headers={"WWW-Authenticate": "Bearer"})
+
+
+def same_origin(request: Request) -> bool:
+    """Whether the page that sends this is one of ours. A cookie comes along wherever the request was made."""
+    origin = request.headers.get("origin")
+    return origin is not None and urlsplit(origin).netloc == request.headers.get("host")
+
+
+async def shop_or_operator(caller: Annotated[Caller, Depends(anybody)]) -> Caller:
+    if caller.scope is Scope.CUSTOMER:
+        raise Problem(Code.SHOP_KEY_REQUIRED, headers={"WWW-Authenticate": 'Bearer error="insufficient_scope"'})
+    return caller
+
+
+async def operator_only(caller: Annotated[Caller, Depends(anybody)]) -> Caller:
+    if caller.scope is not Scope.OPERATOR:
+        raise Problem(Code.OPERATOR_KEY_REQUIRED, headers={"WWW-Authenticate": 'Bearer error="insufficient_scope"'})
+    return caller
+
+
+async def may_still_operate(request: Request) -> bool:
+    """For an answer that takes long: False once the operator's key is revoked or the session over. Raises `Outage`."""
+    try:
+        await operator_only(await anybody(request, await _bearer(request)))
+    except Problem:
+        return False
+    return True
+
+
+Anybody = Annotated[Caller, Depends(anybody)]
+Shop = Annotated[Caller, Depends(shop_or_operator)]
+Operator = Annotated[Caller, Depends(operator_only)]

@@ -1,0 +1,250 @@
+"""The dispatcher: takes the oldest accepted subjects, one or a batch, and signals-with-start their workflow.
+
+One API process leads at a time, whoever holds the advisory lock; the others stand by. While Temporal is away it waits,
+and arriving orders gather. At least once: the workflow's id, its event ids and the journal make it once.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
+from typing import Any
+
+import stamina
+import structlog
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from temporalio.client import Client
+from temporalio.common import WorkflowIDReusePolicy
+from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.service import RPCError
+
+from api.messages import deliver_messages
+from api.payment_news import deliver_news
+from orders.errors import Outage
+from store.database import Pool, Transaction, connected, session
+from store.dispatch import ACCEPTED, ARRIVED, Taken, lead, look, mark_dispatched, take_oldest, taken_before
+from store.failpoints import reach
+from store.intake import register
+from store.journal import CHANNEL
+from workflows.chains import CHAINS, outside
+from workflows.connect import connect
+
+log = structlog.get_logger()
+
+PATIENCE = timedelta(seconds=3)
+"""A batch that has been on the way for longer merely waits, and gives its place up."""
+
+LOOK_ANYWAY = 0.5
+"""Seconds after which the dispatcher looks, even if nobody has rung."""
+
+
+MOMENT = 0.0005
+"""Seconds for each subject of the last batch for which a batch gathers even if none is on the way."""
+
+BETWEEN_RINGS = 0.005
+"""Seconds between two notifications of one process."""
+
+
+class DispatchSettings(BaseSettings):
+    """How batches form: at most `batch_size` subjects and `batch_bytes` of JSON each, `batches` on the way at once.
+
+    `gather_seconds` is how long a batch that is not full waits at most for one on the way to end.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="LANKA_")
+
+    batch_size: int = 100
+    batch_bytes: int = 500_000  # a Temporal payload may have 2 MiB, one gRPC message 4 MiB
+    batches: int = 4
+    gather_seconds: float = 0.25
+
+
+class Bell:
+    """Tells the dispatcher of new subjects, in whichever process it leads. Rings that come close together are one."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._rung = asyncio.Event()
+        self.here: Callable[[], None] | None = None
+        """What to call where the dispatcher leads in this process."""
+
+    def ring(self) -> None:
+        if self.here:
+            self.here()
+        else:
+            self._rung.set()
+
+    async def carry(self) -> None:
+        # Not in the transaction that accepts: NOTIFY takes a lock that makes all commits wait for each other.
+        while True:
+            await self._rung.wait()
+            self._rung.clear()
+            try:
+                async with connected(self._pool) as connection:
+                    await connection.execute("SELECT pg_notify($1, $2)", ACCEPTED, ARRIVED)
+            except Outage as outage:
+                log.warning("nobody could be rung, the dispatcher looks anyway", error=str(outage))
+            except Exception:
+                log.exception("the bell failed, the dispatcher looks anyway")
+            await asyncio.sleep(BETWEEN_RINGS)
+
+
+@asynccontextmanager
+async def running_dispatcher(pool: Pool, bell: Bell) -> AsyncIterator[None]:
+    """Runs the dispatcher beside the requests of this process."""
+    async with asyncio.TaskGroup() as tasks:
+        running = [tasks.create_task(bell.carry()), tasks.create_task(_stand_by(pool, bell, DispatchSettings()))]
+        yield
+        for task in running:
+            task.cancel()
+
+
+async def _stand_by(pool: Pool, bell: Bell, settings: DispatchSettings) -> None:
+    while True:
+        try:
+            async with session(pool) as connection:
+                while not await lead(connection):  # noqa: ASYNC110, nobody tells when another one goes
+                    await asyncio.sleep(LOOK_ANYWAY)
+                log.info("dispatcher leads")
+                dispatcher = Dispatcher(connection, settings)
+                bell.here = dispatcher.arrived
+                await dispatcher.run()
+        except Outage as outage:
+            log.warning("dispatcher waits for PostgreSQL", error=str(outage))
+        except Exception:
+            log.exception("dispatcher failed, it starts again")
+        finally:
+            bell.here = None
+        await asyncio.sleep(LOOK_ANYWAY)
+
+
+class Pace:
+    """When the next batch leaves: few large batches cost less than many small ones.
+
+    One that is full leaves at once. While another is on the way it gathers until that one has ended, `gather` seconds
+    at most. With none on the way it waits a moment if the last one was large: then many come just now.
+    """
+
+    def __init__(self, gather: float) -> None:
+        self._gather = gather
+        self._left = 0.0
+        self._size = 0
+        self._gathering_since: float | None = None
+
+    def leaves(self, size: int) -> None:
+        self._left, self._size, self._gathering_since = time.monotonic(), size, None
+
+    def pause(self, *, others: bool, full: bool) -> float:
+        """Seconds from now until what waits leaves; `others`: whether a batch is on the way."""
+        now = time.monotonic()
+        self._gathering_since = self._gathering_since or now
+        if full:
+            return 0
+        moment = self._gathering_since + MOMENT * (self._size - 1)
+        until = max(moment, self._left + self._gather) if others else moment
+        return max(0.0, until - now)
+
+
+class Dispatcher:
+    """Works on the connection that holds the lead, so that it stops when it loses it."""
+
+    def __init__(self, connection: Transaction, settings: DispatchSettings) -> None:
+        self._connection = connection
+        self._settings = settings
+        self._pace = Pace(settings.gather_seconds)
+        self._wake = asyncio.Event()
+        self._rung = False
+        self._gathering = False
+
+    async def run(self) -> None:
+        await register(self._connection, outside())
+        client = await connect()
+        for channel in (ACCEPTED, CHANNEL):
+            await self._connection.add_listener(channel, self._ring)
+        while True:
+            self._wake.clear()
+            self._rung = self._gathering = False
+            pause = await self._dispatch(client)
+            if self._gathering and not self._rung:
+                self._wake.clear()
+            if pause:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(pause):
+                        await self._wake.wait()
+
+    def arrived(self) -> None:
+        """There are more subjects, which is no news while they gather."""
+        if not self._gathering:
+            self._wake.set()
+
+    def _ring(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
+        if payload == ARRIVED:
+            self.arrived()
+        else:
+            self._rung = True
+            self._wake.set()
+
+    async def _dispatch(self, client: Client) -> float:
+        """Does what there is to do; returns how many seconds to wait for more."""
+        settings = self._settings
+        seen = await look(self._connection, chains=[*CHAINS], size=settings.batch_size, patience=PATIENCE)
+        with suppress(RPCError):  # Temporal is away: the news are kept
+            if seen.news:
+                await deliver_news(self._connection, client)
+            if seen.messages:
+                await deliver_messages(self._connection, client)
+        if seen.left_behind:
+            taken = await taken_before(self._connection, [*CHAINS])
+        elif not seen.waiting:
+            return LOOK_ANYWAY
+        elif len(seen.on_the_way) >= settings.batches:
+            self._gathering = True
+            return LOOK_ANYWAY
+        elif pause := self._pace.pause(others=bool(seen.on_the_way), full=seen.waiting >= settings.batch_size):
+            self._gathering = True
+            return min(pause, LOOK_ANYWAY)
+        else:
+            taken = await self._take()
+        if taken:
+            await send(client, taken)
+            reach("dispatch.before_mark")
+            await mark_dispatched(self._connection, taken)
+            self._pace.leaves(len(taken.events))
+        return 0
+
+    async def _take(self) -> Taken | None:
+        return await take_oldest(
+            self._connection,
+            chains=[*CHAINS],
+            size=self._settings.batch_size,
+            max_bytes=self._settings.batch_bytes,
+            workflow_id=lambda chain, subjects: CHAINS[chain].workflow_id(subjects),
+        )
+
+
+@stamina.retry(on=RPCError, attempts=None, timeout=None, wait_initial=0.1, wait_max=2.0)
+async def send(client: Client, taken: Taken) -> None:
+    # Started before, perhaps even ended: the workflow knows these events already.
+    with suppress(WorkflowAlreadyStartedError):
+        await client.start_workflow(
+            CHAINS[taken.chain].workflow.run,
+            start_signal="received",
+            start_signal_args=[list(taken.events)],
+            **start_of(taken),
+        )
+
+
+def start_of(taken: Taken) -> dict[str, Any]:
+    """How the workflow of a batch is started, whoever starts it."""
+    chain = CHAINS[taken.chain]
+    return {
+        "id": taken.workflow_id,
+        "task_queue": chain.queue,
+        # A worker that is killed in the middle of a workflow task holds it for this long; by default 10 s.
+        "task_timeout": timedelta(seconds=5),
+        "id_reuse_policy": WorkflowIDReusePolicy.REJECT_DUPLICATE,
+        "search_attributes": chain.attributes(taken.events),
+        "static_summary": chain.summary(taken.events),
+        "static_details": chain.details(taken.events),
+    }

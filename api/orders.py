@@ -1,0 +1,347 @@
+"""Orders over HTTP: submit one, cancel one, read one or many, read one's journal."""
+
+import base64
+import binascii
+import hashlib
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import structlog
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from api.auth import Anybody, Caller
+from api.backlog import Backlog
+from api.body import Body, documented_body
+from api.dispatcher import Bell
+from api.problems import MAX_PAGE, Code, Flaw, Problem, documented, flaw_at, flawed
+from api.stream import documented_stream, journal_of
+from api.wishes import Answer, Text, Wishes
+from orders.envelope import AnyEvent
+from orders.money import CurrencyCode
+from orders.order import MAX_LINES, Identifier, Line, Order, new_order_id
+from orders.reasons import Status
+from orders.standing import KnownOrder
+from orders.wishes import Wish
+from store.orders import KeyReused, Orders
+
+_VISIBLE_ASCII = re.compile(r"[!-~]{1,255}")
+
+
+class OrderRequest(BaseModel):
+    """What the customer wants. `unit_price` is what the customer saw, in minor units; lines of one SKU are summed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    customer_id: Identifier
+    payment_id: Identifier
+    currency: CurrencyCode
+    lines: Annotated[list[Line], Field(min_length=1, max_length=MAX_LINES)]
+
+    def fingerprint(self) -> bytes:
+        """The same for the same order, however its JSON was spaced and in whatever order its fields came."""
+        return hashlib.sha256(self.model_dump_json().encode()).digest()
+
+    def received(self, order_id: str, at: datetime) -> Order:
+        total = sum(line.quantity * line.unit_price for line in self.lines)
+        return Order(order_id=order_id, total=total, received_at=at, **dict(self))
+
+
+class Links(BaseModel):
+    """Where to read on."""
+
+    self: str
+    events: str
+
+    @classmethod
+    def to(cls, order_id: str) -> "Links":
+        return cls(self=f"/orders/{order_id}", events=f"/orders/{order_id}/events")
+
+
+class AcceptedOrder(BaseModel):
+    order_id: str
+    status: Status = Status.RECEIVED
+    links: Links
+
+
+class OrderAnswer(KnownOrder):
+    links: Links
+
+    @classmethod
+    def about(cls, order: KnownOrder) -> "OrderAnswer":
+        return cls(links=Links.to(order.order_id), **dict(order))
+
+
+class CancelRequest(BaseModel):
+    """Why, in words; it goes into the journal."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    reason: Text = "cancelled by the customer"
+
+
+class OrderPage(BaseModel):
+    """Newest first. `next_cursor` asks for the page after this one; null on the last."""
+
+    orders: list[OrderAnswer]
+    next_cursor: str | None
+
+
+class Wanted(BaseModel):
+    """Which orders to list."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    status: Status | None = None
+    customer_id: Identifier | None = None
+    limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = 50
+    cursor: Annotated[str | None, Field(description="`next_cursor` of the page before")] = None
+
+
+async def idempotency_key(request: Request) -> str:
+    keys = request.headers.getlist("idempotency-key")
+    if not keys:
+        raise Problem(Code.IDEMPOTENCY_KEY_MISSING)
+    if len(keys) > 1 or not _VISIBLE_ASCII.fullmatch(keys[0]):
+        raise Problem(Code.IDEMPOTENCY_KEY_INVALID)
+    return keys[0]
+
+
+def explained(parsed: Any, flaws: Sequence[Flaw]) -> Sequence[Flaw]:
+    """A line with a currency of its own has an unknown field; if it is another currency, that says more."""
+    if not isinstance(parsed, dict) or not isinstance(parsed.get("lines"), list):
+        return flaws
+    mixed = {
+        flaw.pointer: flaw
+        for nth, line in enumerate(parsed["lines"])
+        if isinstance(line, dict) and "currency" in line and line["currency"] != parsed.get("currency")
+        for flaw in [flaw_at(("lines", nth, "currency"), Code.MIXED_CURRENCIES)]
+    }
+    return [mixed.get(flaw.pointer, flaw) for flaw in flaws]
+
+
+OrderId = Annotated[Identifier, Path(description="the `order_id` of an accepted order")]
+
+
+async def visible_order(request: Request, caller: Anybody, order_id: OrderId) -> str:
+    """For a customer, other customers' orders do not exist."""
+    if caller.customer_id:
+        orders: Orders = request.state.orders
+        order = await orders.find(order_id)
+        if order is None or order.customer_id != caller.customer_id:
+            raise Problem(Code.ORDER_NOT_FOUND)
+    return order_id
+
+
+def _only_own(caller: Caller, customer_id: str | None) -> str | None:
+    """The customer whose orders the caller means."""
+    if caller.customer_id and customer_id not in {caller.customer_id, None}:
+        raise Problem(Code.OTHER_CUSTOMER)
+    return caller.customer_id or customer_id
+
+
+VisibleOrder = Annotated[str, Depends(visible_order)]
+
+router = APIRouter(tags=["orders"])
+
+
+@router.post(
+    "/orders",
+    status_code=202,
+    response_model=AcceptedOrder,
+    response_description="Accepted: stored, and on its way along the chain. "
+    "`Idempotency-Replayed: true` when it had been accepted before.",
+    responses=documented(
+        Code.MALFORMED_JSON,
+        Code.IDEMPOTENCY_KEY_MISSING,
+        Code.IDEMPOTENCY_KEY_INVALID,
+        Code.API_KEY_MISSING,
+        Code.API_KEY_INVALID,
+        Code.OTHER_CUSTOMER,
+        Code.OTHER_ORIGIN,
+        Code.BODY_TOO_LARGE,
+        Code.UNSUPPORTED_MEDIA_TYPE,
+        Code.IDEMPOTENCY_KEY_REUSED,
+        Code.UNKNOWN_FIELD,
+        Code.REPEATED_FIELD,
+        Code.MISSING_FIELD,
+        Code.NOT_AN_OBJECT,
+        Code.NOT_AN_ARRAY,
+        Code.NOT_A_STRING,
+        Code.NOT_AN_INTEGER,
+        Code.NO_LINES,
+        Code.TOO_MANY_LINES,
+        Code.QUANTITY_OUT_OF_RANGE,
+        Code.UNIT_PRICE_OUT_OF_RANGE,
+        Code.UNKNOWN_CURRENCY,
+        Code.MIXED_CURRENCIES,
+        Code.INVALID_ID,
+        Code.BACKLOG_FULL,
+        Code.DATABASE_UNAVAILABLE,
+    ),
+    openapi_extra=documented_body(OrderRequest)
+    | {
+        "parameters": [
+            {
+                "name": "Idempotency-Key",
+                "in": "header",
+                "required": True,
+                "description": "A value of your own for each order: sent again, it gives the first answer again.",
+                "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+            }
+        ]
+    },
+)
+async def submit_order(
+    request: Request,
+    caller: Anybody,
+    key: Annotated[str, Depends(idempotency_key)],
+    wanted: Annotated[OrderRequest, Depends(Body(OrderRequest, explained))],
+) -> Response:
+    orders: Orders = request.state.orders
+    backlog: Backlog = request.state.backlog
+    _only_own(caller, wanted.customer_id)
+    fingerprint = wanted.fingerprint()
+    try:
+        if backlog.full:
+            accepted = await orders.accepted_before(owner=caller.name, key=key, fingerprint=fingerprint)
+        else:
+            accepted = await orders.accept(
+                wanted.received(new_order_id(), datetime.now(UTC)),
+                owner=caller.name,
+                key=key,
+                fingerprint=fingerprint,
+                traceparent=request.state.traceparent(),
+            )
+    except KeyReused:
+        raise Problem(Code.IDEMPOTENCY_KEY_REUSED) from None
+    if accepted is None:
+        raise backlog.refusal()
+    if not accepted.replayed:
+        backlog.add(1)
+        bell: Bell = request.state.bell
+        bell.ring()
+    structlog.contextvars.bind_contextvars(order_id=accepted.order_id)
+    links = Links.to(accepted.order_id)
+    headers = {"Location": links.self} | ({"Idempotency-Replayed": "true"} if accepted.replayed else {})
+    answer = {"order_id": accepted.order_id, "status": Status.RECEIVED, "links": links.model_dump()}
+    return JSONResponse(answer, 202, headers)
+
+
+@router.get(
+    "/orders/{order_id}",
+    responses=documented(
+        Code.API_KEY_MISSING, Code.API_KEY_INVALID, Code.ORDER_NOT_FOUND, Code.INVALID_ID, Code.DATABASE_UNAVAILABLE
+    ),
+)
+async def read_order(request: Request, order_id: VisibleOrder) -> OrderAnswer:
+    orders: Orders = request.state.orders
+    order = await orders.find(order_id)
+    if order is None:
+        raise Problem(Code.ORDER_NOT_FOUND)
+    return OrderAnswer.about(order)
+
+
+@router.get(
+    "/orders",
+    responses=documented(
+        Code.API_KEY_MISSING,
+        Code.API_KEY_INVALID,
+        Code.OTHER_CUSTOMER,
+        Code.INVALID_STATUS,
+        Code.INVALID_ID,
+        Code.INVALID_LIMIT,
+        Code.INVALID_CURSOR,
+        Code.UNKNOWN_PARAMETER,
+        Code.REPEATED_PARAMETER,
+        Code.DATABASE_UNAVAILABLE,
+    ),
+)
+async def list_orders(request: Request, caller: Anybody, wanted: Annotated[Wanted, Query()]) -> OrderPage:
+    refuse_repeated(request)
+    orders: Orders = request.state.orders
+    found = await orders.newest(
+        status=wanted.status,
+        customer_id=_only_own(caller, wanted.customer_id),
+        before=_before(wanted.cursor) if wanted.cursor is not None else None,
+        limit=wanted.limit + 1,
+    )
+    page = found[: wanted.limit]
+    return OrderPage(
+        orders=[OrderAnswer.about(order) for order in page],
+        next_cursor=_cursor(page[-1].order_id) if len(found) > len(page) else None,
+    )
+
+
+@router.get(
+    "/orders/{order_id}/events",
+    response_model=list[AnyEvent],
+    responses=documented_stream()
+    | documented(
+        Code.API_KEY_MISSING, Code.API_KEY_INVALID, Code.ORDER_NOT_FOUND, Code.INVALID_ID, Code.DATABASE_UNAVAILABLE
+    ),
+)
+async def read_events(request: Request, response: Response, order_id: VisibleOrder) -> Sequence[AnyEvent] | Response:
+    """The journal of the order, oldest first, as CloudEvents 1.0; live with `Accept: text/event-stream`."""
+    return await journal_of(request, response, order_id, unknown=Code.ORDER_NOT_FOUND)
+
+
+@router.post(
+    "/orders/{order_id}/cancel",
+    response_description="`cancelled`: what was done for the order is undone. `too_late`: its finalisation had begun, "
+    "or it had ended. `already_cancelled`: the answer of an earlier cancel.",
+    responses=documented(
+        Code.MALFORMED_JSON,
+        Code.API_KEY_MISSING,
+        Code.API_KEY_INVALID,
+        Code.OTHER_ORIGIN,
+        Code.ORDER_NOT_FOUND,
+        Code.BODY_TOO_LARGE,
+        Code.UNSUPPORTED_MEDIA_TYPE,
+        Code.UNKNOWN_FIELD,
+        Code.REPEATED_FIELD,
+        Code.NOT_AN_OBJECT,
+        Code.NOT_A_STRING,
+        Code.INVALID_ID,
+        Code.INVALID_TEXT,
+        Code.NOT_DECIDED,
+        Code.DATABASE_UNAVAILABLE,
+    ),
+    openapi_extra=documented_body(CancelRequest, required=False),
+)
+async def cancel_order(
+    request: Request,
+    caller: Anybody,
+    order_id: VisibleOrder,
+    wanted: Annotated[CancelRequest, Depends(Body(CancelRequest, optional=True))],
+) -> Answer:
+    """Decided once, by the workflow."""
+    wishes: Wishes = request.state.wishes
+    return Answer(verdict=await wishes.cancel(Wish(subject=order_id, by=caller.name, why=wanted.reason)))
+
+
+def refuse_repeated(request: Request) -> None:
+    names = [name for name, _ in request.query_params.multi_items()]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        flaw = Flaw(code=Code.REPEATED_PARAMETER, detail=Code.REPEATED_PARAMETER.advice, parameter=twice)
+        raise flawed([flaw])
+
+
+_IDENTIFIER: TypeAdapter[str] = TypeAdapter(Identifier)
+
+
+def _cursor(order_id: str) -> str:
+    return base64.urlsafe_b64encode(order_id.encode()).decode().rstrip("=")
+
+
+def _before(cursor: str) -> str:
+    try:
+        order_id = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
+        return _IDENTIFIER.validate_python(order_id)
+    except (binascii.Error, UnicodeError, ValidationError, ValueError):
+        flaw = Flaw(code=Code.INVALID_CURSOR, detail=Code.INVALID_CURSOR.advice, parameter="cursor")
+        raise flawed([flaw]) from None

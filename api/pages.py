@@ -1,0 +1,44 @@
+"""The pages: the shop for customers, the console for operators. Plain files; whatever they show comes over the API."""
+
+from importlib.resources import files
+from typing import Any
+
+from fastapi import APIRouter, Response
+from fastapi.responses import FileResponse
+from fastapi.staticfiles import StaticFiles
+
+STATIC = str(files("api") / "static")
+
+# Nothing from elsewhere: neither script nor font nor frame.
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; "
+    "form-action 'self'",
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-cache",
+}
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/")
+async def shop() -> FileResponse:
+    return FileResponse(f"{STATIC}/shop.html", headers=_HEADERS)
+
+
+@router.get("/console")
+async def console() -> FileResponse:
+    return FileResponse(f"{STATIC}/console.html", headers=_HEADERS)
+
+
+class _Fresh(StaticFiles):
+    """Asked for each time, and mostly answered 304: a page must not meet the modules of another version."""
+
+    def file_response(self, *args: Any, **more: Any) -> Response:
+        answer = super().file_response(*args, **more)
+        answer.headers["Cache-Control"] = "no-cache"
+        return answer
+
+
+def static_files() -> StaticFiles:
+    return _Fresh(directory=STATIC)

@@ -1,0 +1,61 @@
+"""Acts on the webhooks that were stored: wakes the order that waits, or has money given back that came too late."""
+
+from contextlib import suppress
+from datetime import timedelta
+
+from temporalio.client import Client
+from temporalio.common import WorkflowIDReusePolicy
+from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.service import RPCError, RPCStatusCode
+
+from store.database import Transaction
+from store.webhooks import LATE, News, arrived_late, mark_handled, unhandled
+from workflows.chains import CHAINS
+
+PATIENCE = timedelta(minutes=1)
+"""News of a payment that no order has claimed by then is for none: one that comes later asks the provider itself."""
+
+
+async def deliver_news(connection: Transaction, client: Client) -> None:
+    """A webhook is only a hint. The consumers ask the provider what is true."""
+    handled = [
+        news for news in await unhandled(connection, patience=PATIENCE) if await _deliver(connection, client, news)
+    ]
+    if handled:
+        await mark_handled(connection, handled)
+
+
+async def _deliver(connection: Transaction, client: Client, news: News) -> bool:
+    """Whether nothing remains to be done."""
+    if news.subject is None:
+        return news.stale
+    if news.refused:
+        if not news.ended:
+            return False  # its own refund may still take the money; if not, it came too late
+        if news.owed:
+            await _give_back(connection, client, news)
+        return True
+    if news.ended or news.workflow_id is None:
+        return news.ended
+    try:
+        await client.get_workflow_handle(news.workflow_id).signal("news", [news.subject])
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            return False  # it has just ended; the next look sees how
+        raise
+    return True
+
+
+async def _give_back(connection: Transaction, client: Client, news: News) -> None:
+    chain = CHAINS["orders"]
+    event = await arrived_late(connection, news)
+    with suppress(WorkflowAlreadyStartedError):
+        await client.start_workflow(
+            chain.workflow.run,
+            id=LATE + event.id,
+            task_queue=chain.queue,
+            id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+            start_signal="received",
+            start_signal_args=[[event]],
+            static_summary=f"late payment {news.payment_id}",
+        )

@@ -1,0 +1,403 @@
+"""Every error the API answers with: RFC 9457 `application/problem+json` with a stable `code`."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from enum import StrEnum
+from http import HTTPStatus
+from typing import Any, Self
+from urllib.parse import quote
+
+import structlog
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+from starlette.routing import Match
+
+from orders.errors import Outage
+from orders.money import MAX_UNIT_PRICE
+from orders.order import MAX_LINES, MAX_QUANTITY
+
+MEDIA_TYPE = "application/problem+json"
+MAX_ON_HAND = 10**12
+MAX_NAME = 200
+MAX_PAGE = 100
+MAX_TEXT = 500
+MAX_RELEASE, MAX_RATE = 1000, 1000
+MAX_DRILL = 500
+MAX_ATTRIBUTE = 255  # source and id together must fit into an index of PostgreSQL
+MAX_EVENTS = 100
+MAX_SKILLS = 20
+MAX_HOURS = 24 * 366
+
+log = structlog.get_logger()
+
+
+class Code(StrEnum):
+    """What went wrong. The codes are stable; beside each stand its HTTP status and what the client can do."""
+
+    status: int
+    advice: str
+
+    def __new__(cls, code: str, status: int, advice: str) -> Self:
+        member = str.__new__(cls, code)
+        member._value_ = code
+        member.status = status
+        member.advice = advice
+        return member
+
+    API_KEY_MISSING = "api_key_missing", 401, "Send the header 'Authorization: Bearer <API key>'."
+    API_KEY_INVALID = "api_key_invalid", 401, "The API key is unknown or revoked; send another one."
+    SHOP_KEY_REQUIRED = "shop_key_required", 403, "Only an API key may do this, not a customer's session."
+    OPERATOR_KEY_REQUIRED = "operator_key_required", 403, "Only an operator's API key may do this."
+    CUSTOMER_SESSION_REQUIRED = "customer_session_required", 403, "Only a customer at the shop's page may do this."
+    OTHER_CUSTOMER = "other_customer", 403, "A customer's session is for that customer's orders only."
+    OTHER_ORIGIN = "other_origin", 403, "With a session, send changes from a page of this origin only."
+
+    WEBHOOK_SIGNATURE_INVALID = (
+        "webhook_signature_invalid",
+        401,
+        "Sign as Standard Webhooks says, with the secret of this endpoint and the time of now.",
+    )
+
+    NOT_FOUND = "not_found", 404, "There is nothing at this path; /docs lists what there is."
+    ORDER_NOT_FOUND = "order_not_found", 404, "There is no order with this id; check the id."
+    SUBJECT_NOT_FOUND = "subject_not_found", 404, "Nothing is known of this subject; check the id."
+    PROVIDER_NOT_FOUND = "provider_not_found", 404, "There is no payment provider of this name here; check the URL."
+    NO_SANDBOX = "no_sandbox", 404, "There is no sandbox payment provider here: LANKA_PAYMENTS_URL names one."
+    METHOD_NOT_ALLOWED = "method_not_allowed", 405, "Use one of the methods in the header Allow."
+    STOCK_RESERVED = "stock_reserved", 409, "Orders hold more than this; set on_hand to at least what is reserved."
+
+    NOTHING_TO_SELL = "nothing_to_sell", 409, "The catalogue has nothing in stock; `lanka seed` fills it."
+    DRILL_UNDER_WAY = "drill_under_way", 409, "Sample orders are still being sent; wait until they are."
+
+    SUBJECT_OF_ANOTHER_CHAIN = (
+        "subject_of_another_chain",
+        409,
+        "The subject belongs to another chain than the one that takes events of this type; check both.",
+    )
+
+    BODY_TOO_LARGE = "body_too_large", 413, "Send a smaller body."
+    UNSUPPORTED_MEDIA_TYPE = (
+        "unsupported_media_type",
+        415,
+        "Send JSON with the header 'Content-Type: application/json'.",
+    )
+    MALFORMED_JSON = "malformed_json", 400, "Send one valid JSON document (RFC 8259) in UTF-8."
+
+    IDEMPOTENCY_KEY_MISSING = (
+        "idempotency_key_missing",
+        400,
+        "Send the header Idempotency-Key with a value of your own for each order, such as a UUID.",
+    )
+    IDEMPOTENCY_KEY_INVALID = (
+        "idempotency_key_invalid",
+        400,
+        "Send the header Idempotency-Key once, with 1 to 255 visible ASCII characters.",
+    )
+    IDEMPOTENCY_KEY_REUSED = (
+        "idempotency_key_reused",
+        422,
+        "This Idempotency-Key was first sent with another order; send a new key with a new order.",
+    )
+
+    UNKNOWN_FIELD = "unknown_field", 422, "Remove the field: it has no meaning here."
+    REPEATED_FIELD = "repeated_field", 422, "Send each field once."
+    MISSING_FIELD = "missing_field", 422, "Add the field: it is required."
+    NOT_AN_OBJECT = "not_an_object", 422, "Send a JSON object."
+    NOT_AN_ARRAY = "not_an_array", 422, "Send a JSON array."
+    NOT_A_STRING = "not_a_string", 422, "Send a JSON string."
+    NOT_AN_INTEGER = "not_an_integer", 422, "Send a whole JSON number, without quotes, fraction or exponent."
+    NO_LINES = "no_lines", 422, "Send at least one line."
+    TOO_MANY_LINES = "too_many_lines", 422, f"Send at most {MAX_LINES} lines; split a larger order."
+    QUANTITY_OUT_OF_RANGE = "quantity_out_of_range", 422, f"Send a quantity from 1 to {MAX_QUANTITY}."
+    UNIT_PRICE_OUT_OF_RANGE = (
+        "unit_price_out_of_range",
+        422,
+        f"Send a price from 1 to {MAX_UNIT_PRICE}, in minor units of the currency.",
+    )
+    ON_HAND_OUT_OF_RANGE = "on_hand_out_of_range", 422, f"Send a number from 0 to {MAX_ON_HAND}."
+    UNKNOWN_CURRENCY = "unknown_currency", 422, "Send an ISO 4217 code in capitals, such as EUR."
+    MIXED_CURRENCIES = "mixed_currencies", 422, "An order has one currency, named once beside its lines."
+    INVALID_ID = (
+        "invalid_id",
+        422,
+        "Send 1 to 64 characters: letters, digits and . _ : - with a letter or a digit first.",
+    )
+    INVALID_NAME = "invalid_name", 422, f"Send 1 to {MAX_NAME} characters, none of them a control character."
+    INVALID_STATUS = "invalid_status", 422, "Send one of the statuses that /docs lists."
+    INVALID_STAGE = "invalid_stage", 422, "Send payment, cart, price or finalize."
+    INVALID_TEXT = "invalid_text", 422, f"Send 1 to {MAX_TEXT} characters, none of them a control character."
+    INVALID_RATE = "invalid_rate", 422, f"Send a number above 0, at most {MAX_RATE}."
+    INVALID_LIMIT = (
+        "invalid_limit",
+        422,
+        f"Send a whole number from 1 to {MAX_PAGE}; for a bulk release, to {MAX_RELEASE}.",
+    )
+    INVALID_FAULTS = "invalid_faults", 422, "Send true or false for down, 0 to 600000 ms, and rates from 0 to 1."
+    INVALID_NUMBER = "invalid_number", 422, f"Send a whole number from 1 to {MAX_DRILL}."
+    INVALID_WINDOW = (
+        "invalid_window",
+        422,
+        f"Send hours from 1 to {MAX_HOURS}, or from and to as RFC 3339 says, with offsets, from before to.",
+    )
+    INVALID_CURSOR = "invalid_cursor", 422, "Send the next_cursor of an earlier answer, unchanged."
+    INVALID_LANGUAGE = "invalid_language", 422, f"Send 1 to {MAX_SKILLS} codes such as uk (ISO 639)."
+    INVALID_SKILLS = "invalid_skills", 422, f"Send 1 to {MAX_SKILLS} skills, each an id such as orders."
+    INVALID_AVAILABILITY = "invalid_availability", 422, "Send true or false."
+    NO_ROUTE = "no_route", 422, "No chain takes events of this type; `lanka chains` prints those that are taken."
+    RESERVED_SOURCE = "reserved_source", 422, "Sources that begin with /lanka/ are our own; send another one."
+    UNSUPPORTED_SPECVERSION = "unsupported_specversion", 422, "Send CloudEvents of version 1.0."
+    UNSUPPORTED_DATA = "unsupported_data", 422, "Send data of the media type application/json, or name none."
+    INVALID_SOURCE = "invalid_source", 422, f"Send a URI reference (RFC 3986) of 1 to {MAX_ATTRIBUTE} characters."
+    INVALID_EVENT_ID = (
+        "invalid_event_id",
+        422,
+        f"Send 1 to {MAX_ATTRIBUTE} characters, none of them a control character.",
+    )
+    INVALID_TIME = "invalid_time", 422, "Send a time as RFC 3339 says, with its offset, from 1970 to 9998."
+    TOO_MANY_EVENTS = "too_many_events", 422, f"Send 1 to {MAX_EVENTS} events."
+    UNKNOWN_PARAMETER = "unknown_parameter", 422, "Remove the query parameter: it has no meaning here."
+    REPEATED_PARAMETER = "repeated_parameter", 422, "Send each query parameter once."
+    INVALID_VALUE = "invalid_value", 422, "Send a value that /docs describes."
+
+    PAYMENT_DECIDED = "payment_decided", 409, "The bank has decided already; read what became of the order."
+
+    BAD_REQUEST = "bad_request", 400, "The request could not be understood; compare it with /docs."
+    INTERNAL_ERROR = "internal_error", 500, "This is our mistake, and it is logged. The same request may be sent again."
+    NOT_DECIDED = (
+        "not_decided",
+        503,
+        "Nobody has decided in time. It may still take effect; it is safe to ask again after Retry-After.",
+    )
+    BACKLOG_FULL = (
+        "backlog_full",
+        503,
+        "Too much waits to be worked on; send the same request again after Retry-After.",
+    )
+    PAYMENTS_UNAVAILABLE = (
+        "payments_unavailable",
+        503,
+        "The payment provider does not answer: send the same request again after Retry-After.",
+    )
+    PAYMENTS_NOT_CONFIGURED = (
+        "payments_not_configured",
+        503,
+        "This API has no sandbox provider to pay at: set LANKA_PAYMENTS_URL.",
+    )
+    DATABASE_UNAVAILABLE = (
+        "database_unavailable",
+        503,
+        "Nothing is lost: send the same request again after Retry-After.",
+    )
+
+    @property
+    def heading(self) -> str:
+        return self.value.replace("_", " ").capitalize()
+
+
+class Flaw(BaseModel):
+    """One thing that is wrong. `pointer` is a JSON pointer (RFC 6901) into the body, as a URI fragment."""
+
+    code: Code
+    detail: str
+    pointer: str | None = None
+    parameter: str | None = None
+
+
+class ProblemDetails(BaseModel):
+    """RFC 9457 problem details. Rely on `code`; the texts may change."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: Code
+    errors: list[Flaw] | None = None
+
+
+class Problem(Exception):
+    """Ends a request with this answer."""
+
+    def __init__(
+        self,
+        code: Code,
+        detail: str | None = None,
+        *,
+        errors: Sequence[Flaw] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(code)
+        self.code = code
+        self.detail = detail or code.advice
+        self.errors = errors
+        self.headers = headers
+
+
+def answer_with_problems(app: FastAPI) -> None:
+    """Makes every error of the app a problem. Unexpected exceptions are up to `api.logs`."""
+    app.add_exception_handler(Problem, _answer_problem)
+    app.add_exception_handler(RequestValidationError, _answer_flaws)
+    app.add_exception_handler(HTTPException, _answer_http)
+    app.add_exception_handler(Outage, _answer_outage)
+
+
+def documented(*codes: Code) -> dict[int | str, dict[str, Any]]:
+    """The OpenAPI responses of a route that answers with these codes, besides those that any route can answer with."""
+    by_status: dict[int | str, list[str]] = {}
+    for code in (*codes, Code.INTERNAL_ERROR):
+        by_status.setdefault(code.status, []).append(f"`{code}`")
+    schema = {"$ref": f"#/components/schemas/{ProblemDetails.__name__}"}
+    return {
+        status: {"description": ", ".join(names), "content": {MEDIA_TYPE: {"schema": schema}}}
+        for status, names in sorted(by_status.items(), key=str)
+    }
+
+
+def problem_response(problem: Problem) -> Response:
+    details: dict[str, Any] = {
+        "type": f"urn:lanka:problem:{problem.code}",
+        "title": problem.code.heading,
+        "status": problem.code.status,
+        "detail": problem.detail,
+        "code": problem.code,
+    }
+    if problem.errors:
+        details["errors"] = [flaw.model_dump(exclude_none=True) for flaw in problem.errors]
+    return Response(json.dumps(details), problem.code.status, problem.headers, MEDIA_TYPE)
+
+
+def flawed(errors: Sequence[Flaw]) -> Problem:
+    """One problem of all that is wrong; its code is that of the first flaw."""
+    first = errors[0]
+    others = f" {len(errors) - 1} more in errors." if len(errors) > 1 else ""
+    where = first.pointer or first.parameter
+    return Problem(first.code, f"{f'{where}: ' if where else ''}{first.detail}{others}", errors=errors)
+
+
+# ---- what pydantic found wrong, in our codes ---------------------------------------------------------------------
+
+_BY_TYPE = {
+    "extra_forbidden": Code.UNKNOWN_FIELD,
+    "missing": Code.MISSING_FIELD,
+    "model_type": Code.NOT_AN_OBJECT,
+    "list_type": Code.NOT_AN_ARRAY,
+    "string_type": Code.NOT_A_STRING,
+    "int_type": Code.NOT_AN_INTEGER,
+    "dict_type": Code.NOT_AN_OBJECT,
+    "no_route": Code.NO_ROUTE,
+    "reserved_source": Code.RESERVED_SOURCE,
+}
+_BY_SIZE = {
+    ("lines", "too_short"): Code.NO_LINES,
+    ("lines", "too_long"): Code.TOO_MANY_LINES,
+}
+_BY_NAME = {
+    "customer_id": Code.INVALID_ID,
+    "payment_id": Code.INVALID_ID,
+    "order_id": Code.INVALID_ID,
+    "sku": Code.INVALID_ID,
+    "currency": Code.UNKNOWN_CURRENCY,
+    "quantity": Code.QUANTITY_OUT_OF_RANGE,
+    "unit_price": Code.UNIT_PRICE_OUT_OF_RANGE,
+    "on_hand": Code.ON_HAND_OUT_OF_RANGE,
+    "name": Code.INVALID_NAME,
+    "status": Code.INVALID_STATUS,
+    "stage": Code.INVALID_STAGE,
+    "reason": Code.INVALID_TEXT,
+    "why": Code.INVALID_TEXT,
+    "by": Code.INVALID_TEXT,
+    "rate_per_second": Code.INVALID_RATE,
+    "down": Code.INVALID_FAULTS,
+    "latency_ms": Code.INVALID_FAULTS,
+    "error_rate": Code.INVALID_FAULTS,
+    "timeout_rate": Code.INVALID_FAULTS,
+    "garbage_rate": Code.INVALID_FAULTS,
+    "orders": Code.INVALID_NUMBER,
+    "key": Code.INVALID_TEXT,
+    "q": Code.INVALID_TEXT,
+    "limit": Code.INVALID_LIMIT,
+    "hours": Code.INVALID_WINDOW,
+    "from": Code.INVALID_WINDOW,
+    "to": Code.INVALID_WINDOW,
+    "skill": Code.INVALID_ID,
+    "skills": Code.INVALID_SKILLS,
+    "language": Code.INVALID_LANGUAGE,
+    "languages": Code.INVALID_LANGUAGE,
+    "available": Code.INVALID_AVAILABILITY,
+    "operator_id": Code.INVALID_ID,
+    "subject": Code.INVALID_ID,
+    "specversion": Code.UNSUPPORTED_SPECVERSION,
+    "source": Code.INVALID_SOURCE,
+    "id": Code.INVALID_EVENT_ID,
+    "time": Code.INVALID_TIME,
+    "datacontenttype": Code.UNSUPPORTED_DATA,
+}
+
+Location = Sequence[str | int]
+
+
+def in_body(errors: Iterable[Mapping[str, Any]]) -> list[Flaw]:
+    return [flaw_at(error["loc"], _code(error["type"], error["loc"])) for error in errors]
+
+
+def flaw_at(location: Location, code: Code) -> Flaw:
+    """A flaw at this place of the body."""
+    return Flaw(code=code, detail=code.advice, pointer=_pointer(location))
+
+
+def _code(kind: str, location: Location) -> Code:
+    name = next((part for part in reversed(location) if isinstance(part, str)), "")
+    return _BY_TYPE.get(kind) or _BY_SIZE.get((name, kind)) or _BY_NAME.get(name) or Code.INVALID_VALUE
+
+
+def _pointer(location: Location) -> str:
+    # A field name is the client's: it may hold control characters, or half a surrogate pair.
+    escaped = (str(part).replace("~", "~0").replace("/", "~1") for part in location)
+    return "#" + "".join("/" + quote(part, safe="~", errors="replace") for part in escaped)
+
+
+# ---- the edge ----------------------------------------------------------------------------------------------------
+
+
+async def _answer_problem(_: Request, problem: Exception) -> Response:
+    assert isinstance(problem, Problem)
+    return problem_response(problem)
+
+
+async def _answer_flaws(_: Request, error: Exception) -> Response:
+    """FastAPI found something wrong with the path, the query or a header; bodies are read by `api.body`."""
+    assert isinstance(error, RequestValidationError)
+    return problem_response(flawed([_in_parameter(found) for found in error.errors()]))
+
+
+def _in_parameter(error: Mapping[str, Any]) -> Flaw:
+    code = Code.UNKNOWN_PARAMETER if error["type"] == "extra_forbidden" else _code("", error["loc"])
+    return Flaw(code=code, detail=code.advice, parameter=str(error["loc"][-1]))
+
+
+async def _answer_http(request: Request, error: Exception) -> Response:
+    """Starlette found no route, or none for the method."""
+    assert isinstance(error, HTTPException)
+    if error.status_code == HTTPStatus.NOT_FOUND:
+        return problem_response(Problem(Code.NOT_FOUND))
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        return problem_response(Problem(Code.METHOD_NOT_ALLOWED, headers={"Allow": ", ".join(_allowed(request))}))
+    return problem_response(Problem(Code.BAD_REQUEST))
+
+
+def _allowed(request: Request) -> list[str]:
+    # Starlette names the methods of the first route with this path only.
+    methods: set[str] = set()
+    for route in iter_route_contexts(request.app.routes):
+        if route.matches(request.scope)[0] is not Match.NONE:
+            methods |= route.methods or set()
+    return sorted(methods)
+
+
+async def _answer_outage(_: Request, outage: Exception) -> Response:
+    assert isinstance(outage, Outage)
+    log.warning("database unavailable", error=str(outage))
+    seconds = max(1, round(outage.retry_after or 1))
+    return problem_response(Problem(Code.DATABASE_UNAVAILABLE, headers={"Retry-After": str(seconds)}))

@@ -1,0 +1,168 @@
+// The way to the API: calls, and the live picture that everything on the page follows.
+
+import { clockIs } from "./console_dom.js";
+
+const STALE = 12_000; // milliseconds without a heartbeat, of which there is one every 5 s
+const AGAIN = [500, 1000, 2000, 4000];
+
+/** What went wrong, in a sentence, with the stable code of the API. */
+export class Trouble extends Error {
+  constructor(message, code, status) {
+    super(message);
+    this.code = code;
+    this.status = status;
+  }
+}
+
+const loggedOut = (status, code) => status === 401 || code === "operator_key_required";
+
+export async function call(method, path, body) {
+  let answer;
+  try {
+    answer = await fetch(path, {
+      method,
+      headers: body === undefined ? {} : { "Content-Type": "application/json" },
+      body: body === undefined ? undefined : JSON.stringify(body),
+    });
+  } catch {
+    throw new Trouble("The API does not answer.", "no_connection", 0);
+  }
+  if (answer.status === 204) return null;
+  const told = await answer.json().catch(() => null);
+  if (answer.ok) return told;
+  const trouble = new Trouble(told?.detail ?? `The API answered ${answer.status}.`, told?.code, answer.status);
+  if (loggedOut(answer.status, trouble.code) && path !== "/console/session") live.leave();
+  throw trouble;
+}
+
+/** The live picture. Events: `picture`, `connection`, `moved` (anything happened to any order), `left` (logged out). */
+class Live extends EventTarget {
+  picture = null;
+  connection = "connecting"; // then live, lost, or away: connected, but the database is not
+  #stop = null;
+  #wake = null;
+
+  start() {
+    if (this.#stop) return;
+    this.#stop = new AbortController();
+    this.#keepGoing(this.#stop.signal);
+  }
+
+  stop() {
+    this.#stop?.abort();
+    this.#stop = null;
+    this.picture = null;
+    this.connection = "connecting";
+  }
+
+  leave() {
+    if (!this.#stop) return;
+    this.stop();
+    this.dispatchEvent(new Event("left"));
+  }
+
+  /** Tries again now. */
+  hurry() {
+    this.#wake?.();
+  }
+
+  async #keepGoing(stopped) {
+    let failed = 0;
+    while (!stopped.aborted) {
+      const began = Date.now();
+      try {
+        await this.#follow(stopped);
+      } catch (error) {
+        if (error instanceof Trouble) return this.leave();
+      }
+      if (stopped.aborted) return;
+      failed = Date.now() - began > 10_000 ? 0 : failed + 1;
+      this.#is("lost");
+      await new Promise((resolve) => {
+        this.#wake = resolve;
+        setTimeout(resolve, AGAIN[Math.min(failed, AGAIN.length - 1)]);
+      });
+    }
+  }
+
+  async #follow(stopped) {
+    const attempt = new AbortController();
+    const giveUp = () => attempt.abort();
+    let stale = setTimeout(giveUp, STALE);
+    stopped.addEventListener("abort", giveUp);
+    addEventListener("offline", giveUp);
+    try {
+      const answer = await fetch("/operations/live", { signal: attempt.signal, cache: "no-store" });
+      if (answer.status === 401 || answer.status === 403) throw new Trouble("logged out");
+      if (!answer.ok) return;
+      clockIs(new Date(answer.headers.get("date")).getTime() + 500 || Date.now());
+      const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+      let rest = "";
+      for (;;) {
+        const { done, value } = await reader.read();
+        if (done) return;
+        clearTimeout(stale);
+        stale = setTimeout(giveUp, STALE);
+        const messages = (rest + value).split("\n\n");
+        rest = messages.pop();
+        messages.forEach((message) => this.#hear(message));
+      }
+    } finally {
+      clearTimeout(stale);
+      stopped.removeEventListener("abort", giveUp);
+      removeEventListener("offline", giveUp);
+      giveUp();
+    }
+  }
+
+  #hear(message) {
+    const lines = message.split("\n");
+    const field = (name) => lines.find((line) => line.startsWith(`${name}: `))?.slice(name.length + 2);
+    if (field("event") === "away") this.#is("away");
+    if (field("event") !== "picture") return;
+    const before = this.picture;
+    const back = this.connection !== "live";
+    this.picture = JSON.parse(field("data"));
+    this.#is("live");
+    this.dispatchEvent(new Event("picture"));
+    if (back || before?.position !== this.picture.position) this.dispatchEvent(new Event("moved"));
+  }
+
+  #is(connection) {
+    if (this.connection === connection) return;
+    this.connection = connection;
+    this.dispatchEvent(new Event("connection"));
+  }
+}
+
+export const live = new Live();
+addEventListener("online", () => live.hurry());
+
+/** Calls `show` with the current picture and each that follows, until `signal`. */
+export function onPicture(show, signal) {
+  if (live.picture) show(live.picture);
+  live.addEventListener("picture", () => show(live.picture), { signal });
+}
+
+/** Calls `look` now and whenever anything has happened, until `signal`; never twice at once. Trouble goes to `fail`. */
+export function follow(look, signal, fail = () => {}) {
+  let looking = false;
+  let again = false;
+  const go = async () => {
+    again = true;
+    if (looking) return;
+    looking = true;
+    while (again && !signal.aborted) {
+      again = false;
+      try {
+        await look();
+      } catch (error) {
+        if (!signal.aborted) fail(error);
+      }
+    }
+    looking = false;
+  };
+  live.addEventListener("moved", go, { signal });
+  go();
+  return go;
+}

@@ -1,0 +1,112 @@
+// What this browser keeps, shared by its tabs: the basket, and the purchase that is under way.
+//
+// basket:   {id, currency, lines: [{sku, name, quantity, unit_price}]}. `id` becomes the Idempotency-Key, so it is the
+//           same in every tab that pays this basket.
+// purchase: {key, method, total, currency, lines, customer_id?, payment_id?}: the basket on its way. It is written before
+//           the first request and goes when the order is accepted; whoever finds one goes on with it.
+// bought:   {key, order_id} of the last purchase, for tabs that did not see it end.
+
+const KEYS = { basket: "lanka.basket", purchase: "lanka.purchase", bought: "lanka.bought" };
+
+function read(name) {
+  try {
+    return JSON.parse(localStorage.getItem(KEYS[name]));
+  } catch {
+    return null; // somebody has written nonsense there
+  }
+}
+
+function write(name, value) {
+  if (value === null) localStorage.removeItem(KEYS[name]);
+  else localStorage.setItem(KEYS[name], JSON.stringify(value));
+  for (const listen of listeners) listen();
+}
+
+const listeners = new Set();
+
+/** Calls `listen` whenever something here changes, in this tab or another. */
+export function onChange(listen) {
+  listeners.add(listen);
+}
+
+addEventListener("storage", () => {
+  for (const listen of listeners) listen();
+});
+
+function newId() {
+  const bytes = crypto.getRandomValues(new Uint8Array(16)); // randomUUID is for secure origins only
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+const empty = () => ({ id: newId(), currency: null, lines: [] });
+
+export function basket() {
+  const found = read("basket");
+  return found && Array.isArray(found.lines) && found.id ? found : empty();
+}
+
+export const total = ({ lines }) => lines.reduce((sum, line) => sum + line.quantity * line.unit_price, 0);
+export const count = ({ lines }) => lines.reduce((sum, line) => sum + line.quantity, 0);
+
+/** Sets how many of the product are in the basket; 0 takes it out. False where it is sold in another currency. */
+export function put(product, quantity) {
+  const now = basket();
+  if (now.lines.length && now.currency !== product.currency) return false;
+  const { sku, name, unit_price } = product;
+  const at = now.lines.findIndex((line) => line.sku === sku);
+  if (quantity <= 0) now.lines = now.lines.filter((line) => line.sku !== sku);
+  else if (at >= 0) now.lines[at] = { ...now.lines[at], quantity };
+  else now.lines.push({ sku, name, quantity, unit_price });
+  write("basket", { ...now, currency: product.currency });
+  return true;
+}
+
+/** Takes the prices of now, which the customer has seen and accepted. */
+export function accept(products) {
+  const now = basket();
+  const lines = now.lines.map((line) => ({ ...line, unit_price: products.get(line.sku)?.unit_price ?? line.unit_price }));
+  write("basket", { ...now, lines });
+}
+
+/** Puts these lines into the basket, which becomes another order than the one they come from. */
+export function refill(currency, lines) {
+  const now = basket();
+  const skus = new Set(lines.map((line) => line.sku));
+  const kept = now.currency === currency ? now.lines.filter((line) => !skus.has(line.sku)) : [];
+  write("basket", { id: newId(), currency, lines: [...lines, ...kept] });
+}
+
+export const purchase = () => read("purchase");
+
+/** Begins to buy the basket, unless a purchase is under way. What is put into the basket from now on is another order. */
+export function begin(method) {
+  const now = basket();
+  if (purchase() || !now.lines.length) return;
+  const { id: key, currency, lines } = now;
+  write("purchase", { key, method, currency, lines, total: total(now) });
+  write("basket", null);
+}
+
+/** Notes what is known of the purchase with this key; nothing if another tab has ended it. */
+export function note(key, known) {
+  const running = purchase();
+  if (running?.key === key) write("purchase", { ...running, ...known });
+}
+
+export function bought(key, orderId) {
+  write("bought", { key, order_id: orderId });
+  if (purchase()?.key === key) write("purchase", null);
+}
+
+/** The order of the purchase that ended last in this browser. */
+export const lastBought = () => read("bought")?.order_id ?? null;
+
+export const orderOf = (key) => (read("bought")?.key === key ? read("bought").order_id : null);
+
+/** Stops trying. What was to be bought is in the basket again; bought again it is another purchase. */
+export function giveUp(key) {
+  const stopped = purchase();
+  if (stopped?.key !== key) return;
+  write("purchase", null);
+  refill(stopped.currency, stopped.lines);
+}

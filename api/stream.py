@@ -1,0 +1,346 @@
+"""The live stream: the journal of a subject as server-sent events, for thousands of readers.
+
+One connection of the process listens for what was journalled. One look into the journal reads what is new of the
+subjects that somebody watches, however many watch them; the rest happens in memory. No reader has a queue: each knows
+what it has been sent, and takes what is missing when it can.
+"""
+
+import asyncio
+import random
+import re
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager, suppress
+from itertools import accumulate, pairwise
+from typing import Any
+
+import structlog
+from fastapi import Request, Response
+from fastapi.sse import EventSourceResponse, format_sse_event
+from starlette.types import Message, Receive, Scope, Send
+
+from api.closing import before_shutdown
+from api.problems import Code, Problem
+from orders.envelope import AnyEvent, class_of, type_of
+from orders.errors import Outage
+from store.database import Pool, Transaction, session
+from store.journal import CHANNEL, Journal, events_at, positions_of
+from workflows.chains import CHAINS
+from workflows.routing import in_order
+
+log = structlog.get_logger()
+
+GATHER = 0.05
+"""Seconds between two looks into the journal; what is told in the meantime is read in one."""
+
+LOOK_ANYWAY = 5.0
+"""Seconds after which all that is watched is looked at, should PostgreSQL's word have been lost."""
+
+TOGETHER = 200
+"""Subjects read in one query."""
+
+AGAIN = 1.0
+"""Seconds until the connection that broke is tried again."""
+
+HEARTBEAT = 15.0
+"""Seconds of silence after which a comment is sent, so that nobody on the way takes the connection for dead."""
+
+PATIENCE = 30.0
+"""Seconds that a reader may take to read; then it is dropped, and comes again when it can."""
+
+LIVES_FOR = 900.0
+"""Seconds after which a stream ends, so that its reader comes again: perhaps to another process, with a key that must
+still be good."""
+
+REMEMBERED = 100
+"""Events that a mark names one by one."""
+
+_MARK = re.compile(r"[0-9a-f]{1,15}(\.[0-9a-f]{1,15})*")
+
+
+def as_told(events: Sequence[AnyEvent]) -> list[AnyEvent]:
+    """The journal of a subject, in the order in which its chain tells it."""
+    types = {event.type for event in events}
+    chain = next((chain for chain in CHAINS.values() if type_of(chain.starts) in types), None)
+    return in_order(chain.workflow.table, events) if chain else list(events)
+
+
+async def journal_of(
+    request: Request, response: Response, subject: str, *, unknown: Code
+) -> Sequence[AnyEvent] | Response:
+    """The journal of the subject as the client wants it: as it is now, or live."""
+    if wants_stream(request):
+        return EventStream(request, subject, unknown=unknown)
+    journal: Journal = request.state.journal
+    events = await journal.of(subject)
+    if not events:
+        raise Problem(unknown)
+    response.headers["Vary"] = "Accept"
+    return as_told(events)
+
+
+def documented_stream() -> dict[int | str, dict[str, Any]]:
+    """The OpenAPI responses of a route that gives a journal, live or not."""
+    return {
+        200: {
+            "description": "Live, it ends after the end event. The CloudEvent is in `data`, its type in `event`.",
+            "content": {EventSourceResponse.media_type: {}},
+        },
+        204: {"description": "Live: you have all there is (`Last-Event-ID`), and nothing will follow."},
+    }
+
+
+# ---- where a reader is -------------------------------------------------------------------------------------------
+
+
+class Had:
+    """Which events of a subject a reader has, by their positions in the journal."""
+
+    def __init__(self, mark: str | None) -> None:
+        """Whoever comes with a mark that is none of ours has nothing."""
+        steps = mark.split(".") if mark and _MARK.fullmatch(mark) else ["0"]
+        self._floor, *named = accumulate(int(step, 16) for step in steps)
+        self._named = set(named)
+
+    def __contains__(self, position: int) -> bool:
+        return position <= self._floor or position in self._named
+
+    def add(self, position: int) -> None:
+        self._named.add(position)
+
+    @property
+    def mark(self) -> str:
+        """The id of a server-sent event: all that the reader has with it, as differences in hex.
+
+        Not just the last position: positions are given at the insert and become visible at the commit, so an event with
+        a lower one may come later. Links side by side do that every day; "all after the last" would skip the late one
+        for ever. Nor a number given in the order of the commits: links side by side would wait for each other.
+        A subject has a dozen events, so naming them is short. Of a very long journal the first number stands for all
+        up to there: nothing comes `REMEMBERED` events of its own subject late.
+        """
+        named = sorted(self._named)
+        floor = self._floor if len(named) <= REMEMBERED else named[-REMEMBERED - 1]
+        return ".".join(f"{later - earlier:x}" for earlier, later in pairwise([0, floor, *named[-REMEMBERED:]]))
+
+
+# ---- what is watched ---------------------------------------------------------------------------------------------
+
+
+class Watched:
+    """A subject that somebody watches, and what is known of its journal. `told` is replaced, never changed."""
+
+    def __init__(self) -> None:
+        self.readers = 0
+        self.events: dict[int, AnyEvent] = {}
+        self.told: Sequence[tuple[int, str, str]] = ()  # position, type and JSON, in the order of the chain
+        self.ended = False
+        self.begun = False
+        self.outage: str | None = None
+        self.news = asyncio.Event()
+
+    def learn(self, events: dict[int, AnyEvent]) -> None:
+        """What was found at a look; the first look is news to everybody, even if it has found nothing."""
+        if events:
+            self.events |= events
+            positions = {(event.source, event.id): position for position, event in self.events.items()}
+            self.told = [
+                (positions[event.source, event.id], event.type, event.model_dump_json())
+                for event in as_told([event for _, event in sorted(self.events.items())])
+            ]
+            self.ended = any(class_of(event.type).ends for event in self.events.values())
+        if events or not self.begun:
+            self.begun = True
+            self.wake()
+
+    def fail(self, reason: str) -> None:
+        """Nothing can be read now. Those who have begun go on waiting."""
+        if not self.begun:
+            self.outage = reason
+            self.wake()
+
+    def wake(self) -> None:
+        self.news.set()
+        self.news = asyncio.Event()
+
+
+class Live:
+    """The journal as it grows, for the readers of this process."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._watched: dict[str, Watched] = {}
+        self._changed: set[str] = set()
+        self._rung = asyncio.Event()
+        self.closing = False
+
+    @asynccontextmanager
+    async def watching(self, subject: str) -> AsyncIterator[Watched]:
+        """What is known of the subject, kept up to date. Raises `Outage` when nothing can be read."""
+        watched = self._watched.setdefault(subject, Watched())
+        watched.readers += 1
+        try:
+            while not watched.begun:
+                if watched.outage or self.closing:
+                    raise Outage(watched.outage or "this process ends")
+                self._look_at([subject])
+                await watched.news.wait()
+            yield watched
+        finally:
+            watched.readers -= 1
+            if not watched.readers:
+                del self._watched[subject]
+
+    def close(self) -> None:
+        """Ends all streams; their readers go on at another process."""
+        self.closing = True
+        for watched in self._watched.values():
+            watched.wake()
+
+    async def run(self) -> None:
+        while True:
+            try:
+                async with session(self._pool) as connection:
+                    await self._follow(connection)
+            except Outage as outage:
+                log.warning("the live stream waits for PostgreSQL", error=str(outage))
+                reason = str(outage)
+            except Exception as error:
+                log.exception("the live stream failed, it starts again")
+                reason = repr(error)
+            for watched in self._watched.values():
+                watched.fail(reason)
+            await asyncio.sleep(AGAIN)
+
+    async def _follow(self, connection: Transaction) -> None:
+        def gone(_: object) -> None:
+            self._rung.set()
+
+        await connection.add_listener(CHANNEL, self._heard)
+        connection.add_termination_listener(gone)
+        try:
+            look_at_all = 0.0  # whatever was told while nobody listened
+            while not connection.is_closed():
+                if (now := asyncio.get_running_loop().time()) >= look_at_all:
+                    self._changed.update(self._watched)
+                    look_at_all = now + LOOK_ANYWAY
+                changed = [subject for subject in self._changed if subject in self._watched]
+                self._changed.clear()
+                for first in range(0, len(changed), TOGETHER):
+                    await self._look(connection, changed[first : first + TOGETHER])
+                await asyncio.sleep(GATHER)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout_at(look_at_all):
+                        await self._rung.wait()
+                self._rung.clear()
+        finally:
+            connection.remove_termination_listener(gone)
+            await connection.remove_listener(CHANNEL, self._heard)
+        raise Outage("PostgreSQL: the connection is gone")
+
+    def _heard(self, *args: Any) -> None:
+        """The payload names the subjects that have news; empty, it may be any."""
+        named = args[-1]
+        self._look_at(named.split(",") if named else self._watched)
+
+    def _look_at(self, subjects: Collection[str]) -> None:
+        watched = [subject for subject in subjects if subject in self._watched]
+        if watched:
+            self._changed.update(watched)
+            self._rung.set()
+
+    async def _look(self, connection: Transaction, subjects: Sequence[str]) -> None:
+        found = await positions_of(connection, subjects)
+        known = {position for subject in subjects for position in self._known(subject)}
+        new = await events_at(connection, [position for position in found if position not in known])
+        by_subject: dict[str, dict[int, AnyEvent]] = {subject: {} for subject in subjects}
+        for position, event in new.items():
+            by_subject[event.subject][position] = event
+        for subject, events in by_subject.items():
+            if watched := self._watched.get(subject):
+                watched.learn(events)
+
+    def _known(self, subject: str) -> Collection[int]:
+        watched = self._watched.get(subject)
+        return watched.events if watched else ()
+
+
+@asynccontextmanager
+async def running_stream(pool: Pool) -> AsyncIterator[Live]:
+    """Follows the journal beside the requests of this process, until it is told to end."""
+    live = Live(pool)
+    async with asyncio.TaskGroup() as tasks:
+        following = tasks.create_task(live.run())
+        with before_shutdown(live.close):
+            yield live
+        following.cancel()
+
+
+# ---- one reader --------------------------------------------------------------------------------------------------
+
+
+def wants_stream(request: Request) -> bool:
+    """Whether the client asks for server-sent events."""
+    accepted = ",".join(request.headers.getlist("accept")).lower().split(",")
+    return any(each.partition(";")[0].strip() == EventSourceResponse.media_type for each in accepted)
+
+
+class EventStream(EventSourceResponse):
+    """The journal of a subject from where the reader is (`Last-Event-ID`), until its end event.
+
+    204, which makes a browser stop asking, when the reader has all of a subject that has ended. Raises `Problem`
+    `unknown` for a subject that has no journal.
+    """
+
+    def __init__(self, request: Request, subject: str, *, unknown: Code) -> None:
+        # A proxy must not keep events back.
+        headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no", "Vary": "Accept"}
+        super().__init__(_nothing(), headers=headers)
+        self._live: Live = request.state.live
+        self._had = Had(request.headers.get("last-event-id"))
+        self._subject = subject
+        self._unknown = unknown
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with self._live.watching(self._subject) as watched:
+            if not watched.told:
+                raise Problem(self._unknown)
+            if watched.ended and all(position in self._had for position, _, _ in watched.told):
+                await Response(status_code=204, headers={"Vary": "Accept"})(scope, receive, send)
+                return
+            self.body_iterator = self._frames(watched)
+            try:
+                await super().__call__(scope, receive, _patient(send))
+            except TimeoutError:
+                log.info("a reader was too slow", subject=self._subject)
+
+    async def _frames(self, watched: Watched) -> AsyncIterator[bytes]:
+        # After a restart the readers should not come all at once.
+        yield format_sse_event(retry=random.randint(1000, 3000))  # noqa: S311
+        now = asyncio.get_running_loop().time
+        until = now() + LIVES_FOR
+        while not self._live.closing:
+            news = watched.news  # taken before looking: what comes meanwhile is not missed
+            ended = watched.ended
+            for position, kind, data in watched.told:
+                if position not in self._had:
+                    self._had.add(position)
+                    yield format_sse_event(id=self._had.mark, event=kind, data_str=data)
+            if ended or now() >= until:
+                return
+            try:
+                async with asyncio.timeout(HEARTBEAT):
+                    await news.wait()
+            except TimeoutError:
+                yield format_sse_event(comment="")
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    for _ in ():
+        yield b""
+
+
+def _patient(send: Send) -> Send:
+    async def patient(message: Message) -> None:
+        async with asyncio.timeout(PATIENCE):
+            await send(message)
+
+    return patient

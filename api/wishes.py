@@ -1,0 +1,155 @@
+"""Takes what people want of an order to the workflow that carries it, and brings its verdict back."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated, Any, TypeAlias
+
+from pydantic import BaseModel, Field
+from temporalio.client import RPCTimeoutOrCancelledError, WithStartWorkflowOperation, WorkflowUpdateFailedError
+from temporalio.common import WorkflowIDConflictPolicy
+from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.service import RPCError, RPCStatusCode
+from temporalio.workflow import UpdateMethodMultiParam
+
+from api.dispatcher import start_of
+from api.problems import MAX_TEXT, Code, Problem
+from api.temporal import Temporal
+from orders.reasons import Status
+from orders.wishes import BulkRelease, Verdict, Wish
+from store.dispatch import Taken
+from store.operations import Carried, Operations
+from workflows.chain_workflow import ChainWorkflow
+from workflows.chains import CHAINS
+
+ANSWERED_WITHIN = 5.0
+"""Seconds that a workflow gets to decide; with a worker at hand it takes milliseconds."""
+
+SIGNALS_AT_ONCE = 20
+
+Text = Annotated[str, Field(pattern=r"^\P{Cc}+$", max_length=MAX_TEXT)]
+
+Update: TypeAlias = "UpdateMethodMultiParam[[ChainWorkflow, Wish], Any]"
+
+
+class Answer(BaseModel):
+    verdict: Verdict
+
+
+class Wishes:
+    def __init__(self, operations: Operations, temporal: Temporal) -> None:
+        self._operations = operations
+        self._temporal = temporal
+
+    async def cancel(self, wish: Wish) -> Verdict:
+        """Raises the problems `order_not_found` and `not_decided`."""
+        order = await self._found(wish.subject)
+        if order.ended:
+            return _after_the_end(order)
+        if order.workflow_id and order.dispatched:
+            verdict = await self._ask(order.workflow_id, ChainWorkflow.cancel, wish)
+        else:
+            # It may arrive before the order does: the workflow remembers it, and the dispatcher brings the order.
+            alone = CHAINS["orders"].workflow_id([wish.subject])
+            verdict = await self._cancel_first(await self._operations.taken(wish.subject, alone), wish)
+        if verdict:
+            return verdict
+        order = await self._found(wish.subject)
+        if not order.ended:
+            raise _not_decided()
+        return _after_the_end(order)
+
+    async def release(self, wish: Wish) -> Verdict:
+        """Raises the problems `order_not_found` and `not_decided`."""
+        return await self._decide(wish, ChainWorkflow.release_one)
+
+    async def reject(self, wish: Wish) -> Verdict:
+        """Raises the problems `order_not_found` and `not_decided`."""
+        return await self._decide(wish, ChainWorkflow.reject)
+
+    async def release_all(self, releases: dict[str, BulkRelease]) -> int:
+        """Tells each workflow, by its id, what goes on there; returns how many orders were told of.
+
+        Raises the problem `not_decided`: then some may go on, and asking again takes the others.
+        """
+        limit = asyncio.Semaphore(SIGNALS_AT_ONCE)
+
+        async def tell(workflow_id: str, bulk: BulkRelease) -> int:
+            async with limit, _answered_in_time():
+                client = await self._temporal.client()
+                try:
+                    handle = client.get_workflow_handle(workflow_id)
+                    await handle.signal(ChainWorkflow.release, bulk)
+                except RPCError as error:
+                    if error.status is RPCStatusCode.NOT_FOUND:
+                        return 0  # it has ended since we looked
+                    raise
+            return len(bulk.subjects or ())
+
+        return sum(await asyncio.gather(*(tell(workflow_id, bulk) for workflow_id, bulk in releases.items())))
+
+    async def _found(self, order_id: str) -> Carried:
+        order = await self._operations.carried(order_id)
+        if order is None:
+            raise Problem(Code.ORDER_NOT_FOUND)
+        return order
+
+    async def _decide(self, wish: Wish, update: Update) -> Verdict:
+        workflow_id = await self._carrier(wish.subject)
+        verdict = await self._ask(workflow_id, update, wish) if workflow_id else None
+        return verdict or Verdict.NOT_PARKED
+
+    async def _carrier(self, order_id: str) -> str | None:
+        """Where the order may be parked: the workflow that carries it, or the one that gives its late money back."""
+        order = await self._found(order_id)
+        if not order.ended:
+            return order.workflow_id
+        parked = await self._operations.parked(order_id=order_id, limit=1)
+        return parked[0].workflow_id if parked else None
+
+    async def _ask(self, workflow_id: str, update: Update, wish: Wish) -> Verdict | None:
+        """None where the workflow has ended and can no longer decide."""
+        async with _answered_in_time():
+            client = await self._temporal.client()
+            try:
+                handle = client.get_workflow_handle(workflow_id)
+                verdict: Verdict = await handle.execute_update(update, wish)
+            except WorkflowUpdateFailedError:
+                return None  # it ended between hearing of the wish and deciding
+            except RPCError as error:
+                if error.status is RPCStatusCode.NOT_FOUND:
+                    return None
+                raise
+            return verdict
+
+    async def _cancel_first(self, taken: Taken, wish: Wish) -> Verdict | None:
+        async with _answered_in_time():
+            client = await self._temporal.client()
+            start = WithStartWorkflowOperation(
+                CHAINS[taken.chain].workflow.run,
+                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                **start_of(taken),
+            )
+            try:
+                return await client.execute_update_with_start_workflow(
+                    ChainWorkflow.cancel, wish, start_workflow_operation=start
+                )
+            except (WorkflowAlreadyStartedError, WorkflowUpdateFailedError):
+                return None
+
+
+@asynccontextmanager
+async def _answered_in_time() -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(ANSWERED_WITHIN):
+            yield
+    except (TimeoutError, RPCTimeoutOrCancelledError, RPCError) as error:
+        raise _not_decided() from error
+
+
+def _not_decided() -> Problem:
+    return Problem(Code.NOT_DECIDED, headers={"Retry-After": "2"})
+
+
+def _after_the_end(order: Carried) -> Verdict:
+    return Verdict.ALREADY_CANCELLED if order.status is Status.CANCELLED else Verdict.TOO_LATE

@@ -1,0 +1,53 @@
+"""A line in the log for each call of a consumer: with order, link and attempt, as every line that is logged in it."""
+
+import time
+from collections import Counter as Tally
+from typing import Any
+
+import structlog
+from structlog.contextvars import bound_contextvars
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
+
+from activities.failures import OUTAGE
+from orders.batch import Batch, Processed
+from telemetry.counted import failed
+
+log = structlog.get_logger()
+
+
+class Consumed(Interceptor):
+    """Add to a worker's interceptors, before the one that sorts failures."""
+
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002, Temporal's name
+        return _Telling(next)
+
+
+class _Telling(ActivityInboundInterceptor):
+    async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002, Temporal's name
+        batch = input.args[0] if input.args else None
+        if not isinstance(batch, Batch):
+            return await super().execute_activity(input)
+        began = time.perf_counter()
+        with bound_contextvars(link=batch.link, attempt=activity.info().attempt, **_subjects(batch)):
+            try:
+                processed: Processed = await super().execute_activity(input)
+            except ApplicationError as failure:
+                kind = OUTAGE if failure.type == OUTAGE else "fault"
+                failed.labels(batch.link, kind, failure.type or "unknown").inc()
+                log.warning("not consumed", kind=kind, reason=failure.type, error=failure.message, ms=_ms(began))
+                raise
+            made = Tally(event.type.removeprefix("lanka.") for event in processed.events)
+            log.info("consumed", made=dict(made), left_out=len(processed.left_out), ms=_ms(began))
+            return processed
+
+
+def _subjects(batch: Batch) -> dict[str, Any]:
+    subjects = [event.subject for event in batch.events]
+    name = "order_id" if activity.info().workflow_type == "OrderConfirmation" else "subject"
+    return {name: subjects[0]} if len(subjects) == 1 else {f"{name}s": subjects}
+
+
+def _ms(began: float) -> float:
+    return round((time.perf_counter() - began) * 1000, 1)
