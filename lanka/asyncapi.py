@@ -1,0 +1,132 @@
+"""The AsyncAPI 3.0 document of all events and channels, made from the tables and the models.
+
+Source of the form: the AsyncAPI specification 3.0.0.
+"""
+
+from collections.abc import Iterable, Mapping
+from importlib.metadata import version
+from inspect import getdoc
+from typing import Any
+
+from pydantic.json_schema import models_json_schema
+
+from orders.envelope import Event, class_of, type_of
+from workflows.chain import Chain
+from workflows.chains import CHAINS
+from workflows.routing import Link
+
+Kind = type[Event[Any]]
+
+
+def document() -> dict[str, Any]:
+    """Each message is a CloudEvent; `#/components/schemas/<event>` is the JSON Schema of its whole envelope."""
+    kinds = _events(CHAINS.values())
+    outside = _distinct(kind for chain in CHAINS.values() for kind in chain.accepts)
+    taken = _taken(CHAINS)
+    _, schemas = models_json_schema(
+        [(kind, "serialization") for kind in kinds], ref_template="#/components/schemas/{model}"
+    )
+    for kind in kinds:  # a default saves our code writing it, not a producer
+        schemas["$defs"][kind.__name__]["required"] = list(kind.model_fields)
+    return {
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "Lanka",
+            "version": version("lanka"),
+            "description": "Chains of events: what comes in, which consumer takes it, and what is journalled.",
+        },
+        "defaultContentType": "application/cloudevents+json",
+        "channels": {
+            "events": _channel("/events", "HTTP: one CloudEvent, structured or binary, or a batch.", outside),
+            "event_outbox": _channel("event_outbox", "The table into which an application inserts events.", outside),
+            "journal": _channel("journal", "The append-only table of all events of all subjects.", kinds),
+            **{
+                f"queue_{queue}": _channel(
+                    queue,
+                    "A task queue of Temporal. Events of one type travel in batches, each in the `events` of a Batch.",
+                    _distinct(kind for at, _, given in taken if at.queue == queue for kind in given),
+                )
+                for queue in sorted({link.queue for link, _, _ in taken})
+            },
+        },
+        "operations": {
+            "post_events": {
+                **_operation("receive", "events", outside),
+                "bindings": {"http": {"method": "POST", "bindingVersion": "0.3.0"}},
+            },
+            "take_from_outbox": _operation("receive", "event_outbox", outside),
+            "journal_events": _operation("send", "journal", kinds),
+            **{name: _consumption(link, given) for link, name, given in taken},
+        },
+        "components": {
+            "messages": {kind.__name__: _message(kind) for kind in kinds},
+            "schemas": schemas["$defs"],
+        },
+    }
+
+
+def _events(chains: Iterable[Chain]) -> list[Kind]:
+    """All that can happen in the chains, in the order of their tables."""
+    return _distinct(
+        kind
+        for chain in chains
+        for table in [chain.workflow.table]
+        for kind in (
+            chain.starts,
+            *(class_of(event_type) for event_type in table.routes),
+            *chain.accepts,
+            *(kind for link in table.links for kind in link.makes),
+            *(route.join.into for route in table.routes.values() if route.join),
+            *(table.parked, table.released, table.withdrawn),
+        )
+    )
+
+
+def _taken(chains: Mapping[str, Chain]) -> list[tuple[Link, str, list[Kind]]]:
+    """Every link with the name of its operation and the events that are brought to it."""
+    return [
+        (link, f"{name}_{link.name}".replace("-", "_").replace(".", "_"), given)
+        for name, chain in chains.items()
+        for table in [chain.workflow.table]
+        for link in _distinct(table.links)
+        for given in [
+            [class_of(event_type) for event_type, route in table.routes.items() if link in (*route.links, *route.then)]
+            or [table.parked, table.released, table.withdrawn]
+        ]
+    ]
+
+
+def _consumption(link: Link, given: list[Kind]) -> dict[str, Any]:
+    """A consumer is asked over its queue; what it makes is in the journal before it answers."""
+    operation = _operation("receive", f"queue_{link.queue}", given)
+    operation["summary"] = link.consumer.__name__
+    if doc := getdoc(link.consumer):
+        operation["description"] = doc
+    if link.makes:
+        operation["reply"] = _at("journal", link.makes)
+    return operation
+
+
+def _operation(action: str, channel: str, kinds: Iterable[Kind]) -> dict[str, Any]:
+    return {"action": action, **_at(channel, kinds)}
+
+
+def _at(channel: str, kinds: Iterable[Kind]) -> dict[str, Any]:
+    return {
+        "channel": {"$ref": f"#/channels/{channel}"},
+        "messages": [{"$ref": f"#/channels/{channel}/messages/{kind.__name__}"} for kind in kinds],
+    }
+
+
+def _channel(address: str, description: str, kinds: Iterable[Kind]) -> dict[str, Any]:
+    messages = {kind.__name__: {"$ref": f"#/components/messages/{kind.__name__}"} for kind in kinds}
+    return {"address": address, "description": description, "messages": messages}
+
+
+def _message(kind: Kind) -> dict[str, Any]:
+    message = {"name": type_of(kind), "payload": {"$ref": f"#/components/schemas/{kind.__name__}"}}
+    return message | ({"summary": kind.__doc__} if kind.__doc__ else {})
+
+
+def _distinct(things: Iterable[Any]) -> list[Any]:
+    return list(dict.fromkeys(things))

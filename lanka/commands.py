@@ -1,0 +1,193 @@
+"""The command line `lanka`. Heavy imports stand inside the commands, so that --help is quick."""
+# ruff: noqa: PLC0415
+
+import asyncio
+import json
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from lanka import parked
+from lanka.remote import ApiOption, KeyOption, call, where_to
+from lanka.terminal import DEFAULT_HOME, HomeOption, fail, running
+
+app = typer.Typer(
+    name="lanka",
+    help="Durable order confirmation: a chain of events from a click to a confirmed order.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+DatabaseOption = Annotated[
+    str | None,
+    typer.Option(envvar="DATABASE_URL", help="Where PostgreSQL is; by default the one that `lanka up` runs."),
+]
+
+app.add_typer(parked.app)
+
+
+@app.command()
+def up(
+    home: HomeOption = DEFAULT_HOME,
+    port: Annotated[int, typer.Option(help="Port of the API; 0 picks a free one, here and below.")] = 8000,
+    temporal_port: Annotated[int, typer.Option(help="Port of Temporal (gRPC).")] = 7233,
+    ui_port: Annotated[int, typer.Option(help="Port of the Temporal Web UI.")] = 8233,
+    payments_port: Annotated[int, typer.Option(help="Port of the sandbox payment provider.")] = 8090,
+    workers: Annotated[int, typer.Option(min=1, help="How many worker processes.")] = 1,
+) -> None:
+    """Run everything on this machine until Ctrl-C.
+
+    PostgreSQL, Temporal with its Web UI, the sandbox payment provider, the API and the worker, with a demo
+    shop. What dies is started again. The data stays in the home, and the next start continues every order.
+    With DATABASE_URL or TEMPORAL_ADDRESS in the environment, those servers are used.
+    """
+    from lanka.parts import Ports
+    from lanka.up import CannotStartError
+    from lanka.up import up as run
+
+    ports = Ports(api=port, temporal=temporal_port, temporal_ui=ui_port, payments=payments_port)
+    try:
+        run(home, ports, workers)
+    except CannotStartError as error:
+        fail(error)
+
+
+@app.command()
+def worker(
+    queue: Annotated[list[str] | None, typer.Option(help="A task queue; several by repeating. Default: all.")] = None,
+) -> None:
+    """Run a worker: the router and the consumers. SIGTERM drains it."""
+    options = [word for name in queue or [] for word in ("--queue", name)]
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "worker", *options])  # noqa: S606
+
+
+@app.command()
+def api(
+    host: Annotated[str, typer.Option(envvar="LANKA_API_HOST", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(envvar="LANKA_API_PORT", help="Port to listen on.")] = 8000,
+) -> None:
+    """Run the HTTP API with its dispatcher, as one process. Start several for more."""
+    import uvicorn
+
+    uvicorn.run(
+        "api.app:create_app",
+        factory=True,
+        host=host,
+        port=port,
+        access_log=False,
+        log_config=None,
+        timeout_graceful_shutdown=10,
+    )
+
+
+@app.command()
+def migrate(database_url: DatabaseOption = None, home: HomeOption = DEFAULT_HOME) -> None:
+    """Bring the database to the newest schema. Harmless to repeat."""
+    from store.migrate import migrate as run
+
+    asyncio.run(run(database_url or running(home).database_url))
+
+
+@app.command()
+def seed(
+    skus: Annotated[int, typer.Option(min=1, help="How many products.")] = 20,
+    stock: Annotated[int, typer.Option(min=0, help="How many of each are on hand.")] = 100_000,
+    shop_key: Annotated[str | None, typer.Option(envvar="LANKA_SHOP_KEY")] = None,
+    operator_key: Annotated[str | None, typer.Option(envvar="LANKA_OPERATOR_KEY")] = None,
+    database_url: DatabaseOption = None,
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Fill the demo shop, and store the API keys where some are given. What is there already stays as it is."""
+    from store.seed import seed as run
+
+    given = {"shop": shop_key, "operator": operator_key}
+    keys = {scope: key for scope, key in given.items() if key is not None}
+    asyncio.run(run(database_url or running(home).database_url, skus=skus, stock=stock, keys=keys))
+
+
+@app.command()
+def order(home: HomeOption = DEFAULT_HOME) -> None:
+    """Submit a sample order to the Lanka that `lanka up` runs, and show each event until its end."""
+    from rich.console import Console
+
+    from lanka.sample_order import NoOrderError, sample_order
+
+    try:
+        asyncio.run(sample_order(running(home), Console()))
+    except NoOrderError as error:
+        fail(error)
+
+
+@app.command()
+def funnel(
+    hours: Annotated[int, typer.Option(min=1, help="How many hours are counted, this one included.")] = 24,
+    api: ApiOption = None,
+    key: KeyOption = None,
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Show where the orders are now, link by link, and what became of those before."""
+    from rich.console import Console
+
+    from lanka.funnel import shown
+
+    answer = call("GET", "/funnel", where_to(api, key, home), params={"hours": hours})
+    Console().print(shown(answer, hours))
+
+
+@app.command()
+def reconcile(
+    database_url: DatabaseOption = None,
+    payments_url: Annotated[
+        str | None,
+        typer.Option(envvar="LANKA_PAYMENTS_URL", help="Where the provider is; by default that of `lanka up`."),
+    ] = None,
+    grace: Annotated[float, typer.Option(min=0, help="What has changed within so many seconds is left out.")] = 60,
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Compare provider, orders, journal and stock, and show where they do not agree.
+
+    Exit code 0 when there is nothing to report, 1 when there is, 2 when it could not be done.
+    """
+    from lanka.reconcile import CannotReconcileError, show
+    from lanka.reconcile import reconcile as run
+
+    if not (database_url and payments_url):
+        connection = running(home, code=2)
+        database_url, payments_url = database_url or connection.database_url, payments_url or connection.payments
+    try:
+        report = asyncio.run(run(database_url, payments_url, grace))
+    except CannotReconcileError as error:
+        fail(error, code=2)
+    show(report)
+    if report.total:
+        raise typer.Exit(1)
+
+
+@app.command()
+def chains(
+    name: Annotated[str | None, typer.Argument(help="One chain; all of them if none is named.")] = None,
+    mermaid: Annotated[bool, typer.Option("--mermaid", help="As a picture in Mermaid's language.")] = False,
+) -> None:
+    """Show every chain, from its table: which consumer takes which event, and what comes of it.
+
+    Those of LANKA_CHAINS as well.
+    """
+    from lanka import chains as pictures
+    from workflows.chains import CHAINS
+
+    if name is not None and name not in CHAINS:
+        raise typer.BadParameter(f"no such chain: {name}; there are {', '.join(CHAINS)}")
+    shown = {name: CHAINS[name]} if name else CHAINS
+    typer.echo(
+        "\n\n".join(pictures.mermaid(chain) if mermaid else pictures.text(name, chain) for name, chain in shown.items())
+    )
+
+
+@app.command()
+def asyncapi() -> None:
+    """Print the AsyncAPI 3.0 document of all events and channels. `docs/asyncapi.json` is made by it."""
+    from lanka.asyncapi import document
+
+    typer.echo(json.dumps(document(), indent=2))

@@ -1,0 +1,66 @@
+"""`lanka funnel`: where the orders are, and what became of them, as a table."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Column, Table
+from rich.text import Text
+
+NUMBERS = ("waiting", "working", "parked", "oldest", "done", "rejected", "on", "p50", "p95")
+
+MINUTE, HOUR, DAY = 60, 3600, 86400
+
+
+def shown(funnel: Mapping[str, Any], hours: int) -> RenderableType:
+    """The answer of `GET /operations/funnel`."""
+    table = Table(  # fits 80 columns
+        Column("link", no_wrap=True),
+        *(Column(name, justify="right", no_wrap=True) for name in NUMBERS),
+        box=None,
+        padding=(0, 1, 0, 0),
+    )
+    for link in funnel["links"]:
+        table.add_row(
+            link["link"],
+            *(_number(link[name]) for name in ("waiting", "in_progress")),
+            Text(_number(link["parked"]), style="bold red" if link["parked"] else ""),
+            duration(link["oldest_age_seconds"]),
+            *(_number(link[name]) for name in ("done", "rejected")),
+            _percent(link["conversion"]),
+            *(duration(link[name]) for name in ("p50_seconds", "p95_seconds")),
+        )
+    ends = ", ".join(f"{funnel[name]} {name}" for name in ("received", "confirmed", "rejected", "cancelled"))
+    of_those = f" ({_percent(funnel['conversion'])} of those that ended)" if funnel["conversion"] is not None else ""
+    when = "this hour" if hours == 1 else f"the last {hours} hours"
+    why = [line for link in funnel["links"] for line in _why(link)]
+    return Group(table, *why, Text(f"{when}: {ends}{of_those}"))
+
+
+def duration(seconds: float | None) -> str:
+    """`40 ms`, `2.5 s`, `12 min`, `3 h`, `2 d`."""
+    if seconds is None:
+        return ""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < MINUTE:
+        return f"{seconds:.1f} s"
+    for unit, size, limit in (("min", MINUTE, HOUR), ("h", HOUR, 2 * DAY)):
+        if seconds < limit:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds / DAY:.0f} d"
+
+
+def _number(number: int) -> str:
+    return str(number) if number else "·"
+
+
+def _percent(part: float | None) -> str:
+    return "" if part is None else f"{part:.0%}" if part in (0, 1) else f"{part:.1%}"
+
+
+def _why(link: Mapping[str, Any]) -> Iterator[Text]:
+    # As text: a reason may hold what Rich would take for its markup.
+    for word, name in (("rejected", "reasons"), ("parked", "parked_reasons")):
+        if reasons := ", ".join(f"{reason} {number}" for reason, number in link[name].items()):
+            yield Text(f"{word} at {link['link']}: {reasons}")

@@ -1,0 +1,159 @@
+"""The home of `lanka up`: the directory that holds all data of this machine, and the files in it."""
+
+import base64
+import os
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import fasteners  # type: ignore[import-untyped]
+import psutil
+from pydantic import BaseModel, Field, RootModel
+
+from lanka.ports import free_port, is_free
+
+CLOCK_TOLERANCE = 1.0
+"""Seconds that the same process may seem older or younger when it is looked up again."""
+
+
+class InUseError(Exception):
+    """Another `lanka up` runs in this home."""
+
+
+class Connection(BaseModel):
+    """How to reach what `lanka up` runs: the content of connection.json. What is not started here has no pid."""
+
+    api: str
+    temporal: str
+    temporal_ui: str | None
+    database_url: str
+    payments: str
+    keys: dict[str, str]
+    pids: dict[str, int]
+
+
+class Chosen(BaseModel):
+    """What is chosen once for a home and then kept."""
+
+    postgres_password: str = Field(default_factory=secrets.token_urlsafe)
+    postgres_port: int = Field(default_factory=free_port)
+    webhook_secret: str = Field(default_factory=lambda: "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode())
+    keys: dict[str, str] = Field(
+        default_factory=lambda: {"shop": secrets.token_urlsafe(), "operator": secrets.token_urlsafe()}
+    )
+
+
+class _Process(BaseModel):
+    pid: int
+    created: float
+
+
+class _Processes(RootModel[dict[str, _Process]]):
+    pass
+
+
+class _Job(BaseModel):
+    targets: list[str]
+    labels: dict[str, str]
+
+
+class _Scraped(RootModel[list[_Job]]):
+    pass
+
+
+class Home:
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory.expanduser().resolve()
+        self.postgres_data = self.directory / "postgres"
+        self.temporal_database = self.directory / "temporal.db"
+        self.payments_database = self.directory / "payments.db"
+        self._connection = self.directory / "connection.json"
+        self._chosen = self.directory / "secrets.json"
+        self._scraped = self.directory / "prometheus.json"
+        self._processes = self.directory / "processes.json"
+
+    @contextmanager
+    def kept_for_us(self) -> Iterator[None]:
+        """Raises `InUseError` where another `lanka up` has this home."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        lock = fasteners.InterProcessLock(self.directory / "up.lock")
+        if not lock.acquire(blocking=False):
+            raise InUseError
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def chosen(self) -> Chosen:
+        chosen = Chosen.model_validate_json(self._chosen.read_text()) if self._chosen.exists() else Chosen()
+        if not is_free(chosen.postgres_port):
+            chosen.postgres_port = free_port()
+        _write(self._chosen, chosen)
+        return chosen
+
+    def connection(self) -> Connection | None:
+        """None where nothing is ready."""
+        try:
+            return Connection.model_validate_json(self._connection.read_text())
+        except FileNotFoundError:
+            return None
+
+    def announce(self, connection: Connection) -> None:
+        _write(self._connection, connection)
+
+    def renounce(self) -> None:
+        self._connection.unlink(missing_ok=True)
+
+    def tell_prometheus(self, jobs: Mapping[str, Sequence[str]]) -> None:
+        """Which URLs have `/metrics`, for each job, in the form of Prometheus's `file_sd_configs`."""
+        told = {job: [urlsplit(url).netloc for url in urls] for job, urls in jobs.items()}
+        _write(self._scraped, _Scraped([_Job(targets=each, labels={"job": job}) for job, each in told.items()]))
+
+    def remember(self, pids: Mapping[str, int]) -> None:
+        """Notes our processes, so that the next `lanka up` finds them if this one is killed."""
+        noted = {}
+        for name, pid in pids.items():
+            try:
+                noted[name] = _Process(pid=pid, created=psutil.Process(pid).create_time())
+            except psutil.NoSuchProcess:
+                continue
+        _write(self._processes, _Processes(noted))
+
+    def left_behind(self) -> dict[str, psutil.Process]:
+        """The processes of a `lanka up` that was killed. A pid that belongs to another program by now is not one."""
+        try:
+            noted = _Processes.model_validate_json(self._processes.read_text()).root
+        except FileNotFoundError:
+            return {}
+        found = {}
+        for name, process in noted.items():
+            try:
+                candidate = psutil.Process(process.pid)
+                same = abs(candidate.create_time() - process.created) < CLOCK_TOLERANCE
+                if same and not is_over(candidate):
+                    found[name] = candidate
+            except psutil.NoSuchProcess:
+                continue
+        return found
+
+
+def is_over(process: psutil.Process) -> bool:
+    """Also when nobody has buried it: in many a container process 1 does not."""
+    try:
+        return not process.is_running() or bool(process.status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
+
+
+def _write(path: Path, content: BaseModel) -> None:
+    """Whole or not at all, and for nobody else's eyes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_suffix(".new")
+    new.unlink(missing_ok=True)
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(content.model_dump_json(indent=2))
+        file.flush()
+        os.fsync(file.fileno())
+    new.replace(path)

@@ -1,0 +1,100 @@
+"""`lanka parked`: what waits for a person, over HTTP with an operator's key."""
+# ruff: noqa: PLC0415  # heavy imports stand inside, so that --help is quick
+
+import getpass
+from typing import Annotated, Any
+
+import typer
+
+from lanka.remote import ApiOption, KeyOption, call, where_to
+from lanka.terminal import DEFAULT_HOME, HomeOption, fail
+
+app = typer.Typer(name="parked", help="Orders that wait for a person: list, release, reject.", no_args_is_help=True)
+
+OrderArgument = Annotated[str, typer.Argument(help="The id of the order.")]
+StageOption = Annotated[str | None, typer.Option(help="Only at this stage: payment, cart, price or finalize.")]
+ReasonOption = Annotated[str | None, typer.Option(help="Only for this reason.")]
+WhyOption = Annotated[str, typer.Option(help="Why you decide so; it goes into the journal.")]
+ByOption = Annotated[str, typer.Option(help="Who decides.", default_factory=getpass.getuser, show_default="you")]
+
+
+@app.command(name="list")
+def list_parked(
+    stage: StageOption = None,
+    reason: ReasonOption = None,
+    api: ApiOption = None,
+    key: KeyOption = None,
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Show what is parked, the oldest first."""
+    from rich.console import Console
+    from rich.table import Column, Table
+    from rich.text import Text
+
+    parked = call("GET", "/parked", where_to(api, key, home), params=_given(stage=stage, reason=reason))
+    if not parked:
+        typer.echo("nothing is parked")
+        return
+    short, wide = ("order_id", "stage", "reason", "attempts", "since"), "last_error"
+    table = Table(
+        *(Column(name.replace("_", " "), no_wrap=True) for name in short), Column("last error", overflow="fold")
+    )
+    for each in parked:
+        # As text: an error message may hold what Rich would take for its markup.
+        table.add_row(*(Text(str(each[name])) for name in (*short, wide)))
+    Console().print(table)
+
+
+@app.command()
+def release(
+    why: WhyOption,
+    by: ByOption,
+    order_id: Annotated[str | None, typer.Argument(help="The id of one order; without it, all that match.")] = None,
+    stage: StageOption = None,
+    reason: ReasonOption = None,
+    rate: Annotated[float | None, typer.Option(help="Orders that go on each second.", show_default="20")] = None,
+    limit: Annotated[int | None, typer.Option(help="Orders at most, the oldest first.", show_default="1000")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be released.")] = False,
+    api: ApiOption = None,
+    key: KeyOption = None,
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Let one order, or all that match, go on at the link where they are parked."""
+    where = where_to(api, key, home)
+    bulk = _given(stage=stage, reason=reason, rate_per_second=rate, limit=limit, dry_run=dry_run or None)
+    if order_id is not None:
+        if bulk:
+            raise typer.BadParameter("one order needs neither --stage nor --reason, --rate, --limit or --dry-run")
+        _decide("release", order_id, where, {"reason": why, "by": by})
+        return
+    answer = call("POST", "/parked/release", where, body={**bulk, "why": why, "by": by})
+    if dry_run:
+        typer.echo("\n".join([*answer["orders"], f"{answer['matched']} would be released"]))
+    else:
+        typer.echo(f"{answer['released']} of {answer['matched']} go on")
+
+
+@app.command()
+def reject(
+    order_id: OrderArgument,
+    why: WhyOption,
+    by: ByOption,
+    api: ApiOption = None,
+    key: KeyOption = None,
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Refuse a parked order: its stock and its money go back."""
+    _decide("reject", order_id, where_to(api, key, home), {"reason": why, "by": by})
+
+
+def _decide(wish: str, order_id: str, where: tuple[str, str], body: dict[str, str]) -> None:
+    from urllib.parse import quote
+
+    verdict = call("POST", f"/parked/{quote(order_id, safe='')}/{wish}", where, body=body)["verdict"]
+    if verdict == "not_parked":
+        fail(f"order {order_id} is not parked, or on its way back already")
+    typer.echo(f"order {order_id}: {verdict}")
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}

@@ -1,0 +1,47 @@
+"""`lanka reconcile`: compares provider, orders, journal and stock, and shows where they do not agree."""
+
+from datetime import timedelta
+
+import asyncpg
+from rich.console import Console
+from rich.table import Table
+
+from activities.reconcile import Reconcile
+from gateways.sandbox import SandboxPayments
+from orders.discrepancies import Report
+from orders.errors import LankaError
+from store.database import open_pool
+from store.reconciliation import Reconciliations
+
+
+class CannotReconcileError(Exception):
+    """Told to the person at the terminal."""
+
+
+async def reconcile(database_url: str, payments_url: str, grace: float) -> Report:
+    """`grace` is in seconds. Raises `CannotReconcileError`."""
+    provider = SandboxPayments(payments_url)
+    try:
+        async with open_pool(database_url, size=1) as pool:
+            return await Reconcile(Reconciliations(pool), provider, timedelta(seconds=grace)).reconcile()
+    except (LankaError, asyncpg.PostgresError, ValueError) as error:
+        raise CannotReconcileError(error) from error
+    finally:
+        await provider.close()
+
+
+def show(report: Report) -> None:
+    console = Console()
+    compared = ", ".join(f"{number} {what}" for what, number in report.checked.items())
+    if not report.total:
+        console.print(f"{compared}: nothing to report")
+        return
+    table = Table("kind", "subject", "since", "detail")
+    for column in table.columns[:3]:
+        column.no_wrap = True
+    for finding in report.findings:
+        since = f"{finding.since:%Y-%m-%d %H:%M:%S}" if finding.since else ""
+        table.add_row(finding.kind, finding.subject, since, finding.detail)
+    console.print(table)
+    shown = f", the first {len(report.findings)} are shown" if len(report.findings) < report.total else ""
+    console.print(f"{compared}: {report.total} to look into{shown}")

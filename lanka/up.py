@@ -1,0 +1,221 @@
+"""`lanka up`: what is started in which order, and how it ends."""
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import httpx
+import psutil
+import typer
+
+from lanka import postgres
+from lanka.home import Connection, Home, InUseError, is_over
+from lanka.parts import Given, Machine, Ports
+from lanka.ports import free_port, is_free
+from lanka.readiness import http_answers, postgres_answers, temporal_answers, until
+from lanka.sample_order import NoOrderError, as_curl
+from lanka.supervision import Supervision
+from store.migrate import migrate
+from store.seed import seed
+
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+COLOURS = ("cyan", "green", "yellow", "magenta", "blue")
+
+PATIENCE = 60.0
+"""Seconds that each step of the start may take."""
+
+
+class CannotStartError(Exception):
+    """Told to the person at the terminal."""
+
+
+def up(directory: Path, wanted: Ports, workers: int) -> None:
+    """Runs until it is told to stop. Raises `CannotStartError`."""
+    os.umask(0o077)  # the databases are for nobody else's eyes
+    home = Home(directory)
+    try:
+        with home.kept_for_us():
+            home.renounce()
+            asyncio.run(_end(home.left_behind()))
+            given = Given()
+            machine = Machine(home, home.chosen(), given, _settled(wanted, given))
+            asyncio.run(_Run(machine, workers).until_stopped())
+    except InUseError as error:
+        message = f"another `lanka up` is running in {home.directory}; stop it, or choose another --home"
+        raise CannotStartError(message) from error
+
+
+async def _end(left_behind: dict[str, psutil.Process]) -> None:
+    """Ends what a `lanka up` that was killed has left: its files and ports are needed."""
+    family = list(left_behind.values())
+    for name, process in left_behind.items():
+        typer.echo(f"{name} is left behind by a `lanka up` that was killed (pid {process.pid}), ending it")
+        with suppress(psutil.NoSuchProcess):
+            family += process.children(recursive=True)
+            # For PostgreSQL this is the fast shutdown: it does not wait until everybody has left.
+            process.send_signal(signal.SIGINT)
+    try:
+        await until(lambda: all(is_over(each) for each in family), 10, "their end")
+    except TimeoutError:
+        for process in family:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        await until(lambda: all(is_over(each) for each in family), 10, "their end")
+
+
+def _settled(wanted: Ports, given: Given) -> Ports:
+    """The ports that will be used: free ones in the place of 0. Raises `CannotStartError`."""
+    own_temporal = given.temporal_address is None
+    return Ports(
+        api=_port("--port", wanted.api),
+        temporal=_port("--temporal-port", wanted.temporal) if own_temporal else 0,
+        temporal_ui=_port("--ui-port", wanted.temporal_ui) if own_temporal else 0,
+        payments=_port("--payments-port", wanted.payments),
+    )
+
+
+def _port(option: str, wanted: int) -> int:
+    if wanted == 0:
+        return free_port()
+    if not is_free(wanted):
+        raise CannotStartError(f"port {wanted} is taken by another program; choose another one with {option}")
+    return wanted
+
+
+class _Run:
+    def __init__(self, machine: Machine, workers: int) -> None:
+        self._machine = machine
+        self._workers = workers
+        self._pids: dict[str, int] = {}
+        self._ready = False
+        self._greeted = False
+        self._stop = asyncio.Event()
+
+    async def until_stopped(self) -> None:
+        for number in STOPS:
+            # The arbiter of circus takes the signals, and at its end puts back what it found.
+            signal.signal(number, signal.SIG_IGN)
+        async with Supervision(self._say, self._note) as supervision:
+            for number in STOPS:
+                asyncio.get_running_loop().add_signal_handler(number, self._stop.set)
+            running = asyncio.create_task(self._run(supervision))
+            stopping = asyncio.create_task(self._stop.wait())
+            await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            self._ready = False
+            self._machine.home.renounce()
+            self._say("lanka", "stopping everything")
+            stopping.cancel()
+            running.cancel()
+            await asyncio.wait({running})
+        self._machine.home.remember({})
+        self._say("lanka", "stopped")
+        if not running.cancelled() and (error := running.exception()):
+            if isinstance(error, TimeoutError):
+                raise CannotStartError(str(error)) from error
+            raise error
+
+    async def _run(self, supervision: Supervision) -> None:
+        began = time.monotonic()
+        machine = self._machine
+        if machine.given.database_url is None:
+            data, password = machine.home.postgres_data, machine.chosen.postgres_password
+            await asyncio.to_thread(postgres.prepare, data, password)
+            supervision.start(machine.postgres())
+        if machine.given.temporal_address is None:
+            supervision.start(machine.temporal(), machine.payments())
+        else:
+            supervision.start(machine.payments())
+        await self._fill_the_database()
+        await self._first_ones_answer()
+        workers = [machine.worker(nth) for nth in range(self._workers)]
+        machine.home.tell_prometheus({"lanka-api": [machine.api_url], "lanka-worker": [url for _, url in workers]})
+        supervision.start(machine.api(), *(part for part, _ in workers))
+        await _answers(f"{machine.api_url}/readyz", "the API")
+        for part, url in workers:
+            await _answers(url, f"{part.name}")
+        self._ready = True
+        self._note(self._pids)
+        await self._greet(time.monotonic() - began)
+        self._greeted = True
+        await supervision.forever()
+
+    async def _fill_the_database(self) -> None:
+        url = self._machine.database_url
+        await until(lambda: postgres_answers(url), PATIENCE, "PostgreSQL")
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await migrate(url)
+                await seed(url, keys=self._machine.chosen.keys)
+        except TimeoutError as error:
+            raise TimeoutError(f"waited {PATIENCE:g} s for the migrations and the demo shop") from error
+
+    async def _first_ones_answer(self) -> None:
+        machine = self._machine
+        await _answers(f"{machine.payments_url}/livez", "the sandbox payment provider")
+        if machine.given.temporal_address is None:
+            await until(lambda: temporal_answers(machine.temporal_address), PATIENCE, "Temporal")
+
+    def _note(self, pids: dict[str, int]) -> None:
+        self._pids = pids
+        self._machine.home.remember(pids)
+        if self._ready:
+            self._machine.home.announce(self._connection())
+            if self._greeted:
+                self._say("lanka", f"running: {self._parts()}")
+
+    def _parts(self) -> str:
+        return " · ".join(f"{name} ({pid})" for name, pid in self._pids.items())
+
+    def _connection(self) -> Connection:
+        machine = self._machine
+        return Connection(
+            api=machine.api_url,
+            temporal=machine.temporal_address,
+            temporal_ui=machine.temporal_ui,
+            database_url=machine.database_url,
+            payments=machine.payments_url,
+            keys=machine.chosen.keys,
+            pids=self._pids,
+        )
+
+    async def _greet(self, seconds: float) -> None:
+        connection = self._connection()
+        try:
+            sample = await as_curl(connection)
+        except (NoOrderError, httpx.HTTPError) as error:
+            sample = f"(no sample: {error})"
+        self._print(
+            f"""
+  API               {connection.api}/docs
+  console           {connection.api}/console (with the operator key of connection.json)
+  Temporal Web UI   {connection.temporal_ui or "where your Temporal has it"}
+  sandbox payments  {connection.payments}/docs
+  keys, pids        {self._machine.home.directory / "connection.json"}
+  parts             {self._parts()}
+
+Pay and submit an order, or let `lanka order` do it and show what becomes of it:
+
+{sample}
+
+ready after {seconds:.1f} s; Ctrl-C stops everything, the data stays"""
+        )
+
+    def _say(self, name: str, line: str) -> None:
+        colour = COLOURS[sum(name.encode()) % len(COLOURS)]
+        self._print(f"{typer.style(f'{name:<8}', fg=colour)} | {line}")
+
+    def _print(self, text: str) -> None:
+        try:
+            typer.echo(text)
+        except OSError:
+            # Nobody reads any more: the terminal or the program behind the pipe is gone.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            self._stop.set()
+
+
+async def _answers(url: str, what: str) -> None:
+    await until(lambda: http_answers(url), PATIENCE, f"{what} at {url}")

@@ -1,0 +1,124 @@
+"""The way of an order in the terminal: its links light up as the events arrive."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from orders.envelope import Event
+from orders.events import (
+    ConfirmedOrder,
+    OrderCancelled,
+    OrderConfirmed,
+    OrderParked,
+    OrderRejected,
+    OrderReleased,
+    PaidOrder,
+    PaymentPending,
+    ReceivedOrder,
+    Refund,
+)
+from orders.money import written
+from orders.subject import Parking, Refusal
+from workflows.funnel import Told, places
+from workflows.routing import CART, FINALIZE, ORDER_TABLE, PAYMENT, PRICE, REFUND, REJECT, RELEASE, SETTLEMENT
+
+FORWARD = ((PAYMENT,), (SETTLEMENT,), (CART, PRICE), (FINALIZE,))
+BACK = ((RELEASE, REFUND), (REJECT,))
+BESIDE = ("┬ ", "└ ")
+"""Before links that work side by side."""
+
+
+class Way:
+    """What has happened to one order so far; rendered, it is its chain."""
+
+    def __init__(self) -> None:
+        self._events: list[Event[Any]] = []
+
+    def line(self, event: Event[Any]) -> str:
+        """Takes the next event, and tells it in a line of Rich's markup."""
+        self._events.append(event)
+        name = event.type.removeprefix("lanka.")
+        return f"{self._since(event):8.3f} s  [green]{name:<18}[/green] by {event.source}  {_result(event)}"
+
+    def __rich__(self) -> RenderableType:
+        table = Table.grid(padding=(0, 1))
+        told = [Told(event.source.removeprefix("/lanka/"), event.type) for event in self._events]
+        here = places(ORDER_TABLE, told)
+        made = {each.link: event for each, event in zip(told, self._events, strict=True) if not _is_pause(event)}
+        ended = bool(self._events) and self._events[-1].ends
+        for beside in self._links():
+            for nth, link in enumerate(beside):
+                branch = BESIDE[min(nth, 1)] if len(beside) > 1 else ""
+                event = made.get(link.name)
+                if event is not None:
+                    refused = isinstance(event.data, Refusal)
+                    mark: RenderableType = Text("✘", "red") if refused else Text("✔", "green")
+                    table.add_row(mark, branch + link.name, _told(event), f"{self._since(event):.3f} s")
+                elif link.name in here.parked:
+                    table.add_row(
+                        Text("‖", "yellow"), branch + link.name, Text("parked: an operator decides", "yellow")
+                    )
+                elif link.name in here.at and not ended:
+                    table.add_row(Spinner("dots", style="cyan"), branch + link.name, Text("…", "dim"))
+                else:
+                    table.add_row(Text("○", "dim"), Text(branch + link.name, "dim"))
+        return Group(table, *self._end())
+
+    def _links(self) -> Iterator[Sequence[Any]]:
+        types = {event.type for event in self._events}
+        back = any(ORDER_TABLE.routes[kind].then for kind in types & ORDER_TABLE.routes.keys())
+        for beside in (*FORWARD, *(BACK if back else ())):
+            if beside != (SETTLEMENT,) or any(isinstance(event, PaymentPending) for event in self._events):
+                yield beside
+
+    def _end(self) -> Iterator[Text]:
+        last = self._events[-1] if self._events else None
+        if isinstance(last, OrderConfirmed):
+            yield Text(f"confirmed as {last.data.order_number}: {_money(last)} is taken", "bold green")
+        elif isinstance(last, OrderRejected | OrderCancelled):
+            word = "cancelled" if isinstance(last, OrderCancelled) else "rejected"
+            back = [event for event in self._events if isinstance(event.data, Refund)]
+            money = f"{_money(back[-1])} goes back" if back else "no money is kept"
+            yield Text(f"{word} ({last.data.reason}): {last.data.detail}; {money}", "bold red")
+        else:
+            yield Text("Ctrl-C stops watching, not the order", "dim")
+
+    def _since(self, event: Event[Any]) -> float:
+        return (event.time - self._events[0].time).total_seconds()
+
+
+def _is_pause(event: Event[Any]) -> bool:
+    return isinstance(event, OrderParked | OrderReleased)
+
+
+def _told(event: Event[Any]) -> Text:
+    name = event.type.removeprefix("lanka.")
+    return Text.from_markup(f"{name}  {_result(event)}")
+
+
+def _result(event: Event[Any]) -> str:  # noqa: PLR0911, one for each kind
+    match event.data:
+        case ConfirmedOrder(order_number=number):
+            return f"[bold]{number}[/bold]"
+        case Refusal(reason=reason, detail=detail):
+            return f"[bold red]{reason}[/bold red] {escape(detail)}"
+        case Parking(reason=reason, last_error=error):
+            return f"[yellow]{escape(reason)}[/yellow] {escape(error)}"
+        case Refund():
+            return _money(event)
+        case PaidOrder(payment=payment):
+            return f"{payment.status} {written(payment.amount, payment.currency)}"
+        case ReceivedOrder(order=order):
+            return order.summary()
+        case _:
+            return ""
+
+
+def _money(event: Event[Any]) -> str:
+    amount = event.data.amount if isinstance(event.data, Refund) else event.data.total
+    return written(amount, event.data.currency)

@@ -1,0 +1,258 @@
+"""The worker: the router and the consumers, one Temporal worker for each task queue, until SIGTERM; then it drains.
+
+`python worker.py` serves all queues, `python worker.py --queue payment --queue cart` those named.
+It is a small web server (`/livez`, `/readyz`, `/metrics`) whose lifespan holds the workers, and signals are its affair.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from importlib import import_module
+from typing import Annotated, Any
+
+import structlog
+import typer
+import uvicorn
+from fastapi import FastAPI, Response
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from temporalio.client import Client
+from temporalio.worker import PollerBehaviorAutoscaling, UnsandboxedWorkflowRunner, Worker
+
+from activities.check_cart import CheckCart
+from activities.check_payment import CheckPayment
+from activities.check_price import CheckPrice
+from activities.failures import Failures
+from activities.finalize_order import FinalizeOrder
+from activities.note_events import NoteEvents
+from activities.reconcile import Reconcile
+from activities.refund_payment import RefundPayment
+from activities.reject_order import RejectOrder
+from activities.release_stock import ReleaseStock
+from api.logs import set_up_logs
+from gateways.sandbox import SandboxPayments
+from store.catalogue import Catalogue
+from store.database import Pool, open_pool
+from store.orders import Orders
+from store.outbox import Outbox
+from store.payments import Payments
+from store.reconciliation import GRACE, Reconciliations
+from store.stock import Stock
+from telemetry.consumed import Consumed
+from telemetry.counted import CountedJournal
+from telemetry.exposition import CONTENT_TYPE, Exposition, metrics_of_the_sdk
+from telemetry.switch import Tracing, tracing_of
+from workflows import chains
+from workflows.connect import INTERCEPTORS, connect
+from workflows.reconciliation import Reconciliation
+from workflows.schedules import schedule_reconciliation
+
+DRAIN = timedelta(seconds=35)
+"""How long a stopping worker lets its consumers finish: above the longest start_to_close of the routing table."""
+
+log = structlog.get_logger()
+
+
+class WorkerSettings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="LANKA_")
+
+    database_url: Annotated[str, Field(validation_alias="DATABASE_URL")]
+    payments_url: str = "http://127.0.0.1:8090"
+    payment_deadline_seconds: int = 900
+    price_tolerance_basis_points: int = 0
+    worker_host: str = "127.0.0.1"
+    worker_port: int = 8001  # of /livez and /readyz; 0 takes a free one
+    connections: int = 10  # to PostgreSQL
+    # Batches that Temporal gives out on each queue with calls to the provider, to all workers together, so that a
+    # provider which comes back is not hit by everybody at once. Where workers differ, the last to ask decides.
+    provider_batches_per_second: float = 100.0
+
+
+@dataclass(frozen=True)
+class Queue:
+    workflows: Sequence[type[Any]] = ()
+    consumers: Sequence[Callable[..., Any]] = ()
+    per_second: float | None = None
+
+
+def queues(pool: Pool, provider: SandboxPayments, settings: WorkerSettings) -> Mapping[str, Queue]:
+    """Every task queue with what works on it, each consumer with its collaborators."""
+    journal, stock, payments, outbox = CountedJournal(pool), Stock(), Payments(pool), Outbox()
+    deadline = timedelta(seconds=settings.payment_deadline_seconds)
+    check_payment = CheckPayment(journal, payments, provider, deadline)
+    refund_payment = RefundPayment(journal, payments, provider)
+    check_cart = CheckCart(journal, stock)
+    release_stock = ReleaseStock(journal, stock)
+    check_price = CheckPrice(journal, Catalogue(pool), settings.price_tolerance_basis_points)
+    finalize_order = FinalizeOrder(journal, Orders(pool), stock, payments, outbox, provider)
+    reject_order = RejectOrder(journal, outbox)
+    note_events = NoteEvents(journal)
+    reconcile = Reconcile(Reconciliations(pool), provider, GRACE)
+    consumers: dict[str, list[Callable[..., Any]]] = {
+        "payment": [
+            check_payment.check_payment,
+            check_payment.settle_payment,
+            refund_payment.refund_payment,
+            refund_payment.refund_late_payment,
+        ],
+        "cart": [check_cart.check_cart, release_stock.release_stock],
+        "price": [check_price.check_price],
+        "finalize": [
+            finalize_order.finalize_order,
+            reject_order.reject_order,
+            note_events.note_events,
+            reconcile.reconcile,
+        ],
+    }
+    for name in chains.packages():
+        for queue, more in import_module(name).consumers(journal).items():
+            consumers.setdefault(queue, []).extend(more)
+    workflows: dict[str, list[type[Any]]] = {"order-confirmation": [Reconciliation]}
+    for chain in chains.CHAINS.values():
+        workflows.setdefault(chain.queue, []).append(chain.workflow)
+    limits = dict.fromkeys(("payment", "finalize"), settings.provider_batches_per_second)
+    return {
+        name: Queue(workflows.get(name, ()), consumers.get(name, ()), limits.get(name))
+        for name in sorted(chains.queues())
+    }
+
+
+class Crew:
+    """The Temporal workers of this process."""
+
+    def __init__(self, settings: WorkerSettings, names: Sequence[str], tracing: Tracing) -> None:
+        self._settings = settings
+        self._tracing = tracing
+        self._names = names
+        self.failed = False
+        self.exposition: Exposition | None = None
+        self._client: Client | None = None
+        self._workers: list[Worker] = []
+
+    async def work(self) -> None:
+        """Waits for Temporal, then works until cancelled; then takes nothing new and lets what runs finish."""
+        async with (
+            self._tracing.running(),  # before what it traces is made
+            open_pool(self._settings.database_url, size=self._settings.connections) as pool,
+        ):
+            provider = SandboxPayments(self._settings.payments_url)
+            self.exposition = Exposition(pool, metrics_of_the_sdk())
+            self._client = await connect()
+            served = queues(pool, provider, self._settings)
+            self._workers = [_worker(self._client, name, served[name]) for name in self._names or served]
+            log.info("worker works", queues=[worker.task_queue for worker in self._workers])
+            try:
+                await asyncio.gather(*(worker.run() for worker in self._workers), self._schedule(self._client))
+            finally:
+                log.info("worker drains")
+                await asyncio.gather(*(worker.shutdown() for worker in self._workers))
+                await provider.close()
+                log.info("worker is done")
+
+    async def _schedule(self, client: Client) -> None:
+        """Beside the work, which does not wait for it."""
+        if not self._names or "order-confirmation" in self._names:
+            await schedule_reconciliation(client)
+
+    def note_failure(self, working: asyncio.Task[None]) -> None:
+        """Ends the process, with an exit code that says so, if the work has ended by itself."""
+        if not working.cancelled() and (error := working.exception()):
+            log.error("worker failed", exc_info=error)
+            self.failed = True
+            signal.raise_signal(signal.SIGTERM)
+
+    async def ready(self) -> bool:
+        """Whether all workers run and Temporal answers."""
+        running = bool(self._workers) and all(worker.is_running for worker in self._workers)
+        return running and self._client is not None and await self._client.service_client.check_health()
+
+
+def _worker(client: Client, name: str, queue: Queue) -> Worker:
+    return Worker(
+        client,
+        task_queue=name,
+        workflows=queue.workflows,
+        # Tests and replays run in the sandbox; see docs/decisions/0012.
+        workflow_runner=UnsandboxedWorkflowRunner(),
+        activities=queue.consumers,
+        interceptors=[Consumed(), Failures()],
+        max_concurrent_activities=10,
+        max_task_queue_activities_per_second=queue.per_second,
+        graceful_shutdown_timeout=DRAIN,
+        sticky_queue_schedule_to_start_timeout=timedelta(seconds=3),
+        workflow_task_poller_behavior=PollerBehaviorAutoscaling(),
+        activity_task_poller_behavior=PollerBehaviorAutoscaling(),
+    )
+
+
+def create_app(crew: Crew) -> FastAPI:
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        working = asyncio.create_task(crew.work())
+        working.add_done_callback(crew.note_failure)
+        yield
+        working.cancel()
+        await asyncio.wait([working])
+
+    app = FastAPI(title="Lanka worker", lifespan=lifespan, docs_url=None, redoc_url=None)
+
+    @app.get("/livez")
+    async def livez() -> dict[str, str]:
+        return {"status": "alive"}
+
+    @app.get("/readyz")
+    async def readyz(response: Response) -> dict[str, str]:
+        if await crew.ready():
+            return {"status": "ready"}
+        response.status_code = 503
+        return {"status": "not ready: the workers do not run, or Temporal does not answer"}
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        if crew.exposition is None:
+            return Response(status_code=503)
+        return Response(await crew.exposition.text(), media_type=CONTENT_TYPE)
+
+    return app
+
+
+def main(
+    queue: Annotated[list[str] | None, typer.Option(help="A task queue to serve; all if none is named.")] = None,
+) -> None:
+    """Runs the router and the consumers until SIGTERM."""
+    settings = WorkerSettings()
+    tracing = tracing_of("lanka-worker", settings.database_url)
+    set_up_logs(*tracing.processors)
+    INTERCEPTORS[:] = tracing.interceptors
+    if unknown := set(queue or []) - chains.queues():
+        known = ", ".join(sorted(chains.queues()))
+        raise typer.BadParameter(f"no such queue: {', '.join(sorted(unknown))}; there are {known}")
+    for received in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(received, signal.SIG_IGN)  # uvicorn handles them while it runs, and would raise them again after
+    crew = Crew(settings, queue or [], tracing)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            create_app(crew),
+            host=settings.worker_host,
+            port=settings.worker_port,
+            access_log=False,
+            log_config=None,
+            timeout_graceful_shutdown=5,
+        )
+    )
+    server.run()
+    # The SDK's threads may abort the interpreter's own exit (sdk-python issue 300).
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1 if crew.failed or not server.started else 0)
+
+
+if __name__ == "__main__":
+    typer.run(main)
