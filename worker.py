@@ -25,6 +25,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from temporalio.client import Client
 from temporalio.worker import PollerBehaviorAutoscaling, UnsandboxedWorkflowRunner, Worker
 
+from activities.assign_operator import AssignOperator
 from activities.check_cart import CheckCart
 from activities.check_payment import CheckPayment
 from activities.check_price import CheckPrice
@@ -44,6 +45,7 @@ from store.outbox import Outbox
 from store.payments import Payments
 from store.reconciliation import GRACE, Reconciliations
 from store.stock import Stock
+from store.support import Support
 from telemetry.consumed import Consumed
 from telemetry.counted import CountedJournal
 from telemetry.exposition import CONTENT_TYPE, Exposition, metrics_of_the_sdk
@@ -93,6 +95,7 @@ def queues(pool: Pool, provider: SandboxPayments, settings: WorkerSettings) -> M
     finalize_order = FinalizeOrder(journal, Orders(pool), stock, payments, outbox, provider)
     reject_order = RejectOrder(journal, outbox)
     note_events = NoteEvents(journal)
+    assign_operator = AssignOperator(journal, Support(pool))
     reconcile = Reconcile(Reconciliations(pool), provider, GRACE)
     consumers: dict[str, list[Callable[..., Any]]] = {
         "payment": [
@@ -108,6 +111,12 @@ def queues(pool: Pool, provider: SandboxPayments, settings: WorkerSettings) -> M
             reject_order.reject_order,
             note_events.note_events,
             reconcile.reconcile,
+        ],
+        "support": [
+            assign_operator.assign_operator,
+            assign_operator.assign_waiting,
+            assign_operator.free_operator,
+            note_events.note_events,
         ],
     }
     for name in chains.packages():

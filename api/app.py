@@ -23,6 +23,7 @@ from api import (
     pages,
     payments,
     sessions,
+    support,
     webhooks,
 )
 from api.auth import Callers
@@ -42,6 +43,7 @@ from api.payments import BankDecision, PaymentRequest, ShopPayments
 from api.problems import ProblemDetails, answer_with_problems
 from api.sessions import LogIn
 from api.stream import Live, running_stream
+from api.support import OperatorRequest
 from api.temporal import Temporal
 from api.webhooks import Notice, signatures
 from api.wishes import Wishes
@@ -54,6 +56,7 @@ from store.operations import Operations
 from store.orders import Orders
 from store.sessions import Sessions
 from store.standing_now import StandingNow
+from store.support import Support
 from store.webhooks import Webhooks
 from telemetry.exposition import Exposition
 from telemetry.requests import RequestSeconds
@@ -82,6 +85,7 @@ class State(TypedDict):
     live: Live
     counts: Counts
     intake: Intake
+    support: Support
     catalogue: Catalogue
     callers: Callers
     sessions: Sessions
@@ -125,6 +129,7 @@ def create_app() -> FastAPI:
         funnel,
         drills,
         order_page,
+        support,
         webhooks,
         sessions,
         payments,
@@ -136,7 +141,7 @@ def create_app() -> FastAPI:
     answer_with_problems(app)
     by_customers = (OrderRequest, CancelRequest, PaymentRequest, BankDecision, SentEvent, Notice)
     by_operators = (Decision, BulkRequest, LogIn, Faults, DrillRequest)
-    described = (ProductRequest, Picture, ProblemDetails)
+    described = (ProductRequest, OperatorRequest, Picture, ProblemDetails)
     document_models(app, [*by_customers, *by_operators, *described])
     app.add_middleware(RequestLog)
     app.add_middleware(RequestSeconds)
@@ -172,6 +177,7 @@ def _lifespan(settings: Settings, tracing: Tracing) -> Callable[[FastAPI], Abstr
                     live=stream,
                     counts=counts,
                     intake=Intake(pool),
+                    support=Support(pool),
                     catalogue=catalogue,
                     callers=Callers(ApiKeys(pool), sessions),
                     sessions=sessions,

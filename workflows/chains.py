@@ -15,9 +15,11 @@ from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSear
 from orders.envelope import AnyEvent, Outside, type_of
 from orders.events import OrderReceived
 from orders.order import Order
+from orders.support import SupportCallEnded, SupportCallStarted
 from workflows.chain import Chain
 from workflows.order_confirmation import OrderConfirmation
 from workflows.shown import NAMED, orders_list
+from workflows.support_call import SupportCall
 
 ORDER_IDS = SearchAttributeKey.for_keyword_list("OrderIds")
 CUSTOMER_IDS = SearchAttributeKey.for_keyword_list("CustomerIds")
@@ -42,6 +44,11 @@ def order_attributes(events: Sequence[AnyEvent]) -> TypedSearchAttributes:
 
 def order_details(events: Sequence[AnyEvent]) -> str:
     return orders_list(_readable(events[:NAMED]), others=len(events) - NAMED)
+
+
+def call_attributes(events: Sequence[AnyEvent]) -> TypedSearchAttributes:
+    """Who is calling. Where the customers of all would not fit, none."""
+    return TypedSearchAttributes(_customers(str(event.data.get("customer_id")) for event in events))
 
 
 def _customers(customers: Iterable[str]) -> list[SearchAttributePair[Any]]:
@@ -90,6 +97,13 @@ CHAINS: Mapping[str, Chain] = {
         summary=order_summary,
         carried=order_details,
         attributes=order_attributes,
+    ),
+    "support": Chain(
+        workflow=SupportCall,
+        starts=SupportCallStarted,
+        accepts=(SupportCallStarted, SupportCallEnded),
+        alone="call",
+        attributes=call_attributes,
     ),
     **{name: import_module(name).CHAIN for name in packages()},
 }
