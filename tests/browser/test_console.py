@@ -1,0 +1,368 @@
+"""The operator's console: what is broken is seen at once, on every open page, and decided from there."""
+
+import asyncio
+import os
+import re
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import Browser, Locator, Page, expect
+
+from lanka.home import Connection
+from tests.browser.conftest import PATIENCE, Person
+from tests.e2e.customer import Customer
+from tests.servers import until
+
+expect.set_options(timeout=PATIENCE)
+
+MANY = 50
+AT_ONCE = 15
+"""Seconds until the picture shows what has happened: two on a machine that has nothing else to do."""
+
+SCREENSHOTS = os.environ.get("LANKA_SCREENSHOTS")
+"""Where the pictures of the README go, when they are to be taken; read before the environment is scrubbed."""
+
+
+async def logs_in(person: Person, connection: Connection) -> Page:
+    """A console that is live."""
+    page = await person.opens("/console")
+    await page.get_by_label("Operator key").fill(connection.keys["operator"])
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_text("Live", exact=True)).to_be_visible()
+    return page
+
+
+@pytest.fixture
+async def console(person: Person, connection: Connection) -> Page:
+    return await logs_in(person, connection)
+
+
+def link(page: Page, name: str) -> Locator:
+    """A link in the picture; `data-orders` is how many stand there."""
+    return page.locator(f"[data-link={name}]")
+
+
+async def at_link(page: Page, name: str) -> int:
+    return int(await link(page, name).get_attribute("data-orders") or 0)
+
+
+async def shows_at_payment(page: Page, count: int) -> None:
+    """Looks more often than `expect` does."""
+    shown = f"document.querySelector('[data-link=payment]').dataset.orders === '{count}'"
+    await page.wait_for_function(f"() => {shown}", polling=50)
+
+
+async def pays_for(customer: Customer, count: int) -> list[str]:
+    return list(await asyncio.gather(*(customer.pays(250) for _ in range(count))))
+
+
+async def orders(customer: Customer, sku: str, payments: Sequence[str], customer_id: str = "cus_42") -> list[str]:
+    posts = (customer.orders((sku, 1, 250), payment_id=each, customer_id=customer_id) for each in payments)
+    return list(await asyncio.gather(*posts))
+
+
+async def parked_orders(customer: Customer, count: int, customer_id: str = "cus_42") -> list[str]:
+    """Orders that the provider's nonsense has parked; it is well again."""
+    sku = await customer.puts_on_sale(100)
+    payments = await pays_for(customer, count)
+    await customer.payments.put("/faults", json={"garbage_rate": 1})
+    ids = await orders(customer, sku, payments, customer_id)
+
+    async def all_parked() -> bool:
+        return all([(await customer.sees(order_id))["status"] == "parked" for order_id in ids])
+
+    await until(all_parked, 60, "the orders to park")
+    await customer.payments.put("/faults", json={})
+    return ids
+
+
+async def show_parked(page: Page, order_id: str) -> Locator:
+    """The row of a parked order."""
+    group = page.locator(".group", has_text="unexpected answer")
+    await group.locator("summary").click()
+    row = page.get_by_role("row", name=re.compile(order_id))
+    await expect(row).to_be_visible()
+    return row
+
+
+async def decides(page: Page, verb: str, why: str = "the provider is well again") -> None:
+    dialog = page.get_by_role("dialog")
+    await dialog.get_by_label("Why").fill(why)
+    await dialog.get_by_label("Your name").fill("Ann")
+    await dialog.get_by_role("button", name=verb).click()
+
+
+async def decided(customer: Customer, order_id: str, kind: str) -> dict[str, Any]:
+    events = (await customer.api.get(f"/orders/{order_id}/events")).json()
+    data: dict[str, Any] = next(event["data"] for event in events if event["type"] == f"lanka.{kind}")
+    return data
+
+
+# ---- who is there ------------------------------------------------------------------------------------------------
+
+
+async def test_only_an_operators_key_opens_the_console_and_whoever_leaves_has_left_every_tab(
+    person: Person, connection: Connection
+) -> None:
+    page = await person.opens("/console")
+    for key, answer in (("nonsense", "Nobody has this key."), (connection.keys["shop"], "not an operator")):
+        await page.get_by_label("Operator key").fill(key)
+        await page.get_by_role("button", name="Log in").click()
+        await expect(page.get_by_role("alert").filter(has_text=answer)).to_be_visible()
+    await page.get_by_label("Operator key").fill(connection.keys["operator"])
+    await page.get_by_role("button", name="Log in").click()
+    await expect(link(page, "payment")).to_be_visible()
+
+    second = await person.opens("/console#/orders")
+    await expect(second.get_by_role("heading", name="Newest orders")).to_be_visible()
+    await page.get_by_role("button", name="Log out").click()
+    await expect(page.get_by_label("Operator key")).to_be_visible()
+    await expect(second.get_by_label("Operator key")).to_be_visible()
+    await page.reload()
+    await expect(page.get_by_label("Operator key")).to_be_visible()
+
+
+# ---- a drill -----------------------------------------------------------------------------------------------------
+
+
+async def test_broken_from_the_console_every_page_shows_where_orders_pile_up_and_mended_how_they_drain(
+    person: Person, console: Page, customer: Customer
+) -> None:
+    second = await person.opens("/console")
+    await expect(second.get_by_text("Live", exact=True)).to_be_visible()
+    for page in (console, second):
+        await page.evaluate("window.neverReloaded = true")
+    sku = await customer.puts_on_sale(1000)
+    payments = await pays_for(customer, MANY)
+
+    await console.get_by_role("switch", name="Down").check()
+    ids = await orders(customer, sku, payments)
+    began = time.monotonic()
+    await asyncio.gather(*(shows_at_payment(page, MANY) for page in (console, second)))
+    seconds = time.monotonic() - began
+    assert seconds < AT_ONCE, f"the picture showed it after {seconds:.1f} s"
+    for page in (console, second):
+        await expect(link(page, "payment")).to_contain_text(f"{MANY} waiting")
+        await expect(page.get_by_role("alert").filter(has_text="Broken on purpose")).to_contain_text("down")
+        await expect(page.get_by_role("heading", level=1)).to_contain_text(f"{MANY} wait at payment")
+
+    order = await person.opens(f"/console#/orders/{ids[0]}")
+    await order.evaluate("window.neverReloaded = true")
+    await expect(link(order, "payment")).to_contain_text("waiting")
+    await expect(order.locator(".last-error")).to_contain_text("the provider is down")
+
+    await second.get_by_role("button", name="Mend it").click()
+    for page in (console, second):
+        await expect(page.get_by_text("Broken on purpose")).to_be_hidden()
+        await expect(page.get_by_role("heading", level=1)).to_contain_text("All quiet")
+        assert await at_link(page, "payment") == 0
+    await expect(order.locator(".heading .status")).to_have_text("Confirmed")
+    await expect(order.locator(".timeline")).to_contain_text("Confirmed at finalize")
+    assert [await page.evaluate("window.neverReloaded") for page in (console, second, order)] == [True] * 3
+
+
+async def test_sample_orders_run_into_the_picture(console: Page, customer: Customer) -> None:
+    before = (await customer.api.get("/orders", params={"limit": 1})).json()["orders"]
+    await console.get_by_role("switch", name="Slow").check()
+    await expect(console.get_by_role("alert").filter(has_text="1,500 ms slow")).to_be_visible()
+    await console.get_by_label("How many").fill("5")
+    await console.get_by_role("button", name="Send").click()
+    await expect(console.locator("#toast")).to_contain_text("5 orders are paid")
+    await console.get_by_role("switch", name="Slow").uncheck()
+    await expect(console.get_by_text("Broken on purpose")).to_be_hidden()
+
+    async def all_confirmed() -> bool:
+        newest = (await customer.api.get("/orders", params={"limit": 6})).json()["orders"]
+        samples = [each for each in newest if each["customer_id"].startswith("cus_sample")]
+        return len(samples) >= 5 and all(each["status"] == "confirmed" for each in samples) and newest[0] not in before
+
+    await until(all_confirmed, 60, "the sample orders to be confirmed")
+
+
+async def test_a_lost_connection_is_shown_and_comes_back(person: Person, console: Page) -> None:
+    await person.context.set_offline(offline=True)
+    await expect(console.get_by_text("Connection lost")).to_be_visible()
+    await person.context.set_offline(offline=False)
+    await expect(console.get_by_text("Live", exact=True)).to_be_visible()
+
+
+# ---- decisions ---------------------------------------------------------------------------------------------------
+
+
+async def test_a_parked_order_is_released_from_the_page_and_confirmed(console: Page, customer: Customer) -> None:
+    (order_id,) = await parked_orders(customer, 1)
+    await expect(link(console, "payment")).to_contain_text("1 parked")
+    row = await show_parked(console, order_id)
+    await row.get_by_role("button", name="Release").click()
+    await decides(console, "Release")
+    await expect(console.locator("#toast")).to_contain_text("is released")
+    await expect(console.get_by_text("Nothing is parked.")).to_be_visible()
+    assert (await customer.ended(order_id))["status"] == "confirmed"
+    released = await decided(customer, order_id, "OrderReleased")
+    assert released["why"] == "the provider is well again"
+    assert released["by"].startswith("Ann (operator:")
+
+
+async def test_many_are_released_after_a_dry_run_and_not_before(console: Page, customer: Customer) -> None:
+    ids = await parked_orders(customer, 3)
+    await console.get_by_role("button", name="Release all").click()
+    await decides(console, "Dry run")
+    dialog = console.get_by_role("dialog")
+    await expect(dialog.get_by_role("status")).to_contain_text("3 orders would go on")
+    assert {(await customer.sees(order_id))["status"] for order_id in ids} == {"parked"}
+    await dialog.get_by_role("button", name="Release 3 orders").click()
+    await expect(console.locator("#toast")).to_contain_text("3 of 3 orders released")
+    for order_id in ids:
+        assert (await customer.ended(order_id))["status"] == "confirmed"
+
+
+async def test_an_order_is_rejected_on_its_own_page(person: Person, console: Page, customer: Customer) -> None:
+    (order_id,) = await parked_orders(customer, 1)
+    await console.goto(f"/console#/orders/{order_id}")
+    await expect(link(console, "payment")).to_contain_text("parked")
+    await console.get_by_role("button", name="Reject").click()
+    await decides(console, "Reject", "the customer has called")
+    await expect(console.locator(".heading .status")).to_have_text("Rejected")
+    await expect(console.locator(".timeline")).to_contain_text("the customer has called")
+    assert (await customer.ended(order_id))["reason"] == "rejected_by_operator"
+    assert (await decided(customer, order_id, "OrderWithdrawn"))["by"].startswith("Ann (operator:")
+
+
+async def test_a_customer_who_calls_gets_the_order_cancelled(console: Page, customer: Customer) -> None:
+    sku = await customer.puts_on_sale(10)
+    order_id = await customer.orders((sku, 1, 250), outcome="pending")
+    await console.goto(f"/console#/orders/{order_id}")
+    await expect(console.locator(".heading .status")).to_have_text("Awaiting payment")
+    await console.get_by_role("button", name="Cancel").click()
+    await decides(console, "Cancel the order", "changed their mind")
+    await expect(console.locator(".heading .status")).to_have_text("Cancelled")
+
+
+async def test_with_the_keyboard_alone_an_order_is_released(console: Page, customer: Customer) -> None:
+    (order_id,) = await parked_orders(customer, 1)
+    await expect(console.locator(".group")).to_be_visible()
+
+    async def reaches(name: str) -> None:
+        for _ in range(60):
+            await console.keyboard.press("Tab")
+            focused = "e => (document.activeElement.getAttribute('aria-label') ?? document.activeElement.textContent)"
+            if name in str(await console.evaluate(focused)):
+                return
+        raise AssertionError(f"{name} is out of the keyboard's reach")
+
+    await console.locator("body").press("Home")
+    await reaches("unexpected answer")
+    await console.keyboard.press("Enter")
+    await expect(console.get_by_role("row", name=re.compile(order_id))).to_be_visible()
+    await reaches(f"Release {order_id}")
+    await console.keyboard.press("Enter")
+    await expect(console.get_by_label("Why")).to_be_focused()
+    await console.keyboard.type("mended")
+    await console.keyboard.press("Tab")
+    await console.keyboard.press("Control+A")
+    await console.keyboard.type("Ann")
+    await console.keyboard.press("Enter")
+    await expect(console.get_by_text("Nothing is parked.")).to_be_visible()
+    assert (await customer.ended(order_id))["status"] == "confirmed"
+
+
+# ---- looking -----------------------------------------------------------------------------------------------------
+
+
+async def test_an_order_is_found_by_its_customer_its_payment_and_itself(
+    console: Page, customer: Customer, connection: Connection
+) -> None:
+    sku = await customer.puts_on_sale(10)
+    (payment,) = await pays_for(customer, 1)
+    (order_id,) = await orders(customer, sku, [payment], "cus_searched")
+    number = (await customer.ended(order_id))["order_number"]
+    for sought in ("cus_searched", payment, order_id, order_id.upper(), number):
+        await console.get_by_role("searchbox").fill(sought)
+        await console.keyboard.press("Enter")
+        await expect(console.get_by_role("heading", name=f"Orders of “{sought}”")).to_be_visible()
+        await expect(console.locator("tbody th")).to_have_text([order_id])
+    await console.get_by_role("searchbox").fill("nobody")
+    await console.keyboard.press("Enter")
+    await expect(console.get_by_text("No order, order number, customer or payment")).to_be_visible()
+
+    await console.goto(f"/console#/orders/{order_id}")
+    history = console.get_by_role("link", name="Temporal history")
+    url = f"{connection.temporal_ui}/namespaces/default/workflows/order-{order_id}"
+    await expect(history).to_have_attribute("href", url)
+    for words in ("Received", "Payment confirmed", "Stock reserved", "Price confirmed", number):
+        await expect(console.locator(".timeline")).to_contain_text(words)
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1440), ("dark", 1440), ("light", 390), ("dark", 390)])
+async def test_everybody_can_read_and_reach_every_page(
+    browser: Browser, connection: Connection, customer: Customer, scheme: Any, width: int
+) -> None:
+    await customer.payments.put("/faults", json={"latency_ms": 1})  # so that the banner is there
+    sku = await customer.puts_on_sale(10)
+    declined = await customer.orders((sku, 1, 250), outcome="declined")
+    await customer.ended(declined)
+    context = await browser.new_context(
+        base_url=connection.api, color_scheme=scheme, viewport={"width": width, "height": 900}, reduced_motion="reduce"
+    )
+    context.set_default_timeout(PATIENCE)
+    page = await context.new_page()
+    await page.goto("/console")
+    await expect(page.get_by_label("Operator key")).to_be_visible()
+    await passes(page)
+    await page.get_by_label("Operator key").fill(connection.keys["operator"])
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_text("Broken on purpose")).to_be_visible()
+    await passes(page)
+    await page.goto(f"/console#/orders/{declined}")
+    await expect(page.locator(".timeline")).to_contain_text("Payment refused")
+    await passes(page)
+    await page.goto("/console#/orders")
+    await expect(page.locator("tbody tr").first).to_be_visible()
+    await passes(page)
+    await context.close()
+
+
+async def test_what_is_parked_can_be_read_by_everybody(console: Page, customer: Customer) -> None:
+    (order_id,) = await parked_orders(customer, 1)
+    row = await show_parked(console, order_id)
+    await passes(console)
+    await row.get_by_role("button", name="Reject").click()
+    await expect(console.get_by_role("dialog")).to_be_visible()
+    await passes(console)
+    await decides(console, "Reject")
+    await customer.ended(order_id)
+
+
+async def passes(page: Page) -> None:
+    """By the rules of axe-core; and nothing is wider than the page."""
+    results = await Axe().run(page)
+    assert results.violations_count == 0, results.generate_report()
+    assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+@pytest.mark.skipif(not SCREENSHOTS, reason="pictures are taken only where LANKA_SCREENSHOTS names a directory")
+async def test_pictures_for_the_readme(console: Page, customer: Customer) -> None:
+    sku = await customer.puts_on_sale(1000)
+    for order_id in await orders(customer, sku, await pays_for(customer, 100)):
+        await customer.ended(order_id)
+    parked = await parked_orders(customer, 7)
+    payments = await pays_for(customer, 200)
+    await customer.payments.put("/faults", json={"error_rate": 1})
+    await orders(customer, sku, payments)
+    for scheme in ("light", "dark"):
+        await console.emulate_media(color_scheme=scheme)
+        await console.set_viewport_size({"width": 1280, "height": 1000})
+        await expect(link(console, "payment")).to_contain_text("200 waiting")
+        if scheme == "light":
+            await console.locator(".group summary").click()
+        await expect(console.locator(".parked-orders tbody tr")).to_have_count(len(parked))
+        await console.screenshot(path=Path(SCREENSHOTS or "") / f"console-{scheme}.png", animations="disabled")
+    await customer.payments.put("/faults", json={})
+    for order_id in parked:
+        wish = {"reason": "the picture is taken"}
+        await customer.api.post(f"/operations/parked/{order_id}/reject", json=wish, headers=customer.operator)
+    await expect(console.get_by_role("heading", level=1)).to_contain_text("All quiet", timeout=90_000)

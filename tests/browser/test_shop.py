@@ -1,0 +1,565 @@
+"""The shop's page, from a click to a confirmed order, and what a customer sees when something is in the way."""
+
+import asyncio
+import json
+import os
+import re
+import signal
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import Browser, Page, Route, expect
+
+from lanka.home import Connection
+from tests.browser.conftest import PATIENCE, Person
+from tests.e2e.customer import Customer
+from tests.e2e.machine import Machine
+from tests.servers import until
+
+MUG = "Ceramic mug, white, 300 ml"
+PHONE = {"width": 360, "height": 740}
+
+expect.set_options(timeout=2 * PATIENCE)
+
+Opens = Callable[..., AbstractAsyncContextManager[Person]]
+
+
+@pytest.fixture
+def somebody(browser: Browser, connection: Connection) -> Opens:
+    """More people, each at a browser of their own, set up as the test says."""
+
+    @asynccontextmanager
+    async def somebody(**options: Any) -> AsyncIterator[Person]:
+        context = await browser.new_context(base_url=connection.api, **options)
+        context.set_default_timeout(PATIENCE)
+        person = Person(context)
+        try:
+            yield person
+        finally:
+            await context.close()
+        assert person.complaints == []
+
+    return somebody
+
+
+async def puts_into_the_basket(page: Page, product: str = MUG) -> None:
+    """Looks behind the first shelf where it has to."""
+    everything = page.get_by_role("button", name="Show all")
+    add = page.get_by_role("button", name=f"Add {product}", exact=True)
+    await expect(add.or_(everything).first).to_be_visible()
+    if not await add.is_visible():
+        await everything.click()
+    await add.click()
+
+
+async def pays(page: Page, method: str = "Test card is accepted") -> None:
+    await page.get_by_role("radio", name=method).check()
+    await page.get_by_role("button", name=re.compile(r"^Pay ")).click()
+
+
+async def buys(page: Page, product: str = MUG, method: str = "Test card is accepted") -> None:
+    await puts_into_the_basket(page, product)
+    await pays(page, method)
+
+
+def title(page: Page, text: str) -> Awaitable[None]:
+    return expect(page.get_by_role("heading", level=1)).to_have_text(text)
+
+
+def state(page: Page, link: str, text: str) -> Awaitable[None]:
+    return expect(page.locator(f"li[data-link={link}] .state")).to_have_text(text)
+
+
+async def is_confirmed(page: Page) -> str:
+    """The order id."""
+    await title(page, "Your order is confirmed")
+    return page.url.partition("#order-")[2]
+
+
+async def orders_of(page: Page) -> list[dict[str, Any]]:
+    """Of the customer at this browser, newest first."""
+    answer = await page.request.get("/orders")
+    orders: list[dict[str, Any]] = (await answer.json())["orders"]
+    return orders
+
+
+def a_name() -> str:
+    return f"Thing {uuid.uuid4().hex[:8]}"
+
+
+# ---- buying ------------------------------------------------------------------------------------------------------
+
+
+async def test_a_customer_buys_and_sees_every_link_close(person: Person, customer: Customer) -> None:
+    page = await person.opens()
+    await puts_into_the_basket(page, "Buckwheat honey, 400 g")
+    await puts_into_the_basket(page)
+    await pays(page)
+    await expect(page.locator("#order-title")).to_be_focused()
+    order_id = await is_confirmed(page)
+
+    for link in ("payment", "cart", "price", "finalize"):
+        await state(page, link, "Done")
+    order = await customer.sees(order_id)
+    assert (order["status"], order["total"]) == ("confirmed", 1290 + 1350)
+    await expect(page.locator("#order-number strong")).to_have_text(order["order_number"])
+    await expect(page.locator("#order-money")).to_have_text("€26.40 was taken, once.")
+    await expect(page.locator("#basket-count")).to_have_text("0")
+    payment = await customer.payment(order["payment_id"])
+    assert [each["operation"] for each in payment["operations"]] == ["capture"]
+
+
+async def test_a_screen_reader_hears_the_steps_in_their_order(somebody: Opens) -> None:
+    async with somebody() as person:  # for whom things move, so that the steps come one by one
+        page = await person.opens()
+        await buys(page)
+        await is_confirmed(page)
+        log = page.get_by_role("log", name="What happens to the order")
+        await expect(log).to_contain_text("Order number")
+        heard = await log.locator("p").all_inner_texts()
+    side_by_side = ["Stock reserved.", "Price confirmed."]
+    steps = ["Payment checked.", *side_by_side, "Order finalised.", "Your order is confirmed."]
+    told = [step for step in heard if step in steps]
+    assert told in (steps, [steps[0], *reversed(side_by_side), *steps[3:]])
+
+
+async def test_the_last_item_in_two_tabs_goes_to_one_and_the_others_money_is_safe(
+    somebody: Opens, customer: Customer
+) -> None:
+    name = a_name()
+    await customer.puts_on_sale(1, name=name)
+    async with somebody() as one, somebody() as other:
+        tabs = [await one.opens(), await other.opens()]
+        for tab in tabs:
+            await puts_into_the_basket(tab, name)
+        await asyncio.gather(*(pays(tab) for tab in tabs))
+        for tab in tabs:
+            await expect(tab.locator("#order-title")).to_have_text(
+                re.compile("Your order is confirmed|We could not confirm your order")
+            )
+        titles = [await tab.locator("#order-title").inner_text() for tab in tabs]
+        assert sorted(titles) == ["We could not confirm your order", "Your order is confirmed"]
+        loser = tabs[titles.index("We could not confirm your order")]
+        await state(loser, "cart", "Refused")
+        await expect(loser.locator("#order-text")).to_contain_text("Somebody was faster")
+        await expect(loser.locator("#order-money")).to_contain_text("Nothing was taken.")
+        await expect(loser.locator("#again")).to_contain_text(f"{name} is sold out.")
+        (lost,) = await orders_of(loser)
+    payment = await customer.payment(lost["payment_id"])
+    assert (payment["status"], payment["captured_amount"]) == ("refunded", 0)
+
+
+async def test_earlier_orders_are_found_again(person: Person) -> None:
+    page = await person.opens()
+    await buys(page)
+    order_id = await is_confirmed(page)
+    number = await page.locator("#order-number strong").inner_text()
+    await page.get_by_role("link", name="My orders").click()
+    await expect(page.locator("#orders-title")).to_be_focused()
+    await page.get_by_role("link", name=number).click()
+    assert await is_confirmed(page) == order_id
+
+
+# ---- once --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["double click", "Enter twice"])
+async def test_a_second_click_on_pay_changes_nothing(person: Person, how: str) -> None:
+    page = await person.opens()
+    keys: set[str] = set()
+
+    async def count(route: Route) -> None:
+        keys.add(route.request.headers["idempotency-key"])
+        await route.continue_()
+
+    await page.route("**/shop/payments", count)
+    await puts_into_the_basket(page)
+    pay = page.get_by_role("button", name=re.compile(r"^Pay "))
+    if how == "double click":
+        await pay.dblclick()
+    else:
+        await pay.focus()
+        await page.keyboard.press("Enter")
+        await page.keyboard.press("Enter")
+        await page.locator("#pay-form").evaluate("form => form.requestSubmit()")  # faster than any finger
+    await is_confirmed(page)
+    assert len(keys) == 1
+    assert len(await orders_of(page)) == 1
+
+
+async def test_a_reload_in_the_middle_goes_on_with_the_same_purchase(person: Person, customer: Customer) -> None:
+    page = await person.opens()
+    accepted = asyncio.Event()
+
+    async def never_answer_the_first(route: Route) -> None:
+        if accepted.is_set():
+            await route.continue_()
+        else:
+            await route.fetch()
+            accepted.set()
+
+    await page.route("**/orders", never_answer_the_first)
+    await buys(page)
+    await asyncio.wait_for(accepted.wait(), PATIENCE / 1000)
+    await page.reload()
+    order_id = await is_confirmed(page)
+    assert [order["order_id"] for order in await orders_of(page)] == [order_id]
+    await page.reload()
+    assert await is_confirmed(page) == order_id
+    payment = await customer.payment((await customer.sees(order_id))["payment_id"])
+    assert payment["captured_amount"] == 1350
+
+
+@pytest.mark.parametrize("call", ["**/shop/payments", "**/orders"])
+async def test_an_answer_that_is_lost_is_asked_for_again(person: Person, call: str) -> None:
+    page = await person.opens()
+    answers: list[dict[str, Any]] = []
+
+    async def lose_the_first(route: Route) -> None:
+        answer = await route.fetch()
+        answers.append(await answer.json())
+        await (route.fulfill(response=answer) if len(answers) > 1 else route.abort())
+
+    await page.route(call, lose_the_first)
+    await buys(page)
+    await is_confirmed(page)
+    first, second = answers
+    assert first == second
+    assert len(await orders_of(page)) == 1
+
+
+async def test_another_tab_goes_on_with_the_purchase_of_the_first(person: Person) -> None:
+    first = await person.opens()
+    going = asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        await going.wait()
+        await route.continue_()
+
+    await person.context.route("**/shop/payments", hold)
+    await buys(first)
+    await title(first, "Asking the payment provider")
+    second = await person.opens()
+    await title(second, "Asking the payment provider")
+    going.set()
+    assert await is_confirmed(first) == await is_confirmed(second)
+    assert len(await orders_of(first)) == 1
+
+
+# ---- something is in the way -------------------------------------------------------------------------------------
+
+
+async def test_with_the_provider_down_nothing_is_taken_and_the_page_goes_on_by_itself(
+    person: Person, customer: Customer
+) -> None:
+    page = await person.opens()
+    await customer.payments.put("/faults", json={"down": True})
+    await buys(page)
+    note = page.locator("#order-note")
+    await expect(note).to_contain_text("The payment provider does not answer. Nothing was taken.")
+    await customer.payments.put("/faults", json={})
+    await is_confirmed(page)
+    await expect(note).to_have_text("")
+
+
+async def test_a_customer_who_does_not_want_to_wait_has_the_basket_again(person: Person, customer: Customer) -> None:
+    page = await person.opens()
+    await customer.payments.put("/faults", json={"down": True})
+    await buys(page)
+    await page.get_by_role("button", name="Stop, back to the basket").click()
+    await customer.payments.put("/faults", json={})
+    await expect(page.locator("#basket-count")).to_have_text("1")
+    assert await orders_of(page) == []
+    await pays(page)
+    await is_confirmed(page)
+    assert len(await orders_of(page)) == 1
+
+
+async def test_an_order_waits_out_an_outage_and_goes_green_by_itself(person: Person, customer: Customer) -> None:
+    page = await person.opens()
+    await customer.payments.put("/faults", json={"error_rate": 1})
+    await buys(page)
+    await state(page, "payment", "Taking longer")
+    await expect(page.locator("#order-note")).to_contain_text("Your order is kept and goes on by itself")
+    await customer.payments.put("/faults", json={})
+    await is_confirmed(page)
+
+
+async def test_a_shop_that_is_too_busy_is_asked_again_with_the_same_key(person: Person) -> None:
+    page = await person.opens()
+    keys: list[str] = []
+    quiet = asyncio.Event()
+
+    async def busy(route: Route) -> None:
+        keys.append(route.request.headers["idempotency-key"])
+        if quiet.is_set():
+            await route.continue_()
+            return
+        problem = {"code": "backlog_full", "status": 503}
+        await route.fulfill(status=503, headers={"Retry-After": "1"}, body=json.dumps(problem))
+
+    await page.route("**/orders", busy)
+    await buys(page)
+    await expect(page.locator("#order-note")).to_contain_text("The shop is very busy just now.")
+    quiet.set()
+    await is_confirmed(page)
+    assert len(keys) > 1
+    assert len(set(keys)) == 1
+
+
+async def test_a_customer_whose_session_is_over_buys_all_the_same(person: Person) -> None:
+    page = await person.opens()
+    await puts_into_the_basket(page)
+    await person.context.clear_cookies()
+    await pays(page)
+    await is_confirmed(page)
+    assert len(await orders_of(page)) == 1
+
+
+async def test_where_no_stream_comes_through_the_page_asks(person: Person) -> None:
+    page = await person.opens()
+
+    async def no_stream(route: Route) -> None:
+        await (route.abort() if route.request.resource_type == "eventsource" else route.continue_())
+
+    await page.route("**/events", no_stream)
+    await buys(page)
+    await is_confirmed(page)
+
+
+async def test_offline_the_purchase_waits_and_goes_on_with_the_connection(person: Person) -> None:
+    page = await person.opens()
+    await puts_into_the_basket(page)
+    await person.context.set_offline(True)
+    await pays(page)
+    await expect(page.locator("#order-note")).to_contain_text("You are offline.")
+    await person.context.set_offline(False)
+    await is_confirmed(page)
+
+
+async def test_a_page_that_was_offline_catches_up(person: Person, customer: Customer) -> None:
+    page = await person.opens()
+    await buys(page, method="Bank transfer")
+    await title(page, "Waiting for your bank")
+    await person.context.set_offline(True)
+    await expect(page.locator("#order-note")).to_contain_text("Reconnecting")
+    (order,) = await customer_orders(customer, page)
+    await customer.payments.post(f"/payments/{order['payment_id']}/settle", json={"outcome": "authorized"})
+    await customer.ended(order["order_id"], within=60)
+    await person.context.set_offline(False)
+    await is_confirmed(page)
+    await expect(page.locator("#order-note")).to_have_text("")
+
+
+async def test_a_page_outlives_the_api(person: Person, customer: Customer, machine: Machine) -> None:
+    page = await person.opens()
+    await buys(page, method="Bank transfer")
+    await title(page, "Waiting for your bank")
+    before = _api_pid(machine)
+    os.kill(before, signal.SIGKILL)
+    await until(lambda: _api_pid(machine) != before, 60, "another API")
+    (order,) = await customer_orders(customer, page)
+    await customer.payments.post(f"/payments/{order['payment_id']}/settle", json={"outcome": "authorized"})
+    await is_confirmed(page)
+
+
+def _api_pid(machine: Machine) -> int:
+    connection = machine.home.connection()
+    assert connection
+    pid = connection.pids["api"]
+    return pid if psutil.pid_exists(pid) else 0
+
+
+async def customer_orders(customer: Customer, page: Page) -> list[dict[str, Any]]:
+    """The order that the page shows, asked for without the page."""
+    order_id = page.url.partition("#order-")[2]
+
+    async def answers() -> bool:
+        return (await customer.api.get("/livez")).is_success
+
+    await until(answers, 60, "the API")
+    return [await customer.sees(order_id)]
+
+
+# ---- no ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_declined_card_is_told_in_words_and_another_way_to_pay_is_offered(person: Person) -> None:
+    page = await person.opens()
+    await buys(page, method="Test card, declined")
+    await title(page, "We could not confirm your order")
+    await state(page, "payment", "Refused")
+    await expect(page.locator("#order-text")).to_have_text("The bank has declined the payment.")
+    await expect(page.locator("#order-money")).to_have_text("Nothing was taken.")
+    await page.get_by_role("button", name="Pay in another way").click()
+    await pays(page)
+    await is_confirmed(page)
+    assert [order["status"] for order in await orders_of(page)] == ["confirmed", "rejected"]
+
+
+@pytest.mark.parametrize("accepted", [True, False])
+async def test_a_transfer_waits_for_the_bank(person: Person, accepted: bool) -> None:
+    page = await person.opens()
+    await buys(page, method="Bank transfer")
+    await state(page, "payment", "Waiting for the bank")
+    await expect(page.locator("#order-text")).to_contain_text("We wait for your bank to confirm it until")
+    await page.get_by_role("button", name="Confirm the transfer" if accepted else "Refuse it").click()
+    if accepted:
+        await is_confirmed(page)
+    else:
+        await title(page, "We could not confirm your order")
+        await expect(page.locator("#order-money")).to_have_text("Nothing was taken.")
+
+
+async def test_a_changed_price_is_shown_and_can_be_taken(person: Person, customer: Customer) -> None:
+    name = a_name()
+    sku = await customer.puts_on_sale(10, name=name)
+    page = await person.opens()
+    await puts_into_the_basket(page, name)
+    await page.route("**/catalogue", lambda route: route.abort())  # the page does not hear of the new price
+    changed = {"name": name, "unit_price": 300, "currency": "EUR", "on_hand": 10}
+    await customer.api.put(f"/catalogue/{sku}", json=changed, headers=customer.operator)
+    await pays(page)
+    await title(page, "We could not confirm your order")
+    await page.unroute("**/catalogue")
+    await state(page, "price", "Refused")
+    await expect(page.locator("#order-money")).to_contain_text("Nothing was taken.")
+    await page.reload()
+    await expect(page.locator("#again")).to_contain_text(f"{name}: €3.00 now, it was €2.50.")
+    await page.get_by_role("button", name="Order at the new price").click()
+    await pays(page)
+    await is_confirmed(page)
+    await expect(page.locator("#order-money")).to_have_text("€3.00 was taken, once.")
+
+
+async def test_a_price_that_changed_in_the_basket_is_taken_before_it_is_paid(
+    person: Person, customer: Customer
+) -> None:
+    name = a_name()
+    sku = await customer.puts_on_sale(10, name=name)
+    page = await person.opens()
+    await puts_into_the_basket(page, name)
+    changed = {"name": name, "unit_price": 300, "currency": "EUR", "on_hand": 10}
+    await customer.api.put(f"/catalogue/{sku}", json=changed, headers=customer.operator)
+    await page.reload()
+    await expect(page.locator("#basket-lines")).to_contain_text("€3.00 each now, it was €2.50.")
+    await expect(page.locator("#pay")).to_be_disabled()
+    await page.get_by_role("button", name="Take the new prices").click()
+    await expect(page.locator("#pay")).to_have_text("Pay €3.00")
+
+
+async def test_a_waiting_order_can_be_cancelled(person: Person) -> None:
+    page = await person.opens()
+    await buys(page, method="Bank transfer")
+    await state(page, "payment", "Waiting for the bank")
+    await page.get_by_role("button", name="Cancel this order").click()
+    await expect(page.locator("#verdict")).to_contain_text("Cancelled.")
+    await expect(page.get_by_role("heading", level=1)).to_have_text(re.compile("Cancelling|is cancelled"))
+    await expect(page.get_by_role("button", name="Cancel this order")).to_be_hidden()
+
+
+async def test_a_parked_order_is_looked_at_and_goes_on_when_it_is_released(person: Person, customer: Customer) -> None:
+    page = await person.opens()
+    await customer.payments.put("/faults", json={"garbage_rate": 1})
+    await buys(page)
+    await title(page, "Somebody is looking at it")
+    await state(page, "payment", "On hold")
+    await customer.payments.put("/faults", json={})
+    order_id = page.url.partition("#order-")[2]
+    released = await customer.api.post(
+        f"/operations/parked/{order_id}/release", json={"reason": "mended"}, headers=customer.operator
+    )
+    assert released.json() == {"verdict": "released"}
+    assert await is_confirmed(page) == order_id
+
+
+async def test_somebody_elses_order_is_not_shown(person: Person, customer: Customer) -> None:
+    sku = await customer.puts_on_sale(1)
+    theirs = await customer.orders((sku, 1, 250))
+    page = await person.opens(f"/#order-{theirs}")
+    await title(page, "We do not know this order here")
+
+
+# ---- for everybody -----------------------------------------------------------------------------------------------
+
+
+async def test_the_keyboard_alone_is_enough(person: Person) -> None:
+    page = await person.opens()
+    await expect(page.get_by_role("button", name=f"Add {MUG}")).to_be_visible()
+    await tab_to(page, f"Add {MUG}")
+    await page.keyboard.press("Enter")
+    await page.keyboard.press("Shift+Tab")
+    await tab_to(page, "Test card")
+    await page.keyboard.press("ArrowDown")
+    await expect(page.get_by_role("radio", name="Test card, declined")).to_be_checked()
+    await page.keyboard.press("ArrowUp")
+    await tab_to(page, "Pay €13.50")
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#order-title")).to_be_focused()
+    await is_confirmed(page)
+    await tab_to(page, "Back to the shop")
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#shop-title")).to_be_focused()
+
+
+async def tab_to(page: Page, name: str) -> None:
+    """Presses Tab until what is called so has the focus."""
+    for _ in range(60):
+        await page.keyboard.press("Tab")
+        focused = page.locator(":focus")
+        words = await focused.evaluate("e => e.closest('label')?.innerText ?? e.textContent")
+        if " ".join(words.split()).startswith(name):
+            return
+    pytest.fail(f"no Tab leads to {name!r}")
+
+
+@pytest.mark.parametrize("colours", ["light", "dark"])
+async def test_axe_finds_nothing(somebody: Opens, customer: Customer, colours: str) -> None:
+    async with somebody(viewport=PHONE, color_scheme=colours, reduced_motion="reduce") as person:
+        page = await person.opens()
+        await puts_into_the_basket(page)
+        await is_accessible(page, "the shop")
+        await pays(page)
+        await is_confirmed(page)
+        await is_accessible(page, "a confirmed order")
+        await page.goto("/")
+        await buys(page, method="Bank transfer")
+        await title(page, "Waiting for your bank")
+        await is_accessible(page, "an order that waits")
+        await page.goto("/")
+        await buys(page, method="Test card, declined")
+        await title(page, "We could not confirm your order")
+        await is_accessible(page, "a refused order")
+        await page.get_by_role("link", name="My orders").click()
+        await expect(page.locator("#orders-list li")).to_have_count(3)
+        await is_accessible(page, "my orders")
+
+
+async def is_accessible(page: Page, what: str) -> None:
+    found = await Axe().run(page)
+    assert found.violations_count == 0, f"{what}:\n{found.generate_report()}"
+    wider = await page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    assert wider <= 0, f"{what} is {wider} px wider than the screen"
+
+
+@pytest.mark.parametrize("colours", ["light", "dark"])
+async def test_the_page_has_its_picture_taken(somebody: Opens, tmp_path: Path, colours: str) -> None:
+    """`SCREENSHOTS=docs/images` keeps the pictures."""
+    kept = Path(os.environ.get("SCREENSHOTS", tmp_path))
+    desk = {"width": 1280, "height": 860}
+    async with somebody(viewport=desk, color_scheme=colours, reduced_motion="reduce") as person:
+        page = await person.opens()
+        await puts_into_the_basket(page, "Buckwheat honey, 400 g")
+        await puts_into_the_basket(page)
+        await page.mouse.move(0, 0)
+        shelf = await page.screenshot(path=kept / f"shop-{colours}.png")
+        await pays(page)
+        await is_confirmed(page)
+        order = await page.screenshot(path=kept / f"shop-order-{colours}.png", full_page=True)
+    assert min(len(shelf), len(order)) > 10_000

@@ -1,0 +1,171 @@
+"""`lanka up` as a person meets it: real processes, killed and interrupted."""
+
+import os
+import signal
+import socket
+import stat
+import sys
+from collections.abc import AsyncIterator
+from functools import partial
+from pathlib import Path
+
+import asyncpg
+import httpx
+import psutil
+import pytest
+from temporalio.client import Client, WorkflowExecutionStatus
+
+from lanka.home import Connection, is_over
+from lanka.readiness import http_answers
+from tests.e2e.machine import FREE_PORTS, LANKA, Machine, a_machine
+from tests.servers import process, temporal_server, until
+
+PARTS = {"api", "worker", "temporal", "postgres", "payments"}
+
+
+@pytest.fixture(scope="module")
+async def machine() -> AsyncIterator[Machine]:
+    # A long name: a home may be deeper in the file system than the path of a unix socket can be.
+    async with a_machine("a-home-with-a-name-so-long-that-no-socket-would-fit-in-it" * 2) as machine:
+        yield machine
+
+
+def processes(machine: Machine, connection: Connection) -> list[psutil.Process]:
+    """`lanka up`, its parts, and all that they started."""
+    roots = [psutil.Process(pid) for pid in (machine.up.pid, *connection.pids.values())]
+    return [*roots, *(child for root in roots for child in root.children(recursive=True))]
+
+
+async def are_gone(these: list[psutil.Process]) -> None:
+    await until(lambda: all(is_over(each) for each in these), 30, f"the end of {these}")
+
+
+async def query(connection: Connection, statement: str) -> object:
+    database = await asyncpg.connect(connection.database_url)
+    try:
+        return await database.fetchval(statement)
+    finally:
+        await database.close()
+
+
+async def test_it_tells_how_to_reach_everything(machine: Machine) -> None:
+    connection = await machine.ready()
+    told = machine.home.directory / "connection.json"
+    assert stat.S_IMODE(told.stat().st_mode) == 0o600
+    assert set(connection.pids) == PARTS
+    assert all(psutil.pid_exists(pid) for pid in connection.pids.values())
+    assert await query(connection, "SELECT count(*) FROM stock") == 20
+    assert await (await Client.connect(connection.temporal)).service_client.check_health()
+    assert connection.temporal_ui
+    for url in (f"{connection.api}/readyz", f"{connection.payments}/livez", connection.temporal_ui):
+        assert await http_answers(url)
+    async with httpx.AsyncClient(base_url=connection.api) as api:
+        for scope in ("shop", "operator"):
+            key = {"Authorization": f"Bearer {connection.keys[scope]}"}
+            assert (await api.get("/catalogue", headers=key)).is_success
+
+
+async def test_it_prints_a_line_for_a_shell_that_submits_an_order(machine: Machine) -> None:
+    await machine.ready()
+    printed = machine.up.printed()
+    commands = printed[printed.index("PAYMENT=") : printed.index("\nready")]
+    async with process("sh", "-c", commands) as shell:
+        await until(lambda: shell.exit_code is not None, 20, "the end of the shell")
+        assert " 202 " in shell.printed()
+
+
+async def test_a_sample_order_is_shown_until_it_is_confirmed(machine: Machine) -> None:
+    await machine.ready()
+    async with process(LANKA, "order", "--home", machine.home.directory) as order:
+        await until(lambda: order.exit_code is not None, 30, "the end of the order")
+        assert order.exit_code == 0
+        assert order.printed().index("OrderReceived") < order.printed().index("OrderConfirmed")
+
+
+@pytest.mark.parametrize("part", sorted(PARTS))
+async def test_a_part_that_is_killed_is_started_again(machine: Machine, part: str) -> None:
+    connection = await machine.ready()
+    before = connection.pids[part]
+    os.kill(before, signal.SIGKILL)
+
+    def started_again() -> Connection | None:
+        now = machine.home.connection()
+        return now if now and now.pids[part] != before else None
+
+    now: Connection = await until(started_again, 20, f"another {part}")
+    await machine.says(f"{part} died (killed by signal 9), started again as pid {now.pids[part]}")
+    await machine.says("running: " + " · ".join(f"{name} ({pid})" for name, pid in now.pids.items()))
+    for url in (f"{now.api}/readyz", f"{now.payments}/livez"):
+        await until(partial(http_answers, url), 30, url)
+
+
+async def test_a_second_one_in_the_same_home_refuses(machine: Machine) -> None:
+    connection = await machine.ready()
+    async with process(LANKA, "up", "--home", machine.home.directory, *FREE_PORTS) as second:
+        await until(lambda: second.exit_code is not None, 30, "the end of the second")
+        assert second.exit_code == 1
+        assert "another `lanka up` is running" in second.printed()
+    assert machine.home.connection() == connection
+    assert await http_answers(f"{connection.api}/livez")
+
+
+@pytest.mark.parametrize("option", ["--port", "--temporal-port", "--ui-port", "--payments-port"])
+async def test_a_port_that_is_taken_is_told_with_its_option(option: str, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        async with process(LANKA, "up", "--home", tmp_path, *FREE_PORTS, option, port) as up:
+            await until(lambda: up.exit_code is not None, 30, "the end of lanka up")
+            assert up.exit_code == 1
+            assert f"port {port} is taken" in up.printed()
+            assert option in up.printed()
+    assert not (tmp_path / "postgres").exists()
+
+
+async def test_its_parts_end_with_it_when_it_is_killed(machine: Machine) -> None:
+    if sys.platform != "linux":
+        pytest.skip("only Linux tells a process that its parent is gone")
+    everything = processes(machine, await machine.ready())
+    os.kill(machine.up.pid, signal.SIGKILL)
+    await are_gone(everything)
+
+
+async def test_what_a_killed_one_left_behind_is_ended_and_the_data_stays(machine: Machine) -> None:
+    # A PATH without setpriv: as on a system that cannot tie the parts to their parent.
+    connection = await machine.ready(env={"PATH": str(LANKA.parent)})
+    await query(connection, "CREATE TABLE kept AS SELECT 42 AS number")
+    temporal = await Client.connect(connection.temporal)
+    await temporal.start_workflow("Patience", id="kept", task_queue="nobody-works-here")
+    left_behind = [psutil.Process(pid) for pid in connection.pids.values()]
+    os.kill(machine.up.pid, signal.SIGKILL)
+    await until(lambda: machine.up.exit_code is not None, 10, "the end of the killed one")
+    assert not any(is_over(part) for part in left_behind)
+
+    again = await machine.ready()
+
+    assert all(is_over(part) for part in left_behind)
+    assert again.keys == connection.keys
+    assert await query(again, "SELECT number FROM kept") == 42
+    kept = (await Client.connect(again.temporal)).get_workflow_handle("kept")
+    assert (await kept.describe()).status is WorkflowExecutionStatus.RUNNING
+
+
+async def test_ctrl_c_even_twice_stops_everything(machine: Machine) -> None:
+    everything = processes(machine, await machine.ready())
+    os.killpg(machine.up.pid, signal.SIGINT)
+    await machine.says("stopping everything")
+    os.killpg(machine.up.pid, signal.SIGINT)
+    await until(lambda: machine.up.exit_code is not None, 60, "the end of lanka up")
+    assert machine.up.exit_code == 0
+    assert all(is_over(each) for each in everything)
+    assert machine.home.connection() is None
+    assert machine.up.printed().rstrip().endswith("stopped")
+
+
+async def test_given_servers_are_used_in_place_of_the_embedded_ones(database_url: str, tmp_path: Path) -> None:
+    (tmp_path / "temporal").mkdir()
+    async with temporal_server(tmp_path / "temporal") as address, a_machine() as machine:
+        connection = await machine.ready(env={"DATABASE_URL": database_url, "TEMPORAL_ADDRESS": address})
+        assert set(connection.pids) == {"api", "worker", "payments"}
+        assert connection.database_url == database_url
+        assert connection.temporal == address
+        assert await http_answers(f"{connection.api}/readyz")

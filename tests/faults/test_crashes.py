@@ -1,0 +1,234 @@
+"""The crash matrix: a process is killed at each place of each consumer, and of the intake, while it works on orders.
+
+For each case a shop of its own, with a real API and a real worker; the cases run side by side, as each mostly waits.
+"""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import Any, NamedTuple
+
+import asyncpg
+import httpx
+import pytest
+import stamina
+
+from lanka.home import Connection
+from tests.e2e.customer import ENDS, Customer, order_of
+from tests.faults.counts import Counts, count
+from tests.faults.small_shop import NAMESPACES, Servers, a_shop, servers_for_shops
+from tests.faults.table import WHOLE, Rows
+from tests.servers import until
+
+ON_HAND = 100
+PRICE = 250
+AFTER_PAYMENT = ["StockReserved", "PriceConfirmed", "CartConfirmed", "OrderConfirmed"]
+
+
+class Story(NamedTuple):
+    """What the customer does, and what the journal and the provider tell of it in the end.
+
+    `operations`: what was done to the payment, and the link whose idempotency key it was done with.
+    `settled`: once the order is at one of these statuses, the provider decides the pending payment so.
+    """
+
+    pays: str
+    journal: Sequence[str]
+    operations: Sequence[tuple[str, str | None]]
+    sold: int
+    unit_price: int = PRICE
+    settled: tuple[str, set[str]] | None = None
+    deadline: int = 60
+
+
+CONFIRMED = Story(
+    "authorized", ["OrderReceived", "PaymentConfirmed", *AFTER_PAYMENT], [("capture", "finalize")], sold=1
+)
+SETTLED = Story(
+    "pending",
+    ["OrderReceived", "PaymentPending", "PaymentConfirmed", *AFTER_PAYMENT],
+    [("settle", None), ("capture", "finalize")],
+    sold=1,
+    settled=("authorized", {"awaiting_payment"}),
+)
+REFUSED = Story(
+    "captured",
+    [
+        *("OrderReceived", "PaymentConfirmed", "StockReserved", "PriceChanged"),
+        *("StockReleased", "PaymentRefunded", "OrderRejected"),
+    ],
+    [("refund", "refund")],
+    sold=0,
+    unit_price=PRICE - 1,
+)
+PAID_LATE = Story(
+    "pending",
+    [
+        *("OrderReceived", "PaymentPending", "PaymentDeclined", "OrderRejected"),
+        *("PaymentArrivedLate", "PaymentRefunded"),
+    ],
+    [("settle", None), ("refund", "late-refund")],
+    sold=0,
+    settled=("captured", ENDS),
+    deadline=1,
+)
+
+STORIES = {
+    "payment": CONFIRMED,
+    "settlement": SETTLED,
+    "cart": CONFIRMED,
+    "price": CONFIRMED,
+    "finalize": CONFIRMED,
+    "release": REFUSED,
+    "refund": REFUSED,
+    "reject": REFUSED,
+    "late-refund": PAID_LATE,
+}
+PLACES = ("before_transaction", "before_commit", "after_commit")
+API = ("accept.before_commit", "accept.after_commit", "dispatch.before_mark")
+
+
+class Case(NamedTuple):
+    """`batch`: how many orders travel together; with 1 there are three, each on its own."""
+
+    fail_point: str
+    batch: int
+
+    @property
+    def orders(self) -> int:
+        return max(self.batch, 3)
+
+    def __str__(self) -> str:
+        return f"{self.fail_point}, batch of {self.batch}"
+
+
+ALL = [
+    *(Case(f"{link}.{place}", batch) for link in STORIES for place in PLACES for batch in (1, 20)),
+    *(Case(fail_point, batch) for fail_point in API for batch in (1, 20)),
+]
+SAMPLE = [
+    Case("finalize.before_commit", 20),
+    Case("late-refund.before_commit", 1),
+    Case("cart.after_commit", 1),
+    Case("refund.before_commit", 20),
+    Case("accept.after_commit", 1),
+    Case("dispatch.before_mark", 20),
+]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "case" in metafunc.fixturenames:
+        metafunc.parametrize("case", ALL if metafunc.config.getoption(WHOLE) else SAMPLE, ids=str)
+
+
+@pytest.fixture(scope="module")
+async def servers(postgres_url: str, template: str) -> AsyncIterator[Servers]:
+    async with servers_for_shops(postgres_url, template) as servers:
+        yield servers
+
+
+@pytest.fixture(scope="module")
+async def crashes(
+    request: pytest.FixtureRequest, servers: Servers
+) -> AsyncIterator[Mapping[Case, asyncio.Task[Counts]]]:
+    """All chosen cases, under way."""
+    items = [item for item in request.session.items if isinstance(item, pytest.Function) and item.path == request.path]
+    chosen = [case for item in items if isinstance(case := item.callspec.params.get("case"), Case)]
+    limit = asyncio.Semaphore(NAMESPACES)
+
+    async def run(case: Case) -> Counts:
+        async with limit:
+            return await crash(servers, case)
+
+    under_way = {case: asyncio.create_task(run(case)) for case in chosen}
+    yield under_way
+    for task in under_way.values():
+        task.cancel()
+    await asyncio.wait(under_way.values())
+
+
+async def test_a_process_that_is_killed_loses_nothing_and_does_nothing_twice(
+    case: Case, crashes: Mapping[Case, asyncio.Task[Counts]], row: Rows
+) -> None:
+    counts = await crashes[case]
+
+    row.add(f"killed at {case}", **counts._asdict())
+    assert (counts.accepted, counts.ended, counts.lost, counts.twice) == (case.orders, case.orders, 0, 0)
+
+
+# ---- one case ----------------------------------------------------------------------------------------------------
+
+
+async def crash(servers: Servers, case: Case) -> Counts:
+    """Kills the process there, has it started again, and sees every order to the end of its story."""
+    story = STORIES.get(case.fail_point.partition(".")[0], CONFIRMED)
+    settings = {
+        "LANKA_FAIL_POINT": case.fail_point,
+        "LANKA_BATCH_SIZE": str(case.batch),
+        "LANKA_PAYMENT_DEADLINE_SECONDS": str(story.deadline),
+    }
+    async with a_shop(servers, **settings) as shop, AsyncExitStack() as before_dispatch:
+        await before_dispatch.enter_async_context(shop.nobody_dispatches())
+        async with shop.opened() as customer:
+            sku = await customer.puts_on_sale(ON_HAND, PRICE)
+            payments = [await customer.pays(story.unit_price, story.pays) for _ in range(case.orders)]
+            order_ids = [await posted(customer, order_of(paid, [(sku, 1, story.unit_price)])) for paid in payments]
+            await before_dispatch.aclose()
+            if story.settled:
+                await settle(customer, story.settled, dict(zip(order_ids, payments, strict=True)))
+            for order_id in order_ids:
+                await until(partial(told, customer, order_id, story), 60, f"the story of {order_id} at {case}")
+
+            assert (shop.deaths, shop.failed.exists()) == ([-signal.SIGKILL], True)
+            assert await carriers(shop.connection) == expected_carriers(case, order_ids)
+            for order_id, payment in zip(order_ids, payments, strict=True):
+                done = (await customer.payment(payment))["operations"]
+                expected = [(operation, link and f"{order_id}.{link}") for operation, link in story.operations]
+                assert [(each["operation"], each["key"]) for each in done] == expected
+            assert await customer.available(sku) == ON_HAND - case.orders * story.sold
+            return await count(shop.connection, order_ids, {sku: ON_HAND})
+
+
+async def posted(customer: Customer, body: dict[str, Any]) -> str:
+    """The id of the order; a customer who gets no answer sends the same again."""
+
+    @stamina.retry(on=httpx.TransportError, attempts=None, timeout=60, wait_max=0.5)
+    async def post() -> str:
+        answer = await customer.posts(body, key=body["payment_id"])
+        assert answer.status_code == httpx.codes.ACCEPTED, answer.text
+        return str(answer.json()["order_id"])
+
+    return await post()
+
+
+async def settle(customer: Customer, settled: tuple[str, set[str]], payments: Mapping[str, str]) -> None:
+    outcome, at = settled
+
+    async def is_there(order_id: str) -> bool:
+        return (await customer.sees(order_id))["status"] in at
+
+    for order_id in payments:
+        await until(partial(is_there, order_id), 60, f"{order_id} at {at}")
+    for payment in payments.values():
+        answer = await customer.payments.post(f"/payments/{payment}/settle", json={"outcome": outcome})
+        assert answer.is_success, answer.text
+
+
+async def told(customer: Customer, order_id: str, story: Story) -> bool:
+    """Whether the journal tells the whole story; each event once, or it never does."""
+    return await customer.journal(order_id) == story.journal
+
+
+async def carriers(connection: Connection) -> set[str]:
+    """The workflows of all orders that there are."""
+    database = await asyncpg.connect(connection.database_url)
+    try:
+        return {row["workflow_id"] for row in await database.fetch("SELECT workflow_id FROM subjects")}
+    finally:
+        await database.close()
+
+
+def expected_carriers(case: Case, order_ids: Sequence[str]) -> set[str]:
+    return {f"order-{order_id}" for order_id in order_ids} if case.batch == 1 else {f"batch-{order_ids[0]}"}

@@ -1,0 +1,279 @@
+"""The operators' live picture: what it counts, who may watch, how often anybody looks, and how it ends."""
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+from api.live import LivePicture, Picture, pictured
+from orders.envelope import Event
+from orders.errors import Outage
+from orders.events import (
+    CartUnavailable,
+    OrderConfirmed,
+    OrderParked,
+    OrderReleased,
+    PaymentArrivedLate,
+    PaymentConfirmed,
+    PaymentDeclined,
+    PaymentPending,
+)
+from orders.order import Order
+from store.database import Pool, transaction
+from store.journal import record
+from store.payments import Payments
+from store.standing_now import StandingNow
+from tests.integration.conftest import OPERATOR
+from tests.servers import Started, free_port, process, until
+from tests.shop import accept, an_order, fetch, paid
+
+# ---- what it counts ----------------------------------------------------------------------------------------------
+
+
+async def on_the_way(pool: Pool, *done: str, seconds: float = 0) -> Order:
+    """An order that was dispatched so many seconds ago, at which these links have worked."""
+    order = an_order(cup=1)
+    await accept(pool, order)
+    await fetch(
+        pool,
+        "UPDATE subjects SET workflow_id = 'w', taken_at = now(), dispatched_at = now() - $1::interval "
+        "WHERE subject = $2",
+        timedelta(seconds=seconds),
+        order.order_id,
+    )
+    for link in done:
+        await fetch(pool, "INSERT INTO claims VALUES ($1, $2)", order.order_id, link)
+    return order
+
+
+async def tell(pool: Pool, kind: type[Event[Any]], order: Order, made_by: str, /, **data: Any) -> None:
+    async with transaction(pool) as tx:
+        await record(tx, [kind.made_by(made_by, order.order_id, datetime.now(UTC), data)])
+
+
+async def park(pool: Pool, order: Order, link: str, reason: str = "unexpected_answer") -> None:
+    data = {"link": link, "stage": "payment", "reason": reason, "attempts": 3, "last_error": "nonsense"}
+    await tell(pool, OrderParked, order, f"{link}.parked.1", **data)
+
+
+@pytest.fixture
+def standing(pool: Pool) -> StandingNow:
+    return StandingNow(pool, patience=timedelta(seconds=3), refund="refund", late_refund="late-refund")
+
+
+async def look(standing: StandingNow) -> Picture:
+    return pictured(await standing.look(), None)
+
+
+def counts(picture: Picture) -> dict[str, tuple[int, int, int]]:
+    """Waiting, in progress and parked, at each link where there is anybody."""
+    counted = {link.name: (link.waiting, link.in_progress, link.parked) for link in picture.links}
+    return {name: numbers for name, numbers in counted.items() if any(numbers)}
+
+
+async def test_every_open_order_is_counted_where_it_stands(pool: Pool, standing: StandingNow) -> None:
+    assert counts(await look(standing)) == {}
+    await accept(pool, an_order(cup=1))
+    oldest = await on_the_way(pool, seconds=60)
+    await on_the_way(pool)
+    pending = await on_the_way(pool, "payment")
+    await tell(pool, PaymentPending, pending, "payment", order=pending, deadline=datetime.now(UTC))
+    await on_the_way(pool, "payment", seconds=60)
+    await on_the_way(pool, "payment", "cart", "price")
+    picture = await look(standing)
+    assert counts(picture) == {
+        "received": (1, 0, 0),
+        "payment": (2, 1, 0),
+        "cart": (1, 0, 0),
+        "price": (1, 0, 0),
+        "finalize": (0, 1, 0),
+    }
+    assert picture.open == 6
+    assert next(link.oldest for link in picture.links if link.name == "payment") == oldest.received_at
+
+
+async def test_what_is_parked_is_counted_by_reason_until_it_is_released(pool: Pool, standing: StandingNow) -> None:
+    first, second, third = [await on_the_way(pool, seconds=60) for _ in range(3)]
+    await park(pool, first, "payment")
+    await park(pool, second, "payment")
+    await park(pool, third, "payment", "key_error")
+    picture = await look(standing)
+    assert counts(picture) == {"payment": (0, 0, 3)}
+    assert [(group.link, group.reason, group.orders) for group in picture.parked] == [
+        ("payment", "unexpected_answer", 2),
+        ("payment", "key_error", 1),
+    ]
+    here = {"link": "payment", "stage": "payment", "by": "ann", "why": "mended"}
+    await tell(pool, OrderReleased, first, "payment.parked.1.released", **here)
+    assert counts(await look(standing)) == {"payment": (1, 0, 2)}
+
+
+async def test_an_order_that_goes_back_is_counted_there_with_the_money_that_is_owed(
+    pool: Pool, standing: StandingNow
+) -> None:
+    unpaid, refused = await on_the_way(pool, "payment"), await on_the_way(pool, "payment", "cart", "price")
+    await tell(pool, PaymentDeclined, unpaid, "payment", reason="payment_declined", detail="no")
+    await tell(pool, CartUnavailable, refused, "cart", reason="out_of_stock", detail="none left")
+    async with transaction(pool) as tx:
+        await Payments(pool).claim(tx, {refused.order_id: paid(refused)})
+    picture = await look(standing)
+    assert counts(picture) == {"release": (0, 2, 0), "refund": (0, 2, 0)}
+    assert picture.owed == 1
+    for link in ("release", "refund"):
+        await fetch(pool, "INSERT INTO claims VALUES ($1, $2)", refused.order_id, link)
+    picture = await look(standing)
+    assert counts(picture)["reject"] == (0, 1, 0)
+    assert picture.owed == 0
+
+
+async def test_money_that_comes_after_the_end_is_owed(pool: Pool, standing: StandingNow) -> None:
+    order = await on_the_way(pool, "payment", "release", "refund", "reject", seconds=60)
+    async with transaction(pool) as tx:
+        await Payments(pool).claim(tx, {order.order_id: paid(order)})
+    await fetch(pool, "UPDATE subjects SET status = 'rejected', ended_at = now()")
+    assert counts(await look(standing)) == {}
+    await tell(pool, PaymentArrivedLate, order, "late.1", payment_id=order.payment_id)
+    picture = await look(standing)
+    assert (counts(picture), picture.owed, picture.open) == ({"refund": (1, 0, 0)}, 1, 0)
+    await park(pool, order, "late-refund")
+    assert counts(await look(standing)) == {"refund": (0, 0, 1)}
+
+
+async def test_what_was_made_is_counted_once_and_what_was_there_before_as_well(
+    pool: Pool, standing: StandingNow
+) -> None:
+    def done(picture: Picture) -> dict[str, int]:
+        return {each.name: each.done for each in picture.links if each.done} | {
+            end.status: end.done for end in picture.ends if end.done
+        }
+
+    first = await on_the_way(pool, "payment")
+    await tell(pool, PaymentConfirmed, first, "payment", order=first, payment=paid(first))
+    assert done(await look(standing)) == {"received": 1, "payment": 1}
+    second = await on_the_way(pool, "payment")
+    await tell(pool, PaymentConfirmed, second, "payment", order=second, payment=paid(second))
+    await park(pool, second, "payment")
+    ending = {"order_number": "L1", "customer_id": "c", "payment_id": "p", "total": 1, "currency": "EUR"}
+    await tell(pool, OrderConfirmed, first, "finalize", **ending)
+    picture = await look(standing)
+    assert done(picture) == {"received": 2, "payment": 2, "finalize": 1, "confirmed": 1}
+    assert done(await look(standing)) == done(picture)
+    assert all(link.per_second > 0 for link in picture.links if link.name in {"received", "payment", "finalize"})
+
+
+# ---- how often anybody looks -------------------------------------------------------------------------------------
+
+
+class Looker:
+    """Counts the looks; each time it sees what it is told."""
+
+    def __init__(self, picture: Picture) -> None:
+        self.picture = picture
+        self.looks = 0
+        self.away = False
+
+    async def look(self) -> Picture:
+        self.looks += 1
+        if self.away:
+            raise Outage("PostgreSQL is away")
+        return self.picture
+
+
+@pytest.fixture
+async def looker(standing: StandingNow) -> Looker:
+    return Looker(await look(standing))
+
+
+async def test_however_many_watch_there_is_one_look_at_a_time_and_none_when_nobody_does(looker: Looker) -> None:
+    live = LivePicture(looker.look, every=0.01)
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert looker.looks == 0
+    with live.watching():
+        await live.news_since(None)
+        first = live.sight
+        contexts = [live.watching() for _ in range(100)]
+        for context in contexts:
+            context.__enter__()
+        assert live.sight is first, "the next to come sees at once what is known"
+        assert looker.looks <= 2
+        for context in contexts:
+            context.__exit__(None, None, None)
+        before = looker.looks
+        await until(lambda: looker.looks > before + 1, 10, "the next looks")
+        assert live.sight is first, "nothing has changed, so nothing is told"
+    before = looker.looks
+    await asyncio.sleep(0.05)
+    assert looker.looks == before
+
+
+async def test_a_database_that_is_away_is_told_and_so_is_its_return(looker: Looker) -> None:
+    live = LivePicture(looker.look, every=0.01)
+    with live.watching():
+        async with asyncio.timeout(10):
+            await live.news_since(None)
+            assert live.sight
+            assert live.sight.kind == "picture"
+            looker.away = True
+            await live.news_since(live.sight)
+            assert live.sight.kind == "away"
+            looker.away = False
+            await live.news_since(live.sight)
+            assert live.sight.kind == "picture"
+
+
+# ---- over the wire -----------------------------------------------------------------------------------------------
+
+
+async def test_only_an_operator_watches(api: httpx.AsyncClient) -> None:
+    answer = await api.get("/operations/live")
+    assert (answer.status_code, answer.json()["code"]) == (403, "operator_key_required")
+
+
+@asynccontextmanager
+async def api_process(database_url: str) -> AsyncIterator[tuple[Started, httpx.AsyncClient]]:
+    port = free_port()
+    command = (sys.executable, "-m", "uvicorn", "--factory", "api.app:create_app", "--no-access-log", "--port", port)
+    env = {"DATABASE_URL": database_url, "TEMPORAL_ADDRESS": f"127.0.0.1:{free_port()}"}
+    async with (
+        process(*map(str, command), env=env) as started,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=OPERATOR, timeout=30) as client,
+    ):
+        await until(lambda: client.get("/livez"), 30, "the API")
+        yield started, client
+
+
+async def test_a_stream_shows_what_happens_and_ends_when_the_process_is_told_to_stop(shop: str, pool: Pool) -> None:
+    async with api_process(shop) as (started, client), client.stream("GET", "/operations/live") as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        lines = answer.aiter_lines()
+
+        async def next_picture() -> dict[str, Any]:
+            async for line in lines:
+                if line.startswith("data: "):
+                    picture: dict[str, Any] = json.loads(line.removeprefix("data: "))
+                    return picture
+            raise AssertionError("the stream has ended")
+
+        async with asyncio.timeout(30):
+            assert (await next_picture())["open"] == 0
+            await on_the_way(pool)
+            assert (await next_picture())["open"] == 1
+            started.popen.terminate()
+            rest = [line async for line in lines]  # ends in good order: a broken one raises
+            await until(lambda: started.exit_code is not None, 20, "the end of the API")
+        assert not [line for line in rest if line.startswith("event: away")]
+
+
+async def test_a_watcher_whose_key_is_revoked_sees_no_more(shop: str, pool: Pool) -> None:
+    async with api_process(shop) as (_, client), client.stream("GET", "/operations/live") as answer:
+        await fetch(pool, "UPDATE api_keys SET revoked_at = now()")
+        async with asyncio.timeout(60):
+            _ = [line async for line in answer.aiter_lines()]
+    assert answer.status_code == httpx.codes.OK

@@ -1,0 +1,451 @@
+"""Cancelling, parked orders and owed refunds over HTTP: what the journal tells, and what workflows decide."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+import pytest
+from temporalio.client import Client
+from temporalio.contrib.pydantic import pydantic_data_converter
+
+from api.dispatcher import Bell, running_dispatcher
+from api.operations import BulkRequest, _in_turn
+from api.problems import Code
+from orders.envelope import Event
+from orders.errors import UnexpectedAnswer
+from orders.events import OrderParked, OrderReleased, OrderWithdrawn, PaymentArrivedLate, PaymentDeclined
+from orders.order import Order
+from orders.payment import PaymentStatus
+from store.database import Pool, transaction
+from store.dispatch import take_alone, take_oldest
+from store.journal import record
+from store.operations import ParkedOrder
+from store.payments import Payments
+from store.webhooks import Webhooks
+from tests.integration.conftest import OPERATOR, calling
+from tests.servers import temporal_server, until
+from tests.shop import TwinProvider, accept, an_order, fetch, journal_of, paid
+from worker import WorkerSettings, _worker, queues
+from workflows.chains import CHAINS
+
+WHY = {"reason": "the provider is well again", "by": "ann"}
+
+
+# ---- what the journal tells --------------------------------------------------------------------------------------
+
+
+async def journalled(pool: Pool, *events: Event[Any]) -> None:
+    async with transaction(pool) as tx:
+        await record(tx, events)
+
+
+def an_event(kind: type[Event[Any]], order: Order, made_by: str, **data: Any) -> Event[Any]:
+    return kind.made_by(made_by, order.order_id, datetime.now(UTC), data)
+
+
+def parking(order: Order, link: str = "payment", stage: str = "payment", reason: str = "zero_division_error") -> Any:
+    data = {"stage": stage, "reason": reason, "attempts": 3, "last_error": "ZeroDivisionError: division by zero"}
+    return an_event(OrderParked, order, f"{link}.parked.1", link=link, **data)
+
+
+def release_of(order: Order, link: str = "payment", stage: str = "payment") -> Any:
+    return an_event(OrderReleased, order, f"{link}.parked.1.released", link=link, stage=stage, by="ann", why="mended")
+
+
+def refusal(order: Order) -> Any:
+    return an_event(PaymentDeclined, order, "payment", reason="payment_amount_mismatch", detail="one cent is missing")
+
+
+async def on_the_way(pool: Pool) -> Order:
+    """An order that some workflow carries."""
+    order = an_order(cup=1)
+    await accept(pool, order)
+    await fetch(
+        pool,
+        "UPDATE subjects SET workflow_id = $1, taken_at = now(), dispatched_at = now() WHERE subject = $2",
+        f"order-{order.order_id}",
+        order.order_id,
+    )
+    return order
+
+
+async def end(pool: Pool, order: Order, status: str) -> None:
+    await fetch(pool, "UPDATE subjects SET status = $1, ended_at = now() WHERE subject = $2", status, order.order_id)
+
+
+async def parked(api: httpx.AsyncClient, **which: str) -> list[dict[str, Any]]:
+    answer = await api.get("/operations/parked", headers=OPERATOR, params=which)
+    assert answer.status_code == 200, answer.text
+    listed: list[dict[str, Any]] = answer.json()
+    return listed
+
+
+async def refunds(api: httpx.AsyncClient) -> list[dict[str, Any]]:
+    answer = await api.get("/operations/refunds", headers=OPERATOR)
+    assert answer.status_code == 200, answer.text
+    listed: list[dict[str, Any]] = answer.json()
+    return listed
+
+
+async def test_a_parked_order_is_listed_until_it_is_released(api: httpx.AsyncClient, pool: Pool) -> None:
+    order, other = await on_the_way(pool), await on_the_way(pool)
+    told = parking(order)
+    await journalled(pool, told, parking(other, reason="key_error"))
+    first, second = await parked(api)
+    assert first | {"since": ""} == {
+        "order_id": order.order_id,
+        "stage": "payment",
+        "link": "payment",
+        "reason": "zero_division_error",
+        "attempts": 3,
+        "last_error": "ZeroDivisionError: division by zero",
+        "since": "",
+        "workflow_id": f"order-{order.order_id}",
+    }
+    assert datetime.fromisoformat(first["since"]) == told.time
+    assert second["order_id"] == other.order_id
+    assert await parked(api, reason="key_error", stage="payment") == [second]
+    assert await parked(api, stage="cart") == []
+
+    await journalled(pool, release_of(order))
+    assert await parked(api) == [second]
+
+
+async def test_an_order_parked_at_two_links_stays_listed_when_one_is_released(
+    api: httpx.AsyncClient, pool: Pool
+) -> None:
+    order = await on_the_way(pool)
+    await journalled(pool, parking(order, "cart", "cart"), parking(order, "price", "price"), release_of(order, "cart"))
+    assert [each["link"] for each in await parked(api)] == ["price"]
+
+
+async def test_an_order_that_was_taken_back_is_listed_only_if_it_parks_again(
+    api: httpx.AsyncClient, pool: Pool
+) -> None:
+    order = await on_the_way(pool)
+    data = {"reason": "rejected_by_operator", "detail": "", "by": "ann"}
+    await journalled(pool, parking(order), an_event(OrderWithdrawn, order, "withdrawal", **data))
+    assert await parked(api) == []
+    await journalled(pool, parking(order, "refund"))
+    assert [each["link"] for each in await parked(api)] == ["refund"]
+
+
+async def test_a_dry_run_names_what_would_be_released_and_changes_nothing(api: httpx.AsyncClient, pool: Pool) -> None:
+    orders = [await on_the_way(pool) for _ in range(3)]
+    await journalled(pool, *(parking(order) for order in orders))
+    body = {"stage": "payment", "limit": 2, "dry_run": True, "why": "to see"}
+    answer = await api.post("/operations/parked/release", json=body, headers=OPERATOR)
+    ids = [order.order_id for order in orders]
+    assert (answer.status_code, answer.json()) == (200, {"matched": 2, "orders": ids[:2], "dry_run": True})
+    assert [each["order_id"] for each in await parked(api)] == ids
+
+
+def test_over_all_workflows_one_order_after_the_other_goes_on() -> None:
+    def at(subject: str, workflow_id: str, link: str = "payment") -> ParkedOrder:
+        now = datetime.now(UTC)
+        return ParkedOrder(
+            order_id=subject,
+            workflow_id=workflow_id,
+            link=link,
+            stage=link,
+            reason="",
+            attempts=3,
+            last_error="",
+            since=now,
+        )
+
+    found = [at("a", "one"), at("b", "two"), at("c", "one"), at("d", "three"), at("b", "two", "price"), at("e", "two")]
+    told = _in_turn(found, BulkRequest(rate_per_second=10, why="mended"), "ann")
+    assert {workflow_id: (bulk.subjects, bulk.after) for workflow_id, bulk in told.items()} == {
+        "one": (["a", "c"], 0),
+        "two": (["b", "e"], 0.2),
+        "three": (["d"], 0.4),
+    }
+    assert {bulk.apart for bulk in told.values()} == {0.1}
+
+
+async def test_a_refund_is_owed_until_it_has_succeeded(api: httpx.AsyncClient, pool: Pool) -> None:
+    order, healthy = await on_the_way(pool), await on_the_way(pool)
+    async with transaction(pool) as tx:
+        await Payments(pool).claim(tx, {each.order_id: paid(each) for each in (order, healthy)})
+    assert await refunds(api) == []
+
+    refused = refusal(order)
+    await journalled(pool, refused)
+    (owed,) = await refunds(api)
+    assert datetime.fromisoformat(owed.pop("since")) == refused.time
+    assert owed == {
+        "order_id": order.order_id,
+        "payment_id": order.payment_id,
+        "amount": 250,
+        "currency": "EUR",
+        "reason": "payment_amount_mismatch",
+        "late": False,
+    }
+    await fetch(pool, "INSERT INTO claims VALUES ($1, 'refund')", order.order_id)
+    assert await refunds(api) == []
+
+
+async def test_late_money_is_owed_until_it_is_given_back(api: httpx.AsyncClient, pool: Pool) -> None:
+    order = await on_the_way(pool)
+    async with transaction(pool) as tx:
+        await Payments(pool).claim(tx, {order.order_id: paid(order)})
+    await journalled(pool, refusal(order))
+    await end(pool, order, "rejected")
+    assert await refunds(api) == []
+
+    await journalled(pool, *(an_event(PaymentArrivedLate, order, f"late.{n}", payment_id="pay_1") for n in (1, 2)))
+    (owed,) = await refunds(api)
+    assert (owed["order_id"], owed["amount"], owed["late"]) == (order.order_id, 250, True)
+    await fetch(pool, "INSERT INTO claims VALUES ($1, 'late-refund')", order.order_id)
+    assert await refunds(api) == []
+
+
+# ---- who may ask, and how ----------------------------------------------------------------------------------------
+
+OPERATORS_CALLS = [
+    ("GET", "/operations/parked"),
+    ("GET", "/operations/refunds"),
+    ("POST", "/operations/parked/release"),
+    ("POST", "/operations/parked/some/release"),
+    ("POST", "/operations/parked/some/reject"),
+]
+
+
+@pytest.mark.parametrize(("method", "path"), OPERATORS_CALLS)
+async def test_only_an_operator_decides(api: httpx.AsyncClient, method: str, path: str) -> None:
+    answer = await api.request(method, path)
+    assert (answer.status_code, answer.json()["code"]) == (403, "operator_key_required")
+
+
+BULK, ONE, CANCEL = "/operations/parked/release", "/operations/parked/some/release", "/orders/some/cancel"
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "code"),
+    [
+        (BULK, {}, Code.MISSING_FIELD),
+        (BULK, {"why": ""}, Code.INVALID_TEXT),
+        (BULK, {"why": "x" * 501}, Code.INVALID_TEXT),
+        (BULK, {"why": "a\nb"}, Code.INVALID_TEXT),
+        (BULK, {"why": "x", "stage": "nowhere"}, Code.INVALID_STAGE),
+        (BULK, {"why": "x", "rate_per_second": 0}, Code.INVALID_RATE),
+        (BULK, {"why": "x", "rate_per_second": 1e300}, Code.INVALID_RATE),
+        (BULK, {"why": "x", "rate_per_second": "20"}, Code.INVALID_RATE),
+        (BULK, {"why": "x", "limit": 0}, Code.INVALID_LIMIT),
+        (BULK, {"why": "x", "limit": 1001}, Code.INVALID_LIMIT),
+        (BULK, {"why": "x", "dry_run": "yes"}, Code.INVALID_VALUE),
+        (BULK, {"why": "x", "dryrun": True}, Code.UNKNOWN_FIELD),
+        (ONE, {}, Code.MISSING_FIELD),
+        (ONE, {"reason": "x", "by": "a\x00"}, Code.INVALID_TEXT),
+        (ONE, {"reason": "x"}, Code.ORDER_NOT_FOUND),
+        (CANCEL, {"reason": ""}, Code.INVALID_TEXT),
+        (CANCEL, {"reason": 1}, Code.NOT_A_STRING),
+        (CANCEL, {"why": "x"}, Code.UNKNOWN_FIELD),
+        (CANCEL, [], Code.NOT_AN_OBJECT),
+        (CANCEL, {"reason": "x"}, Code.ORDER_NOT_FOUND),
+        (CANCEL, None, Code.ORDER_NOT_FOUND),
+    ],
+)
+async def test_what_is_wrong_with_a_wish_is_said(api: httpx.AsyncClient, path: str, body: Any, code: Code) -> None:
+    answer = await api.post(path, json=body, headers=OPERATOR) if body is not None else await api.post(path)
+    assert (answer.status_code, answer.json()["code"]) == (code.status, code)
+
+
+async def test_a_cancel_has_json_or_nothing_in_its_body(api: httpx.AsyncClient) -> None:
+    answer = await api.post(CANCEL, content="please")
+    assert (answer.status_code, answer.json()["code"]) == (415, "unsupported_media_type")
+
+
+# ---- what workflows decide ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+async def temporal(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+    async with temporal_server(tmp_path_factory.mktemp("temporal")) as address:
+        yield address
+
+
+@pytest.fixture
+async def client(temporal: str) -> Client:
+    return await Client.connect(temporal, data_converter=pydantic_data_converter)
+
+
+@pytest.fixture
+async def connected_api(shop: str, temporal: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[httpx.AsyncClient]:
+    """The API with Temporal at hand. Nobody dispatches until the test says so."""
+    async with calling(shop) as api:
+        monkeypatch.setenv("TEMPORAL_ADDRESS", temporal)
+        yield api
+
+
+@asynccontextmanager
+async def at_work(client: Client, pool: Pool, provider: TwinProvider, database_url: str) -> AsyncIterator[None]:
+    """All queues served in this process, as `worker.py` does."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DATABASE_URL", database_url)
+        settings = WorkerSettings()
+    async with AsyncExitStack() as stack:
+        for name, queue in queues(pool, provider, settings).items():  # type: ignore[arg-type]  # a twin
+            await stack.enter_async_context(_worker(client, name, queue))
+        yield
+
+
+async def cancel(api: httpx.AsyncClient, order: Order) -> tuple[int, str]:
+    answer = await api.post(f"/orders/{order.order_id}/cancel", json={"reason": "changed my mind"})
+    body = answer.json()
+    return answer.status_code, body.get("verdict") or body["code"]
+
+
+async def ended(pool: Pool, order: Order) -> bool:
+    (row,) = await fetch(pool, "SELECT ended_at FROM subjects WHERE subject = $1", order.order_id)
+    return row["ended_at"] is not None
+
+
+async def test_a_cancel_that_arrives_before_the_order_is_remembered(
+    connected_api: httpx.AsyncClient, client: Client, pool: Pool, database_url: str
+) -> None:
+    order = an_order(MUG=1)
+    await accept(pool, order)
+    async with at_work(client, pool, TwinProvider(paid(order)), database_url):
+        assert await cancel(connected_api, order) == (200, "cancelled")
+        assert await cancel(connected_api, order) == (200, "already_cancelled")
+        async with running_dispatcher(pool, Bell(pool)):
+            await until(lambda: ended(pool, order), 20, "the end of the order")
+        assert await cancel(connected_api, order) == (200, "already_cancelled")
+    assert await journal_of(pool, order) == ["OrderReceived", "OrderWithdrawn", "PaymentRefunded", "OrderCancelled"]
+    described = await client.get_workflow_handle(f"order-{order.order_id}").describe()
+    assert await described.static_summary() == order.summary()
+    (withdrawn,) = await fetch(pool, "SELECT data FROM journal WHERE type = 'lanka.OrderWithdrawn'")
+    assert withdrawn["data"]["detail"] == "changed my mind"
+    assert withdrawn["data"]["by"].startswith("shop:")
+
+
+async def test_a_cancel_finds_the_batch_that_was_taken_and_not_sent(
+    connected_api: httpx.AsyncClient, client: Client, pool: Pool, database_url: str
+) -> None:
+    orders = [an_order(MUG=1) for _ in range(3)]
+    await accept(pool, *orders)
+    workflow_id = CHAINS["orders"].workflow_id([order.order_id for order in orders])
+    await fetch(pool, "UPDATE subjects SET workflow_id = $1, taken_at = now()", workflow_id)
+    async with at_work(client, pool, TwinProvider(*map(paid, orders)), database_url):
+        assert await cancel(connected_api, orders[1]) == (200, "cancelled")
+        async with running_dispatcher(pool, Bell(pool)):
+            for order in orders:
+                await until(lambda order=order: ended(pool, order), 20, "the end of the order")  # type: ignore[misc]
+    rows = await fetch(pool, "SELECT status, workflow_id FROM subjects ORDER BY position")
+    assert {row["workflow_id"] for row in rows} == {workflow_id}
+    # Nobody sells mugs for a customer who has paid twins: what matters is that only one was cancelled.
+    assert [row["status"] == "cancelled" for row in rows] == [False, True, False]
+
+
+async def test_a_cancel_and_the_dispatcher_never_both_take_an_order(pool: Pool) -> None:
+    first, second = an_order(cup=1), an_order(cup=1)
+    await accept(pool, first, second)
+    async with pool.acquire() as dispatcher:
+        async with transaction(pool) as cancelling:
+            await take_alone(cancelling, first.order_id, f"order-{first.order_id}")
+            taking = asyncio.create_task(
+                take_oldest(
+                    dispatcher,
+                    chains=["orders"],
+                    size=10,
+                    max_bytes=10_000,
+                    workflow_id=lambda _, ids: f"batch-{ids[0]}",
+                )
+            )
+            await until(lambda: _somebody_waits(pool), 10, "the dispatcher to wait for the cancel")
+        taken = await taking
+    assert taken
+    assert [event.subject for event in taken.events] == [second.order_id]
+
+
+async def _somebody_waits(pool: Pool) -> bool:
+    return bool(await fetch(pool, "SELECT 1 FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'"))
+
+
+async def test_while_nobody_decides_the_customer_is_told_to_ask_again(
+    connected_api: httpx.AsyncClient,
+    client: Client,
+    pool: Pool,
+    database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("api.wishes.ANSWERED_WITHIN", 0.5)
+    order = an_order(MUG=1)
+    await accept(pool, order)
+    answer = await connected_api.post(f"/orders/{order.order_id}/cancel")
+    assert (answer.status_code, answer.json()["code"]) == (503, "not_decided")
+    assert int(answer.headers["Retry-After"]) > 0
+    assert not await ended(pool, order)
+
+    monkeypatch.setattr("api.wishes.ANSWERED_WITHIN", 10)
+    async with at_work(client, pool, TwinProvider(paid(order)), database_url):
+        status, verdict = await cancel(connected_api, order)
+    assert (status, verdict in {"cancelled", "already_cancelled"}) == (200, True)
+
+
+async def test_while_temporal_is_away_the_customer_is_told_to_ask_again(
+    api: httpx.AsyncClient, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.wishes.ANSWERED_WITHIN", 0.2)
+    order = await on_the_way(pool)
+    assert await cancel(api, order) == (503, "not_decided")
+    answer = await api.post(f"/operations/parked/{order.order_id}/release", json=WHY, headers=OPERATOR)
+    assert (answer.status_code, answer.json()["code"]) == (503, "not_decided")
+    await journalled(pool, parking(order))
+    answer = await api.post("/operations/parked/release", json={"why": "mended"}, headers=OPERATOR)
+    assert (answer.status_code, answer.json()["code"]) == (503, "not_decided")
+
+
+async def test_after_the_end_the_answer_needs_no_workflow(api: httpx.AsyncClient, pool: Pool) -> None:
+    for status, verdict in (("confirmed", "too_late"), ("rejected", "too_late"), ("cancelled", "already_cancelled")):
+        order = await on_the_way(pool)
+        await end(pool, order, status)
+        assert await cancel(api, order) == (200, verdict)
+
+
+async def test_an_order_whose_workflow_is_gone_is_not_called_cancelled(
+    connected_api: httpx.AsyncClient, pool: Pool
+) -> None:
+    order = await on_the_way(pool)  # its row says so, and Temporal has never heard of it
+    assert await cancel(connected_api, order) == (503, "not_decided")
+    answer = await connected_api.post(f"/operations/parked/{order.order_id}/reject", json=WHY, headers=OPERATOR)
+    assert (answer.status_code, answer.json()) == (200, {"verdict": "not_parked"})
+
+
+async def test_late_money_that_parks_can_be_released(
+    connected_api: httpx.AsyncClient, client: Client, pool: Pool, database_url: str
+) -> None:
+    order = an_order(MUG=1)
+    await accept(pool, order)
+    provider = TwinProvider(paid(order, PaymentStatus.CAPTURED))
+    async with transaction(pool) as tx:
+        await Payments(pool).claim(tx, {order.order_id: paid(order)})
+    await fetch(pool, "UPDATE payments SET provider = 'sandbox'")
+    await journalled(pool, refusal(order))
+    await fetch(pool, "UPDATE subjects SET workflow_id = 'gone', taken_at = now(), dispatched_at = now()")
+    await end(pool, order, "rejected")
+    provider.failures[order.payment_id] = UnexpectedAnswer("41,50")
+    await Webhooks(pool).keep("sandbox", "msg_1", order.payment_id, {})
+
+    async with at_work(client, pool, provider, database_url), running_dispatcher(pool, Bell(pool)):
+        (waiting,) = await until(lambda: parked(connected_api), 20, "the late refund to park")
+        assert (waiting["order_id"], waiting["link"]) == (order.order_id, "late-refund")
+        assert [each["late"] for each in await refunds(connected_api)] == [True]
+        del provider.failures[order.payment_id]
+        answer = await connected_api.post(f"/operations/parked/{order.order_id}/release", json=WHY, headers=OPERATOR)
+        assert answer.json() == {"verdict": "released"}
+        await until(lambda: _none_owed(connected_api), 10, "the refund")
+    assert provider.payments[order.payment_id].status is PaymentStatus.REFUNDED
+    (released,) = await fetch(pool, "SELECT data FROM journal WHERE type = 'lanka.OrderReleased'")
+    assert released["data"]["by"].startswith("ann (operator:")
+    assert released["data"]["why"] == WHY["reason"]
+    assert await parked(connected_api) == []
+
+
+async def _none_owed(api: httpx.AsyncClient) -> bool:
+    return await refunds(api) == []

@@ -1,0 +1,115 @@
+"""What an operator finds, and sees of one order."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+import pytest
+
+from orders.events import CartUnavailable, OrderParked, PaymentConfirmed
+from orders.order import Order
+from store.database import Pool, transaction
+from store.journal import record
+from tests.integration.conftest import OPERATOR, calling
+from tests.shop import accept, an_order, fetch, paid
+
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+async def found(api: httpx.AsyncClient, q: str) -> list[str]:
+    answer = await api.get("/operations/orders", params={"q": q}, headers=OPERATOR)
+    assert answer.status_code == httpx.codes.OK, answer.text
+    return [order["order_id"] for order in answer.json()]
+
+
+async def seen(api: httpx.AsyncClient, order: Order) -> dict[str, Any]:
+    answer = await api.get(f"/operations/orders/{order.order_id}", headers=OPERATOR)
+    assert answer.status_code == httpx.codes.OK, answer.text
+    told: dict[str, Any] = answer.json()
+    return told
+
+
+def states(told: dict[str, Any]) -> dict[str, str]:
+    return {step["link"]: step["state"] for step in told["steps"]}
+
+
+async def dispatched(pool: Pool, order: Order, *done: str) -> None:
+    await accept(pool, order)
+    await fetch(pool, "UPDATE subjects SET workflow_id = 'order-1', taken_at = now(), dispatched_at = now()")
+    for link in done:
+        await fetch(pool, "INSERT INTO claims VALUES ($1, $2)", order.order_id, link)
+
+
+async def test_an_order_is_found_by_anything_that_names_it(api: httpx.AsyncClient, pool: Pool) -> None:
+    first, second, other = an_order(cup=1), an_order(cup=1), an_order(customer_id="cus_2", cup=1)
+    await accept(pool, first, second, other)
+    await fetch(pool, "UPDATE orders SET order_number = 'L00000007' WHERE order_id = $1", other.order_id)
+    assert await found(api, "cus_1") == sorted([first.order_id, second.order_id], reverse=True)
+    for text in (other.order_id, other.order_id.upper(), other.payment_id, "cus_2", "l00000007", f" {other.order_id} "):
+        assert await found(api, text) == [other.order_id]
+    assert await found(api, "nobody") == []
+
+
+async def test_an_orders_steps_follow_from_its_journal(api: httpx.AsyncClient, pool: Pool) -> None:
+    order = an_order(cup=1)
+    await accept(pool, order)
+    told = await seen(api, order)
+    assert (told["workflow_id"], told["workflow_url"], told["trace_url"]) == (None, None, None)
+    assert set(states(told)) == {"payment", "cart", "price", "finalize"}
+
+    await dispatched(pool, later := an_order(cup=1), "payment", "cart")
+    now = datetime.now(UTC)
+    where = {"link": "price", "stage": "price", "reason": "key_error", "attempts": 3, "last_error": "KeyError: 'cup'"}
+    async with transaction(pool) as tx:
+        await record(
+            tx,
+            [
+                PaymentConfirmed.made_by("payment", later.order_id, now, {"order": later, "payment": paid(later)}),
+                CartUnavailable.made_by("cart", later.order_id, now, {"reason": "out_of_stock", "detail": "none"}),
+                OrderParked.made_by("price.parked.1", later.order_id, now, where),
+            ],
+        )
+    told = await seen(api, later)
+    assert states(told) | {"payment": "done", "cart": "done", "price": "parked"} == states(told)
+    price = next(step for step in told["steps"] if step["link"] == "price")
+    assert (price["attempts"], price["last_error"]) == (3, "KeyError: 'cup'")
+    assert [each["link"] for each in told["parked"]] == ["price"]
+    assert [event["type"] for event in told["events"]][-1] == "lanka.OrderParked"
+
+
+async def test_the_links_to_elsewhere_are_shown_where_somebody_has_said_where(
+    shop: str, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = an_order(cup=1)
+    await dispatched(pool, order)
+    monkeypatch.setenv("LANKA_TEMPORAL_UI", "http://ui.example/")
+    monkeypatch.setenv("LANKA_TRACE_URL", "http://traces.example/trace/{trace_id}")
+    async with calling(shop) as api:
+        told = await seen(api, order)
+        assert told["workflow_url"] == "http://ui.example/namespaces/default/workflows/order-1"
+        assert told["trace_url"] is None
+        await fetch(pool, "ALTER TABLE subjects ADD COLUMN IF NOT EXISTS traceparent text")
+        await fetch(pool, "UPDATE subjects SET traceparent = $1", TRACEPARENT)
+        told = await seen(api, order)
+        assert told["trace_url"] == "http://traces.example/trace/0af7651916cd43dd8448eb211c80319c"
+
+
+async def test_only_an_operator_looks(api: httpx.AsyncClient) -> None:
+    for path in ("/operations/orders?q=x", "/operations/orders/some"):
+        answer = await api.get(path)
+        assert (answer.status_code, answer.json()["code"]) == (403, "operator_key_required")
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "code"),
+    [
+        ("/operations/orders/none", 404, "order_not_found"),
+        ("/operations/orders/-", 422, "invalid_id"),
+        ("/operations/orders?q=", 422, "invalid_text"),
+        ("/operations/orders?q=a&q=b", 422, "repeated_parameter"),
+        ("/operations/orders?q=a&z=b", 422, "unknown_parameter"),
+    ],
+)
+async def test_what_is_wrong_is_said(api: httpx.AsyncClient, path: str, status: int, code: str) -> None:
+    answer = await api.get(path, headers=OPERATOR)
+    assert (answer.status_code, answer.json()["code"]) == (status, code)

@@ -1,0 +1,255 @@
+"""The funnel, from a journal in a real PostgreSQL."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+from api.funnel import Counts
+from orders.envelope import AnyEvent
+from store.database import Pool, transaction
+from store.journal import record
+from tests.faults.table import WHOLE
+from tests.integration.conftest import OPERATOR, SHOP
+from tests.shop import accept, an_order
+
+WAY = (("payment", "PaymentConfirmed"), ("cart", "StockReserved"), ("price", "PriceConfirmed"))
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def counts(pool: Pool) -> Counts:
+    return Counts(pool)
+
+
+@pytest.fixture
+async def operator(api: httpx.AsyncClient) -> AsyncIterator[httpx.AsyncClient]:
+    api.headers.update(OPERATOR)
+    yield api
+    api.headers.update(SHOP)
+
+
+def an_event(order_id: str, link: str, kind: str, at: datetime, **data: Any) -> AnyEvent:
+    return AnyEvent(
+        id=f"{order_id}.{link}.{kind}",
+        source=f"/lanka/{link}",
+        type=f"lanka.{kind}",
+        subject=order_id,
+        time=at,
+        data=data,
+    )
+
+
+async def an_order_that(pool: Pool, *way: tuple[str, str], each: float = 1.0, ago: float = 0.0, **data: Any) -> str:
+    """Accepted `ago` seconds ago, then one event after the other, `each` so many seconds after the one before."""
+    received = datetime.now(UTC) - timedelta(seconds=ago)
+    order = an_order(cup=1).model_copy(update={"received_at": received})
+    await accept(pool, order)
+    await pool.execute("UPDATE subjects SET workflow_id = subject, taken_at = now(), dispatched_at = now()")
+    events = [
+        an_event(order.order_id, link, kind, received + timedelta(seconds=each * nth), **data)
+        for nth, (link, kind) in enumerate(way, start=1)
+    ]
+    async with transaction(pool) as tx:
+        await record(tx, events)
+    return order.order_id
+
+
+async def funnel(client: httpx.AsyncClient, **params: Any) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    answer = await client.get("/operations/funnel", params=params)
+    assert answer.status_code == 200, answer.text
+    told = answer.json()
+    return told, {link["link"]: link for link in told["links"]}
+
+
+async def test_it_tells_where_the_orders_are(operator: httpx.AsyncClient, pool: Pool) -> None:
+    await an_order_that(pool)
+    await an_order_that(pool, *WAY[:1], ago=50, each=0)
+    await an_order_that(pool, *WAY[:2], ago=60, each=0)
+    await an_order_that(pool, *WAY[:2], ("price", "OrderParked"), ago=70, each=0, reason="zero_division_error")
+    await an_order_that(pool, *WAY, ("finalize", "OrderConfirmed"), ago=80)
+    await accept(pool, an_order(cup=1))  # not given to Temporal yet
+
+    _, links = await funnel(operator)
+    here = {name: (each["waiting"], each["in_progress"], each["parked"]) for name, each in links.items()}
+
+    assert here["payment"] == (1, 1, 0)
+    assert here["cart"] == (1, 0, 0)
+    assert here["price"] == (2, 0, 1)
+    assert here["finalize"] == (0, 0, 0)
+    assert links["finalize"]["oldest_age_seconds"] is None
+    assert 70 <= links["price"]["oldest_age_seconds"] < 70 + 60
+
+
+async def test_it_tells_what_became_of_the_orders(operator: httpx.AsyncClient, pool: Pool) -> None:
+    for _ in range(3):
+        await an_order_that(pool, *WAY, ("checks", "CartConfirmed"), ("finalize", "OrderConfirmed"), each=2)
+    await an_order_that(pool, WAY[0], ("cart", "CartUnavailable"), WAY[2], reason="out_of_stock", detail="", each=0.1)
+
+    told, links = await funnel(operator)
+
+    assert (told["received"], told["confirmed"], told["rejected"], told["conversion"]) == (4, 3, 0, 1.0)
+    cart = links["cart"]
+    assert (cart["done"], cart["rejected"], cart["conversion"]) == (3, 1, 0.75)
+    assert cart["reasons"] == {"out_of_stock": 1}
+    assert cart["p50_seconds"] == cart["p95_seconds"] == pytest.approx(2, rel=0.1)
+    assert links["price"]["p95_seconds"] == pytest.approx(4, rel=0.1)
+    assert links["payment"]["p50_seconds"] == pytest.approx(2, rel=0.1)
+    assert links["finalize"]["p50_seconds"] == pytest.approx(2, rel=0.1)
+
+
+async def test_hours_are_told_apart(operator: httpx.AsyncClient, pool: Pool) -> None:
+    now = datetime.now(UTC)
+    this = now.replace(minute=0, second=0, microsecond=0)
+    for hours, orders in ((0, 1), (1, 2), (30, 3)):
+        ago = (now - this + hours * HOUR - timedelta(milliseconds=1)).total_seconds()
+        for _ in range(orders):
+            await an_order_that(pool, ("finalize", "OrderConfirmed"), ago=ago, each=0)
+
+    told, _ = await funnel(operator)
+    assert [(each["received"], each["confirmed"]) for each in told["hours"]] == [(2, 2), (1, 1)]
+    told, _ = await funnel(operator, hours=100)
+    assert told["confirmed"] == 6
+    old = {"from": (this - 40 * HOUR).isoformat(), "to": (this - 20 * HOUR).isoformat()}
+    told, _ = await funnel(operator, **old)
+    assert (told["confirmed"], told["links"][0]["done"]) == (3, 0)
+
+
+async def test_counting_changes_nothing_in_what_is_told(
+    operator: httpx.AsyncClient, pool: Pool, counts: Counts
+) -> None:
+    for nth in range(3):
+        await an_order_that(pool, *WAY, ("finalize", "OrderConfirmed"), each=1 + nth)
+    before, _ = await funnel(operator)
+    await counted(counts, pool)
+    after, _ = await funnel(operator)
+    assert [each["done"] for each in after["links"]] == [each["done"] for each in before["links"]]
+    assert after["hours"] == before["hours"]
+    assert await pool.fetchval("SELECT sum(events) FROM link_hours") == 15
+
+
+async def test_an_event_that_commits_late_is_counted(pool: Pool, counts: Counts) -> None:
+    order_id = await an_order_that(pool)
+    async with transaction(pool) as late:
+        await record(late, [an_event(order_id, "cart", "StockReserved", datetime.now(UTC))])
+        await an_order_that(pool, *WAY)
+        for _ in range(4):
+            await step(counts, pool)
+        assert await pool.fetchval("SELECT coalesce(sum(events), 0) FROM link_hours WHERE link = 'cart'") == 0
+    await counted(counts, pool)
+    assert await pool.fetchval("SELECT sum(events) FROM link_hours WHERE link = 'cart'") == 2
+
+
+async def test_processes_that_count_side_by_side_count_once(pool: Pool, counts: Counts) -> None:
+    for _ in range(5):
+        await an_order_that(pool, *WAY)
+    for _ in range(4):
+        await pool.execute("UPDATE link_hours_progress SET at = at - interval '1 minute'")
+        await asyncio.gather(*(Counts(pool).store.count_on() for _ in range(5)))
+    await counted(counts, pool)
+    assert await pool.fetchval("SELECT sum(events) FROM link_hours") == await pool.fetchval(
+        "SELECT count(*) FROM journal"
+    )
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"hours": 0},
+        {"hours": "many"},
+        {"from": "yesterday"},
+        {"from": "2026-01-02T00:00:00Z", "to": "2026-01-01T00:00:00Z"},
+        {"from": "2020-01-01T00:00:00Z"},
+        {"from": "2026-01-01T00:00:00"},
+    ],
+)
+async def test_a_window_that_makes_no_sense_is_refused(operator: httpx.AsyncClient, params: dict[str, str]) -> None:
+    answer = await operator.get("/operations/funnel", params=params)
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_window")
+
+
+async def test_only_operators_see_it(api: httpx.AsyncClient) -> None:
+    assert (await api.get("/operations/funnel")).status_code == 403
+
+
+async def test_many_events_are_told_from_their_counts(
+    pool: Pool, counts: Counts, pytestconfig: pytest.Config, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With `--whole` a million events and 10,000 open orders, and what an answer costs."""
+    whole = bool(pytestconfig.getoption(WHOLE))
+    ended, running = (125_000, 10_000) if whole else (2_500, 200)
+    await plant(pool, ended, running)
+    events = await pool.fetchval("SELECT count(*) FROM journal")
+    began = time.perf_counter()
+    await counted(counts, pool)
+    counting = time.perf_counter() - began
+    now = datetime.now(UTC)
+    spent = []
+    for _ in range(10):
+        began = time.perf_counter()
+        told = await counts.funnel(now - 100 * HOUR, now)
+        spent.append(time.perf_counter() - began)
+        await asyncio.sleep(0)
+    made = []
+    for _ in range(10):
+        began = time.perf_counter()
+        await counts.store.made(now - 100 * HOUR, now)
+        made.append(time.perf_counter() - began)
+    at = {link.link: link.waiting + link.in_progress for link in told.links}
+    assert told.received == ended + running
+    assert told.confirmed == ended
+    assert at["payment"] == running // 4
+    assert at["finalize"] == running // 4
+    assert await pool.fetchval("SELECT count(*) FROM link_hours") < 10_000
+    if whole:
+        with capsys.disabled():
+            print(f"\n{events} events, {running} open orders: counted in {counting:.1f} s")  # noqa: T201
+            for what, seconds in (("all", spent), ("what was made", made)):
+                print(f"{what}: {min(seconds) * 1000:.0f} to {max(seconds) * 1000:.0f} ms")  # noqa: T201
+        assert min(made) < 0.1
+
+
+async def counted(counts: Counts, pool: Pool) -> None:
+    """Until all that is in the journal now is counted."""
+    newest = await pool.fetchval("SELECT max(position) FROM journal")
+    async with asyncio.timeout(100):
+        while await pool.fetchval("SELECT counted FROM link_hours_progress") < newest:
+            await step(counts, pool)
+
+
+async def step(counts: Counts, pool: Pool) -> None:
+    await pool.execute("UPDATE link_hours_progress SET at = at - interval '1 minute'")
+    await counts.store.count_on()
+
+
+async def plant(pool: Pool, ended: int, running: int) -> None:
+    """Orders of the last days that were confirmed, and some that stand at one of four places."""
+    subjects = """
+        INSERT INTO subjects (subject, chain, status, received_at, workflow_id, taken_at, dispatched_at, ended_at)
+        SELECT $1 || lpad(n::text, 12, '0'), 'orders', 'processing', now(), 'w' || n / 20, now(), now(),
+               CASE WHEN $1 = 'done' THEN now() END
+        FROM generate_series(1, $2::int) AS n
+        """
+    journal = """
+        INSERT INTO journal (source, id, type, subject, time, data)
+        SELECT '/lanka/' || link, $1 || lpad(n::text, 12, '0') || '.' || link, 'lanka.' || kind,
+               $1 || lpad(n::text, 12, '0'),
+               now() - n * interval '1 s' + nth * (n % 50) * interval '1 ms',
+               jsonb_build_object('order', jsonb_build_object('lines', repeat('x', 200)))
+        FROM generate_series(1, $2::int) AS n
+        CROSS JOIN (VALUES
+            (0, 'intake', 'OrderReceived'), (1, 'payment', 'PaymentConfirmed'), (2, 'cart', 'StockReserved'),
+            (3, 'price', 'PriceConfirmed'), (4, 'checks', 'CartConfirmed'), (5, 'finalize', 'OrderConfirmed'),
+            (6, 'webhooks', 'Noted'), (7, 'note', 'Noted')
+        ) AS steps (nth, link, kind)
+        WHERE $1 = 'done' OR nth <= n % 4
+        ORDER BY n DESC, nth
+        """
+    for name, number in (("done", ended), ("open", running)):
+        await pool.execute(subjects, name, number, timeout=300)
+        await pool.execute(journal, name, number, timeout=300)
+    await pool.execute("ANALYZE")

@@ -1,0 +1,42 @@
+"""The supervision of the parts of `lanka up`, in a process of its own, with a part that does nothing."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+from tests.servers import process, until
+
+SUPERVISOR = """
+import asyncio, os, sys
+from pathlib import Path
+from lanka.supervision import Part, Supervision
+
+SLEEPER = "import threading, time; [threading.Thread(target=time.sleep, args=[600]).start() for _ in range(50)]"
+
+async def main():
+    async with Supervision(lambda _, line: print(line, flush=True), print) as supervision:
+        # As if every process died just after circus has looked for dead ones.
+        supervision._arbiter.reap_processes = lambda: None
+        supervision.start(Part("sleeper", [sys.executable, "-c", SLEEPER], env=dict(os.environ), cwd=Path()))
+        await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+async def test_how_a_part_died_is_known_also_when_circus_does_not_ask() -> None:
+    async with process(sys.executable, "-u", "-c", SUPERVISOR, stop_signal=signal.SIGKILL) as supervisor:
+
+        def sleepers() -> list[int]:
+            children = Path(f"/proc/{supervisor.pid}/task/{supervisor.pid}/children").read_text()
+            return [int(pid) for pid in children.split()]
+
+        await until(lambda: "{'sleeper'" in supervisor.printed(), 20, "the part")
+        (first,) = sleepers()
+        os.kill(first, signal.SIGKILL)
+        await until(
+            lambda: "sleeper died (killed by signal 9), started again as pid" in supervisor.printed(),
+            20,
+            "the way it died",
+        )

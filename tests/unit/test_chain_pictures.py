@@ -1,0 +1,83 @@
+"""`lanka chains`: what it draws is what the tables say, and the README's picture is what it draws."""
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from lanka.commands import app
+from orders.envelope import class_of
+from workflows.chains import CHAINS
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+def printed(*options: str) -> str:
+    result = CliRunner().invoke(app, ["chains", *options])
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_the_picture_in_the_readme_is_the_one_that_is_drawn_from_the_table() -> None:
+    begin, end = "<!-- made by `lanka chains --mermaid orders` -->\n", "<!-- end of what is made -->\n"
+
+    drawn = README.read_text().partition(begin)[2].partition(end)[0]
+
+    assert drawn == f"```mermaid\n{printed('--mermaid', 'orders')}```\n"
+
+
+@pytest.mark.parametrize("options", [(), ("--mermaid",)], ids=["text", "mermaid"])
+@pytest.mark.parametrize("name", CHAINS)
+def test_every_event_and_every_consumer_of_the_table_is_shown(name: str, options: tuple[str, ...]) -> None:
+    table = CHAINS[name].workflow.table
+    links = [link for link in table.links if link is not table.note]
+
+    shown = printed(*options, name)
+
+    for link in links:
+        assert f"{link.queue}: {link.consumer.__name__}" in shown
+    for kind in {*map(class_of, table.routes), *(kind for link in links for kind in link.makes)}:
+        assert kind.__name__ in shown
+
+
+def test_all_chains_are_shown_unless_one_is_named() -> None:
+    assert printed() == "\n".join(printed(name) for name in CHAINS)
+    assert printed("--mermaid").count("flowchart LR") == len(CHAINS)
+
+
+def test_a_chain_can_be_read_in_a_terminal() -> None:
+    shown = printed("orders")
+
+    assert (
+        """\
+  PaymentConfirmed
+    side by side
+      cart: check_cart -> StockReserved | CartUnavailable
+      price: check_price -> PriceConfirmed | PriceChanged
+    StockReserved + PriceConfirmed -> CartConfirmed
+"""
+        in shown
+    )
+    assert "    then finalize: reject_order -> OrderRejected (end) | OrderCancelled (end)\n" in shown
+    assert "payment: settle_payment -> PaymentConfirmed | PaymentDeclined, asked again after 15 s\n" in shown
+
+
+def test_a_picture_tells_waiting_and_ends_and_what_comes_from_outside() -> None:
+    assert (
+        printed("--mermaid", "support")
+        == """\
+flowchart LR
+    outside([from outside]) --> SupportCallStarted & SupportCallEnded([SupportCallEnded])
+    SupportCallStarted -->|support: assign_operator| OperatorAssigned
+    SupportCallStarted -. waits .-> CallerWaiting
+    CallerWaiting -->|support: assign_waiting| OperatorAssigned
+    SupportCallEnded -->|support: free_operator| free_made((" "))
+"""
+    )
+
+
+def test_a_chain_that_is_not_there_is_named_with_those_that_are() -> None:
+    result = CliRunner().invoke(app, ["chains", "parcels"], env={"COLUMNS": "200"})
+
+    assert result.exit_code == 2
+    assert "no such chain: parcels; there are orders, support" in result.output

@@ -1,0 +1,78 @@
+"""How a batch is shown and found in the Temporal Web UI."""
+
+import json
+from collections.abc import Sequence
+
+import pytest
+from temporalio.common import SearchAttributeKey
+
+from orders.envelope import AnyEvent
+from orders.events import OrderReceived
+from orders.order import new_order_id
+from tests.shop import an_order, untyped
+from tests.unit.twins import NOW
+from workflows.chains import CHAINS, CUSTOMER_IDS, MAX_ATTRIBUTE_BYTES, ORDER_IDS
+
+CHAIN = CHAINS["orders"]
+
+
+def received(*customers: str) -> list[AnyEvent]:
+    orders = [an_order(customer_id=customer, cup=2, tea=1) for customer in customers]
+    return [untyped(OrderReceived.made_by("intake", o.order_id, NOW, {"order": o})) for o in orders]
+
+
+def stored(values: Sequence[str]) -> int:
+    """How many bytes a keyword list takes in Temporal."""
+    return len(json.dumps(values, separators=(",", ":")).encode())
+
+
+def found_by(events: Sequence[AnyEvent], key: SearchAttributeKey[Sequence[str]]) -> Sequence[str] | None:
+    return CHAIN.attributes(events).get(key)
+
+
+def test_one_order_is_summarised_by_itself() -> None:
+    assert CHAIN.summary(received("cus_42")) == "3 items · EUR 7.50 · cus_42"
+
+
+def test_a_batch_is_summarised_in_numbers() -> None:
+    assert CHAIN.summary(received("cus_1", "cus_2", "cus_2")) == "3 orders · 9 items"
+
+
+def test_one_that_nobody_can_read_does_not_keep_the_others_from_being_dispatched() -> None:
+    *readable, broken = received("cus_1", "cus_2", "cus_3")
+    unreadable = broken.model_copy(update={"data": {"order": "?"}})
+
+    assert CHAIN.summary([unreadable]) == "an order that cannot be read"
+    assert CHAIN.summary([unreadable, *readable]) == "3 orders · 6 items"
+    assert found_by([unreadable, *readable], CUSTOMER_IDS) == ["cus_1", "cus_2"]
+    assert found_by([unreadable], ORDER_IDS) == [unreadable.subject]
+
+
+def test_one_order_is_one_workflow_and_several_share_one() -> None:
+    assert CHAIN.workflow_id(["first"]) == "order-first"
+    assert CHAIN.workflow_id(["first", "second"]) == "batch-first"
+
+
+def test_a_batch_is_found_by_each_order_and_each_customer() -> None:
+    events = received("cus_2", "cus_1", "cus_2")
+
+    assert found_by(events, ORDER_IDS) == [event.subject for event in events]
+    assert found_by(events, CUSTOMER_IDS) == ["cus_1", "cus_2"]
+
+
+def test_a_hundred_order_ids_fit() -> None:
+    events = received(*["cus_1"] * 100)
+
+    assert stored(found_by(events, ORDER_IDS) or []) <= MAX_ATTRIBUTE_BYTES
+    assert stored([new_order_id() for _ in range(100)]) <= MAX_ATTRIBUTE_BYTES
+
+
+@pytest.mark.parametrize("length", range(10, 30))
+def test_customers_are_left_out_rather_than_too_long(length: int) -> None:
+    customers = [f"{number:0{length}}" for number in range(100)]
+
+    told = found_by(received(*customers), CUSTOMER_IDS)
+
+    fits = stored(customers) < MAX_ATTRIBUTE_BYTES
+    assert (told is not None) is fits
+    assert stored(told or []) <= MAX_ATTRIBUTE_BYTES

@@ -1,0 +1,141 @@
+"""Every failure of every consumer becomes one of two: an outage that Temporal retries, or a fault that it does not."""
+
+import asyncio
+import dataclasses
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from temporalio.exceptions import ApplicationError, CancelledError
+from temporalio.testing import ActivityEnvironment
+from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput
+
+from activities import failures
+from activities.failures import OUTAGE, Failures
+from orders.errors import Outage, UnexpectedAnswer
+
+JITTER = 1.25
+
+
+class Consumer(ActivityInboundInterceptor):
+    """Stands where the worker would call the activity."""
+
+    def __init__(self, work: Callable[[], Awaitable[Any]]) -> None:
+        self._work = work
+
+    async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002, Temporal's name
+        return await self._work()
+
+
+def environment(attempt: int = 1) -> ActivityEnvironment:
+    env = ActivityEnvironment()
+    env.info = dataclasses.replace(env.info, attempt=attempt)
+    return env
+
+
+async def sorted_by_the_interceptor(work: Callable[[], Awaitable[Any]], env: ActivityEnvironment | None = None) -> Any:
+    chain = Failures().intercept_activity(Consumer(work))
+
+    def nothing() -> None: ...
+
+    call = ExecuteActivityInput(fn=nothing, args=[], executor=None, headers={})
+    return await (env or environment()).run(chain.execute_activity, call)
+
+
+async def failure(error: BaseException, attempt: int = 1) -> ApplicationError:
+    """What Temporal gets to see of `error`."""
+
+    async def work() -> None:
+        raise error
+
+    with pytest.raises(ApplicationError) as raised:
+        await sorted_by_the_interceptor(work, environment(attempt))
+    return raised.value
+
+
+async def delay(outage: Outage, attempt: int) -> float:
+    seen = await failure(outage, attempt)
+    assert seen.next_retry_delay is not None
+    return seen.next_retry_delay.total_seconds()
+
+
+async def test_an_outage_is_tried_again() -> None:
+    seen = await failure(Outage("the provider is away"))
+
+    assert seen.type == OUTAGE
+    assert not seen.non_retryable
+    assert seen.message == "the provider is away"
+
+
+@pytest.mark.parametrize(
+    ("attempt", "seconds"), [(1, 0.25), (2, 0.5), (3, 1), (4, 2), (5, 4), (6, 8), (7, 10), (8, 10), (10_000, 10)]
+)
+async def test_the_longer_an_outage_the_longer_the_pause(attempt: int, seconds: float) -> None:
+    assert seconds <= await delay(Outage("away"), attempt) <= seconds * JITTER
+
+
+async def test_not_everybody_comes_back_at_once() -> None:
+    delays = {await delay(Outage("away"), attempt=5) for _ in range(20)}
+
+    assert len(delays) > 1
+
+
+async def test_a_dependency_that_asks_for_time_gets_it() -> None:
+    assert 30 <= await delay(Outage("overloaded", retry_after=30), attempt=1) <= 30 * JITTER
+
+
+async def test_a_dependency_cannot_ask_for_less_than_our_own_pause() -> None:
+    assert await delay(Outage("overloaded", retry_after=0.001), attempt=4) >= 2
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (UnexpectedAnswer("no amount"), "unexpected_answer"),
+        (KeyError("sku"), "key_error"),
+        (TimeoutError("slow"), "timeout_error"),
+    ],
+)
+async def test_anything_else_is_a_fault_named_by_its_reason_and_not_tried_again(error: Exception, reason: str) -> None:
+    seen = await failure(error)
+
+    assert seen.type == reason
+    assert seen.non_retryable
+    assert seen.message == f"{type(error).__name__}: {error}"
+    assert seen.__cause__ is error
+
+
+async def test_what_is_sorted_already_passes() -> None:
+    sorted_already = ApplicationError("somebody decided", type="Decided")
+
+    assert await failure(sorted_already) is sorted_already
+
+
+@pytest.mark.parametrize("cancelled", [asyncio.CancelledError(), CancelledError()])
+async def test_a_cancellation_passes(cancelled: BaseException) -> None:
+    async def work() -> None:
+        raise cancelled
+
+    with pytest.raises(type(cancelled)):
+        await sorted_by_the_interceptor(work)
+
+
+async def test_a_result_passes() -> None:
+    async def work() -> str:
+        return "done"
+
+    assert await sorted_by_the_interceptor(work) == "done"
+
+
+async def test_temporal_hears_that_long_work_is_alive_until_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(failures, "HEARTBEAT", 0.001)
+    heard, env = asyncio.Event(), environment()
+    env.on_heartbeat = lambda *_: heard.set()
+
+    async with asyncio.timeout(5):
+        await sorted_by_the_interceptor(heard.wait, env)
+
+    heard.clear()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await heard.wait()
