@@ -113,11 +113,9 @@ class Operations:
                 WITH carried AS (
                     SELECT subject, workflow_id FROM subjects WHERE ended_at IS NULL
                     UNION ALL
-                    SELECT late.subject, late.workflow_id FROM (
-                        SELECT DISTINCT ON (subject) subject, $6 || id AS workflow_id
-                        FROM journal WHERE type = 'lanka.PaymentArrivedLate' ORDER BY subject, position DESC
-                    ) AS late
-                    WHERE NOT EXISTS (SELECT FROM claims WHERE claims.subject = late.subject AND link = $1)
+                    SELECT subject, $6 || id FROM journal AS late
+                    WHERE type = 'lanka.PaymentArrivedLate'
+                      AND NOT EXISTS (SELECT FROM claims WHERE claims.subject = late.subject AND link = $1)
                 )
                 SELECT parked.data || jsonb_build_object('order_id', carried.subject, 'workflow_id', workflow_id)
                        AS told, parked.time AS since
@@ -165,10 +163,9 @@ class Operations:
                     ) AS refused
                     WHERE ended_at IS NULL
                     UNION ALL
-                    SELECT subject, min(time), true FROM journal AS arrived
+                    SELECT subject, time, true FROM journal AS arrived
                     WHERE type = 'lanka.PaymentArrivedLate'
                       AND NOT EXISTS (SELECT FROM claims WHERE claims.subject = arrived.subject AND link = $2)
-                    GROUP BY subject
                 )
                 SELECT subject AS order_id, payment_id, amount, currency, refusal.reason,
                        coalesce(since, refusal.time) AS since, late

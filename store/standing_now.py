@@ -165,7 +165,7 @@ _GROUPS = """
         UNION ALL
         SELECT subject, received_at, dispatched_at, true
         FROM subjects JOIN (
-            SELECT DISTINCT subject FROM journal AS arrived
+            SELECT subject FROM journal AS arrived
             WHERE type = 'lanka.PaymentArrivedLate'
               AND NOT EXISTS (SELECT FROM claims WHERE claims.subject = arrived.subject AND link = $3)
         ) AS late USING (subject)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from orders.envelope import source_of, type_of
+from orders.envelope import id_of, source_of, type_of
 from orders.events import CartUnavailable, OrderWithdrawn, PaymentArrivedLate, PaymentDeclined, PriceChanged
 from store.database import Pool, Transaction, connected
 from store.journal import record
@@ -24,7 +24,6 @@ class News:
     """
 
     position: int
-    webhook_id: str
     payment_id: str
     subject: str | None
     workflow_id: str | None
@@ -57,7 +56,7 @@ async def unhandled(connection: Transaction, *, patience: timedelta) -> list[New
     """The oldest news that nobody has acted on. Those older than `patience` are stale: no order wants them."""
     rows = await connection.fetch(
         """
-        SELECT webhooks.position, webhook_id, webhooks.payment_id, subjects.subject, subjects.workflow_id,
+        SELECT webhooks.position, webhooks.payment_id, subjects.subject, subjects.workflow_id,
                coalesce(subjects.ended_at IS NOT NULL, false) AS ended,
                EXISTS (
                    SELECT FROM journal WHERE journal.subject = subjects.subject AND type = ANY($2::text[])
@@ -83,12 +82,12 @@ async def mark_handled(connection: Transaction, news: Sequence[News]) -> None:
 
 
 async def arrived_late(connection: Transaction, news: News) -> PaymentArrivedLate:
-    """Journals that money has come for an order that had ended without it."""
+    """Journals that money has come for an order that had ended without it, once: more news of it is the same money."""
     assert news.subject
     async with connection.transaction():
         now = await connection.fetchval("SELECT now()")
         event = PaymentArrivedLate(
-            id=f"{news.subject}.late.{news.webhook_id}",
+            id=id_of(news.subject, "late"),
             source=source_of("webhooks"),
             subject=news.subject,
             time=now,
