@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import asyncpg
 import uvloop
-from temporalio.client import Client
+from temporalio.client import Client, GrpcCompression
 
 from benchmarks.floor import WORKFLOW_QUEUE, Floor
 from benchmarks.shop import KEYS
@@ -271,7 +271,7 @@ async def main() -> None:
     opening = await anext(commands)
     shop: Shop
     if opening["temporal"]:
-        shop = ToTemporal(await Client.connect(opening["temporal"]))
+        shop = ToTemporal(await Client.connect(opening["temporal"], grpc_compression=GrpcCompression.NONE))
     else:
         database = await asyncpg.connect(opening["database"]) if opening["database"] else None
         shop = OverHttp(opening["urls"], database)

@@ -6,7 +6,7 @@ import signal
 from datetime import timedelta
 
 from temporalio import activity, workflow
-from temporalio.client import Client
+from temporalio.client import Client, GrpcCompression
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 QUEUES = ("payment", "cart", "price", "finalize")
@@ -30,7 +30,7 @@ class Floor:
 
 
 async def main() -> None:
-    client = await Client.connect(os.environ["TEMPORAL_ADDRESS"])
+    client = await Client.connect(os.environ["TEMPORAL_ADDRESS"], grpc_compression=GrpcCompression.NONE)
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     router = Worker(client, task_queue=WORKFLOW_QUEUE, workflows=[Floor], workflow_runner=UnsandboxedWorkflowRunner())
