@@ -37,6 +37,7 @@ from activities.refund_payment import RefundPayment
 from activities.reject_order import RejectOrder
 from activities.release_stock import ReleaseStock
 from api.logs import set_up_logs
+from api.settings import settled
 from gateways.sandbox import SandboxPayments
 from store.catalogue import Catalogue
 from store.database import Pool, open_pool
@@ -235,7 +236,7 @@ def main(
     queue: Annotated[list[str] | None, typer.Option(help="A task queue to serve; all if none is named.")] = None,
 ) -> None:
     """Runs the router and the consumers until SIGTERM."""
-    settings = WorkerSettings()
+    settings = settled(WorkerSettings)
     tracing = tracing_of("lanka-worker", settings.database_url)
     set_up_logs(*tracing.processors)
     INTERCEPTORS[:] = tracing.interceptors

@@ -12,6 +12,9 @@ from api.problems import Code, Problem
 from store.api_keys import ApiKeys, Scope, hash_of
 from store.sessions import Sessions
 
+REMEMBERED = 10_000
+"""Callers that are remembered at most."""
+
 TRUSTED_FOR = 5.0
 """Seconds for which a known key or session is not looked up again: so long a revoked one may still work."""
 
@@ -55,6 +58,8 @@ class Callers:
         self._known.pop(secret, None)
         caller = await look_up(secret)
         if caller:
+            if len(self._known) >= REMEMBERED:
+                self._known.clear()  # they are looked up again
             self._known[secret] = (caller, time.monotonic() + TRUSTED_FOR)
         return caller
 

@@ -68,6 +68,8 @@ def document_models(app: FastAPI, models: Sequence[type[BaseModel]]) -> None:
 
 async def read_body(request: Request) -> bytes:
     """The body as it is; one that is too large is refused as early as possible."""
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise Problem(Code.UNSUPPORTED_MEDIA_TYPE, "Send the body as it is, without a Content-Encoding.")
     limit = request.state.max_body_bytes
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > limit:

@@ -5,6 +5,7 @@ import sys
 import time
 
 import structlog
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.problems import Code, Problem, problem_response
@@ -64,6 +65,9 @@ class RequestLog:
 
         try:
             await self._app(scope, receive, noting)
+        except ClientDisconnect:
+            log.info("client went away before its request was whole", method=scope["method"], path=scope["path"])
+            return
         except Exception:
             log.exception("request failed", method=scope["method"], path=scope["path"])
             if status:

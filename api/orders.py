@@ -114,13 +114,16 @@ def explained(parsed: Any, flaws: Sequence[Flaw]) -> Sequence[Flaw]:
     """A line with a currency of its own has an unknown field; if it is another currency, that says more."""
     if not isinstance(parsed, dict) or not isinstance(parsed.get("lines"), list):
         return flaws
+    of_lines = (line["currency"] for line in parsed["lines"] if isinstance(line, dict) and "currency" in line)
+    currency = parsed.get("currency", next(of_lines, None))
     mixed = {
         flaw.pointer: flaw
         for nth, line in enumerate(parsed["lines"])
-        if isinstance(line, dict) and "currency" in line and line["currency"] != parsed.get("currency")
+        if isinstance(line, dict) and "currency" in line and line["currency"] != currency
         for flaw in [flaw_at(("lines", nth, "currency"), Code.MIXED_CURRENCIES)]
     }
-    return [mixed.get(flaw.pointer, flaw) for flaw in flaws]
+    told = [mixed.get(flaw.pointer, flaw) for flaw in flaws]
+    return sorted(told, key=lambda flaw: flaw.code is not Code.MIXED_CURRENCIES)  # what says most comes first
 
 
 OrderId = Annotated[Identifier, Path(description="the `order_id` of an accepted order")]

@@ -393,7 +393,7 @@ def _allowed(request: Request) -> list[str]:
     for route in iter_route_contexts(request.app.routes):
         if route.matches(request.scope)[0] is not Match.NONE:
             methods |= route.methods or set()
-    return sorted(methods)
+    return sorted(methods) or ["GET", "HEAD"]  # a folder of files, whose route is found no more
 
 
 async def _answer_outage(_: Request, outage: Exception) -> Response:

@@ -48,6 +48,7 @@ router = APIRouter(tags=["webhooks"])
         Code.WEBHOOK_SIGNATURE_INVALID,
         Code.PROVIDER_NOT_FOUND,
         Code.BODY_TOO_LARGE,
+        Code.UNSUPPORTED_MEDIA_TYPE,
         Code.MISSING_FIELD,
         Code.REPEATED_FIELD,
         Code.NOT_AN_OBJECT,

@@ -71,6 +71,10 @@ def api(
     """Run the HTTP API with its dispatcher, as one process. Start several for more."""
     import uvicorn
 
+    from api.app import Settings
+    from api.settings import settled
+
+    settled(Settings)
     uvicorn.run(
         "api.app:create_app",
         factory=True,
@@ -94,8 +98,8 @@ def migrate(database_url: DatabaseOption = None, home: HomeOption = DEFAULT_HOME
 def seed(
     skus: Annotated[int, typer.Option(min=1, help="How many products.")] = 20,
     stock: Annotated[int, typer.Option(min=0, help="How many of each are on hand.")] = 100_000,
-    shop_key: Annotated[str | None, typer.Option(envvar="LANKA_SHOP_KEY")] = None,
-    operator_key: Annotated[str | None, typer.Option(envvar="LANKA_OPERATOR_KEY")] = None,
+    shop_key: Annotated[str | None, typer.Option(envvar="LANKA_SHOP_KEY", help="An API key for shops.")] = None,
+    operator_key: Annotated[str | None, typer.Option(envvar="LANKA_OPERATOR_KEY", help="One for operators.")] = None,
     database_url: DatabaseOption = None,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:

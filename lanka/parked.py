@@ -2,6 +2,7 @@
 # ruff: noqa: PLC0415  # heavy imports stand inside, so that --help is quick
 
 import getpass
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -26,7 +27,7 @@ def list_parked(
     key: KeyOption = None,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
-    """Show what is parked, the oldest first."""
+    """Show what is parked, the oldest first; into a pipe a line each, with tabs between."""
     from rich.console import Console
     from rich.table import Column, Table
     from rich.text import Text
@@ -35,13 +36,16 @@ def list_parked(
     if not parked:
         typer.echo("nothing is parked")
         return
-    short, wide = ("order_id", "stage", "reason", "attempts", "since"), "last_error"
-    table = Table(
-        *(Column(name.replace("_", " "), no_wrap=True) for name in short), Column("last error", overflow="fold")
-    )
+    names = ("order_id", "stage", "reason", "attempts", "since", "last_error")
+    if not sys.stdout.isatty():
+        for each in parked:
+            typer.echo("\t".join(" ".join(str(each[name]).split()) for name in names))
+        return
+    # An order's id is there to be copied, whatever the width.
+    table = Table(Column("order id", no_wrap=True, min_width=16), *(name.replace("_", " ") for name in names[1:]))
     for each in parked:
         # As text: an error message may hold what Rich would take for its markup.
-        table.add_row(*(Text(str(each[name])) for name in (*short, wide)))
+        table.add_row(*(Text(str(each[name]), overflow="fold") for name in names))
     Console().print(table)
 
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeAlias
 
 import asyncpg
@@ -24,6 +24,8 @@ _OUTAGES = (
     asyncpg.ReadOnlySQLTransactionError,  # a standby that is about to be promoted
 )
 
+
+_CLOSED_UNDER_US = ("connection is closed", "connection has been closed", "has been released back to the pool")
 
 # Every statement goes by keys, except where whole tables are compared. Left to itself the planner reads the tables of a
 # young database from end to end, and a prepared statement keeps such a plan while the tables grow.
@@ -66,7 +68,7 @@ async def connected(pool: Pool) -> AsyncIterator[Transaction]:
         raise Outage(f"PostgreSQL: {type(error).__name__}: {error}") from error
     except asyncpg.InterfaceError as error:
         # asyncpg's own complaint: about a connection closed under us (an outage), or about our bug (a fault).
-        if "connection is closed" not in str(error) and "connection has been closed" not in str(error):
+        if not any(sign in str(error) for sign in _CLOSED_UNDER_US):
             raise
         raise Outage(f"PostgreSQL: {error}") from error
 
@@ -78,7 +80,8 @@ async def session(pool: Pool) -> AsyncIterator[Transaction]:
         try:
             yield connection
         finally:
-            connection.terminate()
+            with suppress(asyncpg.InterfaceError):  # the server has closed it already, and so the pool took it back
+                connection.terminate()
 
 
 @asynccontextmanager

@@ -1,5 +1,6 @@
 """Whatever is wrong with a request, the answer says what, nothing is stored, and nobody is alarmed."""
 
+import gzip
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -14,6 +15,8 @@ from tests.integration.conftest import KEYS, OPERATOR, calling
 
 LINE = '{"sku": "MUG", "quantity": 1, "unit_price": 1350}'
 ORDER = '{"customer_id": "cus_1", "payment_id": "pay_1", "currency": "EUR", "lines": [%s]}' % LINE  # noqa: UP031
+IN_EUR, IN_USD = (LINE.replace("{", f'{{"currency": "{code}", ') for code in ("EUR", "USD"))
+MIXED = ORDER.replace(LINE, f"{IN_EUR}, {IN_USD}")
 PRODUCT = '{"name": "Mug", "unit_price": 1350, "currency": "EUR", "on_hand": 10}'
 KEYED = {"Idempotency-Key": "one"}
 
@@ -34,6 +37,8 @@ BAD_ORDERS: list[tuple[str, int, str, str]] = [
     (ORDER.replace("{", '{"\\ud800": 1, ', 1), 422, "invalid_value", "#"),
     (line('"sku"', '"currency": "EUR", "sku"'), 422, "unknown_field", "#/lines/0/currency"),
     (line('"sku"', '"currency": "USD", "sku"'), 422, "mixed_currencies", "#/lines/0/currency"),
+    (MIXED, 422, "mixed_currencies", "#/lines/1/currency"),
+    (MIXED.replace('"currency": "EUR", ', "", 1), 422, "mixed_currencies", "#/lines/1/currency"),
     (ORDER.replace("{", '{"currency": "EUR", ', 1), 422, "repeated_field", "#/currency"),
     (line('"sku"', '"quantity": 1, "sku"'), 422, "repeated_field", "#/lines/0/quantity"),
     (ORDER.replace('"customer_id": "cus_1", ', ""), 422, "missing_field", "#/customer_id"),
@@ -162,6 +167,11 @@ async def test_all_that_is_wrong_is_told_at_once(api: httpx.AsyncClient) -> None
 @pytest.mark.parametrize("media_type", ["text/plain", "application/x-www-form-urlencoded", "application/xml", ""])
 async def test_only_json_is_read(api: httpx.AsyncClient, media_type: str) -> None:
     answer = await post(api, ORDER, **{"Content-Type": media_type})
+    assert (answer.status_code, problem(answer)["code"]) == (415, "unsupported_media_type")
+
+
+async def test_a_packed_body_is_not_read(api: httpx.AsyncClient) -> None:
+    answer = await post(api, gzip.compress(ORDER.encode()), **{"Content-Encoding": "gzip"})
     assert (answer.status_code, problem(answer)["code"]) == (415, "unsupported_media_type")
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from store.migrate import migrate
 from store.seed import seed
-from tests.integration.conftest import KEYS, SHOP, serving
+from tests.integration.conftest import KEYS, SHOP, served_as_a_process, serving
 from tests.integration.test_api_orders import ORDER
 from tests.servers import free_port, home_of_a_server, postgres_server, until
 
@@ -99,3 +99,15 @@ async def test_the_api_starts_without_its_database_and_finds_it_later(home: Path
 async def _accepted(post: object) -> httpx.Response | None:
     answer: httpx.Response = await post()  # type: ignore[operator]
     return answer if answer.status_code == 202 else None
+
+
+async def test_a_client_that_goes_away_in_the_middle_of_its_request_is_no_error(shop: str) -> None:
+    async with served_as_a_process(shop) as (started, served):
+        head = ("POST /orders HTTP/1.1", "Host: lanka", f"Authorization: {SHOP['Authorization']}")
+        more = ("Idempotency-Key: one", "Content-Type: application/json", "Content-Length: 100")
+        _, writer = await asyncio.open_connection(served.base_url.host, served.base_url.port)
+        writer.write("\r\n".join([*head, *more, "", "{"]).encode())
+        await writer.drain()
+        writer.close()
+        await until(lambda: "client went away" in started.printed(), 10, "the line that says so")
+        assert '"level": "error"' not in started.printed()
