@@ -13,6 +13,7 @@ from typing import Any
 
 import stamina
 import structlog
+from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from temporalio.client import Client
 from temporalio.common import WorkflowIDReusePolicy
@@ -49,14 +50,15 @@ BETWEEN_RINGS = 0.005
 class DispatchSettings(BaseSettings):
     """How batches form: at most `batch_size` subjects and `batch_bytes` of JSON each, `batches` on the way at once.
 
-    `gather_seconds` is how long a batch that is not full waits at most for one on the way to end.
+    `gather_seconds` is how long a batch that is not full waits at most for one on the way to end. Where each order goes
+    alone, more are on the way: 20 confirm a tenth more orders/s than 4, and more than that gain nothing.
     """
 
     model_config = SettingsConfigDict(env_prefix="LANKA_")
 
     batch_size: int = 100
     batch_bytes: int = 500_000  # a Temporal payload may have 2 MiB, one gRPC message 4 MiB
-    batches: int = 4
+    batches: int = Field(default_factory=lambda given: 20 if given["batch_size"] == 1 else 4)
     gather_seconds: float = 0.25
 
 

@@ -10,7 +10,7 @@ import pytest
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 
-from api.dispatcher import Bell, running_dispatcher
+from api.dispatcher import Bell, DispatchSettings, running_dispatcher
 from orders.order import Order
 from store.database import Pool, open_pool
 from tests.servers import free_port, temporal_server, until
@@ -252,3 +252,12 @@ async def test_while_temporal_is_away_orders_gather_and_then_go_in_order(
         async with temporal_server(tmp_path, port=port):
             await until(lambda: dispatched(pool, *orders), 30, "the dispatch")
     assert sum(n for _, n in await carriers(pool)) == 5
+
+
+@pytest.mark.parametrize(("environment", "places"), [({}, 4), ({"BATCH_SIZE": "1"}, 20), ({"BATCHES": "7"}, 7)])
+def test_orders_that_go_alone_have_more_places(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], places: int
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(f"LANKA_{name}", value)
+    assert DispatchSettings().batches == places
