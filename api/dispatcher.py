@@ -16,9 +16,9 @@ import structlog
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from temporalio.client import Client
-from temporalio.common import WorkflowIDReusePolicy
+from temporalio.common import TypedSearchAttributes, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
-from temporalio.service import RPCError
+from temporalio.service import RPCError, RPCStatusCode
 
 from api.messages import deliver_messages
 from api.payment_news import deliver_news
@@ -227,13 +227,25 @@ class Dispatcher:
 
 @stamina.retry(on=RPCError, attempts=None, timeout=None, wait_initial=0.1, wait_max=2.0)
 async def send(client: Client, taken: Taken) -> None:
+    start = start_of(taken)
+    try:
+        await _start(client, taken, start)
+    except RPCError as error:
+        if error.status is not RPCStatusCode.INVALID_ARGUMENT:
+            raise
+        # Perhaps they were never registered. That orders go on matters more than by what they are found.
+        log.warning("Temporal refuses the search attributes", workflow_id=taken.workflow_id, error=str(error))
+        await _start(client, taken, start | {"search_attributes": TypedSearchAttributes.empty})
+
+
+async def _start(client: Client, taken: Taken, start: dict[str, Any]) -> None:
     # Started before, perhaps even ended: the workflow knows these events already.
     with suppress(WorkflowAlreadyStartedError):
         await client.start_workflow(
             CHAINS[taken.chain].workflow.run,
             start_signal="received",
             start_signal_args=[list(taken.events)],
-            **start_of(taken),
+            **start,
         )
 
 

@@ -37,9 +37,9 @@ def order_summary(events: Sequence[AnyEvent]) -> str:
 
 
 def order_attributes(events: Sequence[AnyEvent]) -> TypedSearchAttributes:
-    """What an order can be found by. Customers are left out where they would not fit."""
-    found = SearchAttributePair(ORDER_IDS, [event.subject for event in events])
-    return TypedSearchAttributes([found, *_customers(_named(_told(events)))])
+    """What an order can be found by. What would not fit is left out: customers, and the orders of a batch above 100."""
+    orders = _fitting(ORDER_IDS, [event.subject for event in events])
+    return TypedSearchAttributes([*orders, *_customers(_named(_told(events)))])
 
 
 def order_details(events: Sequence[AnyEvent]) -> str:
@@ -52,9 +52,12 @@ def call_attributes(events: Sequence[AnyEvent]) -> TypedSearchAttributes:
 
 
 def _customers(customers: Iterable[str]) -> list[SearchAttributePair[Any]]:
-    named = sorted(set(customers))
-    fits = sum(len(customer) + 3 for customer in named) < MAX_ATTRIBUTE_BYTES  # 3 for quotes and comma
-    return [SearchAttributePair(CUSTOMER_IDS, named)] if fits else []
+    return _fitting(CUSTOMER_IDS, sorted(set(customers)))
+
+
+def _fitting(key: SearchAttributeKey[Sequence[str]], values: list[str]) -> list[SearchAttributePair[Any]]:
+    fits = sum(len(value) + 3 for value in values) < MAX_ATTRIBUTE_BYTES  # 3 for quotes and comma
+    return [SearchAttributePair(key, values)] if fits else []
 
 
 def packages() -> list[str]:

@@ -3,11 +3,14 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 from temporalio.client import Client
+from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
 from temporalio.contrib.pydantic import pydantic_data_converter
 
 from api.dispatcher import Bell, DispatchSettings, running_dispatcher
@@ -15,6 +18,7 @@ from orders.order import Order
 from store.database import Pool, open_pool
 from tests.servers import free_port, temporal_server, until
 from tests.shop import accept, an_order, fetch
+from workflows.chains import CHAINS
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +116,32 @@ async def test_a_batch_is_bounded_in_number_and_in_bytes(
     async with running_dispatcher(pool, Bell(pool)):
         await until(lambda: dispatched(pool, *more), 10, "the dispatch")
     assert [n for _, n in await carriers(pool)][2:] == [2, 2]
+
+
+async def test_a_batch_whose_ids_do_not_fit_into_a_search_attribute_goes_on_its_way(
+    pool: Pool, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LANKA_BATCH_SIZE", "200")
+    orders = [an_order(cup=1) for _ in range(150)]
+    await accept(pool, *orders)
+    async with running_dispatcher(pool, Bell(pool)):
+        await until(lambda: dispatched(pool, *orders), 20, "the dispatch")
+    assert [n for _, n in await carriers(pool)] == [150]
+
+
+async def test_what_nobody_has_registered_holds_no_order_up(
+    pool: Pool, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nobodys = SearchAttributePair(SearchAttributeKey.for_keyword_list("Nobodys"), ["colour"])
+    chain = replace(CHAINS["orders"], attributes=lambda _: TypedSearchAttributes([nobodys]))
+    monkeypatch.setitem(CHAINS, "orders", chain)
+    order = an_order(cup=1)
+    await accept(pool, order)
+    with capture_logs() as logs:
+        async with running_dispatcher(pool, Bell(pool)):
+            await until(lambda: dispatched(pool, order), 20, "the dispatch")
+    assert "Temporal refuses the search attributes" in {entry["event"] for entry in logs}
+    assert await signalled(client, f"order-{order.order_id}") == [[order.order_id]]
 
 
 async def test_a_few_batches_are_on_the_way_and_a_waiting_one_gives_its_place_up(

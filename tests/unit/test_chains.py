@@ -67,6 +67,10 @@ def test_a_hundred_order_ids_fit() -> None:
     assert stored([new_order_id() for _ in range(100)]) <= MAX_ATTRIBUTE_BYTES
 
 
+def test_the_ids_of_more_than_fit_are_left_out() -> None:
+    assert found_by(received(*["cus_1"] * 150), ORDER_IDS) is None
+
+
 @pytest.mark.parametrize("length", range(10, 30))
 def test_customers_are_left_out_rather_than_too_long(length: int) -> None:
     customers = [f"{number:0{length}}" for number in range(100)]
