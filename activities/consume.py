@@ -126,8 +126,14 @@ async def _record(
     serious = [failure for failure in failures.values() if not isinstance(failure, NotYet)]
     if serious and len(failures) == len(batch.events):
         # A fault first: the router then lets each go its own way, and what is faulty parks while an outage lasts.
-        raise next((failure for failure in serious if not isinstance(failure, Outage)), serious[0])
+        raise next((failure for failure in serious if not isinstance(failure, Outage)), max(serious, key=_asked_for))
     made: list[AnyEvent] = []
     if events:
         made = await journal.once(batch.link, events, decide, unrecorded=batch.unrecorded, closes=batch.closes)
-    return Processed(events=made, left_out=[e.subject for e in batch.events if e.subject in failures])
+    left_out = [event.subject for event in batch.events if event.subject in failures]
+    return Processed(events=made, left_out=left_out, pause=max(map(_asked_for, serious), default=0.0))
+
+
+def _asked_for(failure: Exception) -> float:
+    """For how many seconds the dependency wants to be left alone."""
+    return (failure.retry_after or 0.0) if isinstance(failure, Outage) else 0.0

@@ -16,12 +16,13 @@ import structlog
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from temporalio.client import Client
-from temporalio.common import TypedSearchAttributes, WorkflowIDReusePolicy
+from temporalio.common import WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.service import RPCError
 
 from api.messages import deliver_messages
 from api.payment_news import deliver_news
+from api.temporal import tell
 from orders.errors import Outage
 from store.database import Pool, Transaction, connected, session
 from store.dispatch import ACCEPTED, ARRIVED, Taken, lead, look, mark_dispatched, take_oldest, taken_before
@@ -191,11 +192,10 @@ class Dispatcher:
         """Does what there is to do; returns how many seconds to wait for more."""
         settings = self._settings
         seen = await look(self._connection, chains=[*CHAINS], size=settings.batch_size, patience=PATIENCE)
-        with suppress(RPCError):  # Temporal is away: the news are kept
-            if seen.news:
-                await deliver_news(self._connection, client)
-            if seen.messages:
-                await deliver_messages(self._connection, client)
+        for there_are, deliver in ((seen.news, deliver_news), (seen.messages, deliver_messages)):
+            with suppress(RPCError):  # Temporal is away: they are kept
+                if there_are:
+                    await deliver(self._connection, client)
         if seen.left_behind:
             taken = await taken_before(self._connection, [*CHAINS])
         elif not seen.waiting:
@@ -227,26 +227,9 @@ class Dispatcher:
 
 @stamina.retry(on=RPCError, attempts=None, timeout=None, wait_initial=0.1, wait_max=2.0)
 async def send(client: Client, taken: Taken) -> None:
-    start = start_of(taken)
-    try:
-        await _start(client, taken, start)
-    except RPCError as error:
-        if error.status is not RPCStatusCode.INVALID_ARGUMENT:
-            raise
-        # Perhaps they were never registered. That orders go on matters more than by what they are found.
-        log.warning("Temporal refuses the search attributes", workflow_id=taken.workflow_id, error=str(error))
-        await _start(client, taken, start | {"search_attributes": TypedSearchAttributes.empty})
-
-
-async def _start(client: Client, taken: Taken, start: dict[str, Any]) -> None:
     # Started before, perhaps even ended: the workflow knows these events already.
     with suppress(WorkflowAlreadyStartedError):
-        await client.start_workflow(
-            CHAINS[taken.chain].workflow.run,
-            start_signal="received",
-            start_signal_args=[list(taken.events)],
-            **start,
-        )
+        await tell(client, CHAINS[taken.chain], taken.events, **start_of(taken))
 
 
 def start_of(taken: Taken) -> dict[str, Any]:

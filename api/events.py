@@ -213,7 +213,7 @@ def _begins(events: Sequence[AnyEvent]) -> bool:
 async def _events(request: Request) -> list[AnyEvent]:
     """What was sent in whichever mode. Raises one problem of all that is wrong with it."""
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type == JSON:
+    if media_type == JSON or (not media_type and "ce-id" in request.headers):  # the official library names none
         return _good([_binary(request, await read_body(request))])
     if media_type == STRUCTURED:
         return _good([_structured(parsed(await read_body(request)), ())])

@@ -5,6 +5,7 @@ from temporalio.client import Client
 from temporalio.common import WorkflowIDReusePolicy
 from temporalio.service import RPCError, RPCStatusCode
 
+from api.temporal import tell
 from store.database import Transaction
 from store.intake import Message, mark_delivered, undelivered
 from workflows.chains import CHAINS
@@ -28,13 +29,13 @@ async def deliver_messages(connection: Transaction, client: Client) -> None:
 async def _deliver(client: Client, message: Message) -> None:
     chain = CHAINS[message.chain]
     if message.event is not None:
-        await client.start_workflow(
-            chain.workflow.run,
+        await tell(
+            client,
+            chain,
+            [message.event],
             id=message.workflow_id,
             task_queue=chain.queue,
             id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-            start_signal="received",
-            start_signal_args=[[message.event]],
             search_attributes=chain.attributes([message.event]),
             static_summary=f"{message.event.type.removeprefix('lanka.')} of {message.subject}",
         )

@@ -1,19 +1,30 @@
 """What waits for an operator, and the operator's decisions."""
 
 from itertools import groupby
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from api.auth import Caller, Operator
 from api.body import Body, documented_body
 from api.orders import OrderId, refuse_repeated
 from api.problems import MAX_RATE, MAX_RELEASE, Code, documented
 from api.wishes import Answer, Text, Wishes
-from orders.reasons import Stage
 from orders.wishes import BulkRelease, Wish
 from store.operations import Operations, OwedRefund, ParkedOrder
+from workflows.chains import CHAINS
+
+STAGES = sorted({link.queue for chain in CHAINS.values() for link in chain.workflow.table.links})
+
+
+def _known(stage: str) -> str:
+    if stage not in STAGES:
+        raise ValueError(f"{stage!r} is none of {', '.join(STAGES)}")
+    return stage
+
+
+Stage = Annotated[str, AfterValidator(_known), Field(json_schema_extra={"enum": STAGES})]
 
 SHOWN = 100
 """Orders that a dry run names."""
@@ -38,7 +49,7 @@ class Parked(BaseModel):
 
 
 class BulkRequest(BaseModel):
-    """Releases what is parked at this stage for this reason, oldest first, at most `limit` orders at this rate."""
+    """For what is parked at this stage for this reason: oldest first, at most `limit` orders, at this rate."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -52,10 +63,11 @@ class BulkRequest(BaseModel):
 
 
 class BulkAnswer(BaseModel):
-    """`matched` orders were found. A dry run names the first of them; otherwise `released` of them go on."""
+    """`matched` orders were found. A dry run names the first; otherwise so many were `released` or `rejected`."""
 
     matched: int
     released: int | None = None
+    rejected: int | None = None
     orders: list[str] | None = None
     dry_run: bool
 
@@ -115,18 +127,35 @@ async def reject_order(
     return Answer(verdict=await wishes.reject(_wish(caller, order_id, decision)))
 
 
-@router.post(
-    "/parked/release",
-    response_model_exclude_none=True,
-    status_code=202,
-    responses=documented(
+_MANY: dict[str, Any] = {
+    "response_model_exclude_none": True,
+    "status_code": 202,
+    "responses": documented(
         *_NOT_ALLOWED, Code.INVALID_STAGE, Code.INVALID_RATE, Code.INVALID_LIMIT, Code.NOT_AN_INTEGER, *_BAD_BODY
     )
     | {200: {"description": "A dry run: nothing was changed.", "model": BulkAnswer}},
-    openapi_extra=documented_body(BulkRequest),
-)
+    "openapi_extra": documented_body(BulkRequest),
+}
+
+
+@router.post("/parked/release", **_MANY)
 async def release_many(
     request: Request, response: Response, caller: Operator, wanted: Annotated[BulkRequest, Depends(Body(BulkRequest))]
+) -> BulkAnswer:
+    """They go on at the links where they are parked."""
+    return await _many(request, response, caller, wanted, reject=False)
+
+
+@router.post("/parked/reject", **_MANY)
+async def reject_many(
+    request: Request, response: Response, caller: Operator, wanted: Annotated[BulkRequest, Depends(Body(BulkRequest))]
+) -> BulkAnswer:
+    """What was done for them is undone. One that is parked on its way back stays there."""
+    return await _many(request, response, caller, wanted, reject=True)
+
+
+async def _many(
+    request: Request, response: Response, caller: Caller, wanted: BulkRequest, *, reject: bool
 ) -> BulkAnswer:
     operations: Operations = request.state.operations
     wishes: Wishes = request.state.wishes
@@ -135,8 +164,9 @@ async def release_many(
     if wanted.dry_run:
         response.status_code = 200
         return BulkAnswer(matched=len(orders), orders=orders[:SHOWN], dry_run=True)
-    released = await wishes.release_all(_in_turn(parked, wanted, _name(caller, wanted.by)))
-    return BulkAnswer(matched=len(orders), released=released, dry_run=False)
+    told = await wishes.release_all(_in_turn(parked, wanted, _name(caller, wanted.by), reject=reject))
+    decided = {"rejected" if reject else "released": told}
+    return BulkAnswer(matched=len(orders), **decided, dry_run=False)
 
 
 @router.get("/refunds", responses=documented(*_NOT_ALLOWED, Code.DATABASE_UNAVAILABLE))
@@ -154,7 +184,7 @@ def _name(caller: Caller, by: str | None) -> str:
     return f"{by} ({caller.name})" if by else caller.name
 
 
-def _in_turn(parked: list[ParkedOrder], wanted: BulkRequest, by: str) -> dict[str, BulkRelease]:
+def _in_turn(parked: list[ParkedOrder], wanted: BulkRequest, by: str, *, reject: bool) -> dict[str, BulkRelease]:
     """What each workflow is told, so that over all of them one order after the other goes on at the wanted rate.
 
     The orders of one workflow go on one behind the other, at the turn of its oldest.
@@ -173,6 +203,7 @@ def _in_turn(parked: list[ParkedOrder], wanted: BulkRequest, by: str) -> dict[st
             reason=wanted.reason,
             after=gone / wanted.rate_per_second,
             apart=1 / wanted.rate_per_second,
+            reject=reject,
         )
         gone += len(subjects)
     return told

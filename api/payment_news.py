@@ -3,14 +3,19 @@
 from contextlib import suppress
 from datetime import timedelta
 
+import structlog
 from temporalio.client import Client
 from temporalio.common import WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from store.database import Transaction
-from store.webhooks import LATE, News, arrived_late, mark_handled, unhandled
+from store.webhooks import LATE, News, arrived_late, mark_handled, put_off, unhandled
 from workflows.chains import CHAINS
+
+log = structlog.get_logger()
+
+AWAY = (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED)
 
 PATIENCE = timedelta(minutes=1)
 """News of a payment that no order has claimed by then is for none: one that comes later asks the provider itself."""
@@ -18,11 +23,19 @@ PATIENCE = timedelta(minutes=1)
 
 async def deliver_news(connection: Transaction, client: Client) -> None:
     """A webhook is only a hint. The consumers ask the provider what is true."""
-    handled = [
-        news for news in await unhandled(connection, patience=PATIENCE) if await _deliver(connection, client, news)
-    ]
-    if handled:
-        await mark_handled(connection, handled)
+    for news in await unhandled(connection, patience=PATIENCE):
+        # One by one: what was told must not be told again because of what comes after it.
+        await (mark_handled if await _delivered(connection, client, news) else put_off)(connection, [news])
+
+
+async def _delivered(connection: Transaction, client: Client, news: News) -> bool:
+    try:
+        return await _deliver(connection, client, news)
+    except RPCError as error:
+        if error.status in AWAY:
+            raise
+        log.warning("Temporal refuses news", payment_id=news.payment_id, workflow_id=news.workflow_id, error=str(error))
+        return False
 
 
 async def _deliver(connection: Transaction, client: Client, news: News) -> bool:

@@ -127,7 +127,7 @@ class Code(StrEnum):
     )
     INVALID_NAME = "invalid_name", 422, f"Send 1 to {MAX_NAME} characters, none of them a control character."
     INVALID_STATUS = "invalid_status", 422, "Send one of the statuses that /docs lists."
-    INVALID_STAGE = "invalid_stage", 422, "Send payment, cart, price or finalize."
+    INVALID_STAGE = "invalid_stage", 422, "Send a task queue of a chain: payment, cart, price, finalize, support."
     INVALID_TEXT = "invalid_text", 422, f"Send 1 to {MAX_TEXT} characters, none of them a control character."
     INVALID_RATE = "invalid_rate", 422, f"Send a number above 0, at most {MAX_RATE}."
     INVALID_LIMIT = (

@@ -1,15 +1,39 @@
 """The one connection of this process to Temporal, which may be away now and later."""
 
 import asyncio
-from typing import Self
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Self
 
+import structlog
 from temporalio.client import Client
-from temporalio.service import RPCError
+from temporalio.common import TypedSearchAttributes
+from temporalio.service import RPCError, RPCStatusCode
 
+from orders.envelope import AnyEvent
+from workflows.chain import Chain
 from workflows.connect import connect
 
 PATIENCE = 1.0
 """Seconds that a part gets to say that it is well."""
+
+
+log = structlog.get_logger()
+
+
+async def tell(client: Client, chain: Chain, events: Sequence[AnyEvent], **start: Any) -> None:
+    """Signals the workflow of these events with its start. Raises what Temporal answers."""
+    signal = partial(
+        client.start_workflow, chain.workflow.run, start_signal="received", start_signal_args=[list(events)]
+    )
+    try:
+        await signal(**start)
+    except RPCError as error:
+        if error.status is not RPCStatusCode.INVALID_ARGUMENT:
+            raise
+        # Perhaps they were never registered. That orders go on matters more than by what they are found.
+        log.warning("Temporal refuses the search attributes", workflow_id=start["id"], error=str(error))
+        await signal(**start | {"search_attributes": TypedSearchAttributes.empty})
 
 
 class Temporal:

@@ -44,6 +44,8 @@ class Wishes:
     async def cancel(self, wish: Wish) -> Verdict:
         """Raises the problems `order_not_found` and `not_decided`."""
         order = await self._found(wish.subject)
+        if order.chain != "orders":
+            raise Problem(Code.ORDER_NOT_FOUND)
         if order.ended:
             return _after_the_end(order)
         if order.workflow_id and order.dispatched:
@@ -152,4 +154,4 @@ def _not_decided() -> Problem:
 
 
 def _after_the_end(order: Carried) -> Verdict:
-    return Verdict.ALREADY_CANCELLED if order.status is Status.CANCELLED else Verdict.TOO_LATE
+    return Verdict.ALREADY_CANCELLED if order.status == Status.CANCELLED else Verdict.TOO_LATE

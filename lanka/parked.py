@@ -12,10 +12,15 @@ from lanka.terminal import DEFAULT_HOME, HomeOption, fail
 
 app = typer.Typer(name="parked", help="Orders that wait for a person: list, release, reject.", no_args_is_help=True)
 
-OrderArgument = Annotated[str, typer.Argument(help="The id of the order.")]
-StageOption = Annotated[str | None, typer.Option(help="Only at this stage: payment, cart, price or finalize.")]
+StageOption = Annotated[str | None, typer.Option(help="Only at this stage: payment, cart, price, finalize, support.")]
 ReasonOption = Annotated[str | None, typer.Option(help="Only for this reason.")]
 WhyOption = Annotated[str, typer.Option(help="Why you decide so; it goes into the journal.")]
+SomeArgument = Annotated[
+    str | None, typer.Argument(metavar="ORDER", help="The id of one order; without it, all that match.")
+]
+RateOption = Annotated[float | None, typer.Option(help="Orders each second.", show_default="20")]
+LimitOption = Annotated[int | None, typer.Option(help="Orders at most, the oldest first.", show_default="1000")]
+DryOption = Annotated[bool, typer.Option("--dry-run", help="Only tell which orders those would be.")]
 ByOption = Annotated[str, typer.Option(help="Who decides.", default_factory=getpass.getuser, show_default="you")]
 
 
@@ -53,48 +58,56 @@ def list_parked(
 def release(
     why: WhyOption,
     by: ByOption,
-    order_id: Annotated[str | None, typer.Argument(help="The id of one order; without it, all that match.")] = None,
+    order_id: SomeArgument = None,
     stage: StageOption = None,
     reason: ReasonOption = None,
-    rate: Annotated[float | None, typer.Option(help="Orders that go on each second.", show_default="20")] = None,
-    limit: Annotated[int | None, typer.Option(help="Orders at most, the oldest first.", show_default="1000")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be released.")] = False,
+    rate: RateOption = None,
+    limit: LimitOption = None,
+    dry_run: DryOption = False,
     api: ApiOption = None,
     key: KeyOption = None,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Let one order, or all that match, go on at the link where they are parked."""
-    where = where_to(api, key, home)
     bulk = _given(stage=stage, reason=reason, rate_per_second=rate, limit=limit, dry_run=dry_run or None)
-    if order_id is not None:
-        if bulk:
-            raise typer.BadParameter("one order needs neither --stage nor --reason, --rate, --limit or --dry-run")
-        _decide("release", order_id, where, {"reason": why, "by": by})
-        return
-    answer = call("POST", "/parked/release", where, body={**bulk, "why": why, "by": by})
-    if dry_run:
-        typer.echo("\n".join([*answer["orders"], f"{answer['matched']} would be released"]))
-    else:
-        typer.echo(f"{answer['released']} of {answer['matched']} go on")
+    _decide("release", order_id, bulk, where_to(api, key, home), why, by)
 
 
 @app.command()
 def reject(
-    order_id: OrderArgument,
     why: WhyOption,
     by: ByOption,
+    order_id: SomeArgument = None,
+    stage: StageOption = None,
+    reason: ReasonOption = None,
+    rate: RateOption = None,
+    limit: LimitOption = None,
+    dry_run: DryOption = False,
     api: ApiOption = None,
     key: KeyOption = None,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
-    """Refuse a parked order: its stock and its money go back."""
-    _decide("reject", order_id, where_to(api, key, home), {"reason": why, "by": by})
+    """Refuse one parked order, or all that match: their stock and their money go back."""
+    bulk = _given(stage=stage, reason=reason, rate_per_second=rate, limit=limit, dry_run=dry_run or None)
+    _decide("reject", order_id, bulk, where_to(api, key, home), why, by)
 
 
-def _decide(wish: str, order_id: str, where: tuple[str, str], body: dict[str, str]) -> None:
+def _decide(wish: str, order_id: str | None, bulk: dict[str, Any], where: tuple[str, str], why: str, by: str) -> None:
     from urllib.parse import quote
 
-    verdict = call("POST", f"/parked/{quote(order_id, safe='')}/{wish}", where, body=body)["verdict"]
+    if order_id is None:
+        answer = call("POST", f"/parked/{wish}", where, body={**bulk, "why": why, "by": by})
+        done = {"release": "released", "reject": "rejected"}[wish]
+        if "dry_run" in bulk:
+            typer.echo("\n".join([*answer["orders"], f"{answer['matched']} would be {done}"]))
+        else:
+            typer.echo(f"{answer[done]} of {answer['matched']} {'go on' if wish == 'release' else 'are rejected'}")
+        return
+    if bulk:
+        raise typer.BadParameter("one order needs neither --stage nor --reason, --rate, --limit or --dry-run")
+    verdict = call("POST", f"/parked/{quote(order_id, safe='')}/{wish}", where, body={"reason": why, "by": by})[
+        "verdict"
+    ]
     if verdict == "not_parked":
         fail(f"order {order_id} is not parked, or on its way back already")
     typer.echo(f"order {order_id}: {verdict}")

@@ -29,13 +29,15 @@ class Batch(BaseModel):
 class Processed(BaseModel):
     """The next event of each subject that has one, and the subjects that could not be processed yet.
 
-    A subject in neither list is done at this link and had nothing to say (a refund where nothing was paid).
+    A subject in neither list is done at this link and had nothing to say (a refund where nothing was paid). `pause`:
+    seconds before what was left out is brought again.
     """
 
     model_config = ConfigDict(frozen=True)
 
     events: list[AnyEvent]
     left_out: list[str] = Field(default_factory=list)
+    pause: float = 0
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from enum import StrEnum
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
 
 class Verdict(StrEnum):
@@ -17,18 +18,22 @@ class Verdict(StrEnum):
     NOT_PARKED = "not_parked"
 
 
+# It goes into the journal, and PostgreSQL's jsonb has no NUL.
+Said = Annotated[str, AfterValidator(lambda text: "".join(each for each in text if each.isprintable()))]
+
+
 class Wish(BaseModel):
     """Somebody wants something of one subject: who, and why."""
 
     model_config = ConfigDict(frozen=True)
 
     subject: str
-    by: str
-    why: str
+    by: Said
+    why: Said
 
 
 class BulkRelease(BaseModel):
-    """Release of everything parked in a workflow, or of what matches.
+    """Release, or with `reject` rejection, of everything parked in a workflow, or of what matches.
 
     `after` seconds the first goes on, and then one every `apart` seconds, so that many workflows told at once keep a
     common rate.
@@ -36,10 +41,11 @@ class BulkRelease(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    by: str
-    why: str
+    by: Said
+    why: Said
     subjects: Sequence[str] | None = None
     stage: str | None = None
     reason: str | None = None
     after: float = 0
     apart: float = 0
+    reject: bool = False

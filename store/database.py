@@ -21,6 +21,11 @@ _OUTAGES = (
     asyncpg.OperatorInterventionError,  # shutting down, starting up, cancelled
     asyncpg.TransactionRollbackError,  # deadlock, serialisation
     asyncpg.LockNotAvailableError,
+    asyncpg.IdleInTransactionSessionTimeoutError,  # we stood still, and the server has let others in
+    asyncpg.InvalidAuthorizationSpecificationError,  # what lets us in is being changed
+    asyncpg.InvalidCatalogNameError,  # the database is being restored
+    asyncpg.PostgresSystemError,  # its disk
+    asyncpg.InternalServerError,
     asyncpg.ReadOnlySQLTransactionError,  # a standby that is about to be promoted
 )
 
@@ -30,6 +35,15 @@ _CLOSED_UNDER_US = ("connection is closed", "connection has been closed", "has b
 # Every statement goes by keys, except where whole tables are compared. Left to itself the planner reads the tables of a
 # young database from end to end, and a prepared statement keeps such a plan while the tables grow.
 _PLANS = {"enable_seqscan": "off", "jit": "off"}
+
+# A host that vanishes says no goodbye: by default its locks, the dispatcher's lead among them, would stay two hours.
+_PATIENCE = {
+    "tcp_keepalives_idle": "5",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "20000",
+    "idle_in_transaction_session_timeout": "30000",
+}
 
 
 def open_pool(database_url: str, *, size: int = 10) -> Pool:
@@ -45,7 +59,7 @@ def open_pool(database_url: str, *, size: int = 10) -> Pool:
         timeout=5,
         init=_speak_json,
         reset=_as_it_is,
-        server_settings=_PLANS,
+        server_settings={**_PLANS, **_PATIENCE},
         record_class=asyncpg.Record,
     )
 

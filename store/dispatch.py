@@ -95,11 +95,12 @@ async def take_alone(connection: Transaction, subject: str, workflow_id: str) ->
 async def look(connection: Transaction, *, chains: Sequence[str], size: int, patience: timedelta) -> Look:
     """One round trip for all that the dispatcher may have to do, counting what waits up to `size`.
 
-    A workflow that has been on the way for longer than `patience` merely waits and is left out.
+    A workflow that has been on the way for longer than `patience` merely waits and is left out, and so is one whose
+    subjects stand somewhere else than on the way: a caller who talks to an operator.
     """
     row = await connection.fetchrow(
         """
-        SELECT EXISTS (SELECT FROM webhooks WHERE handled_at IS NULL) AS news,
+        SELECT EXISTS (SELECT FROM webhooks WHERE handled_at IS NULL AND look_at <= now()) AS news,
                EXISTS (SELECT FROM messages WHERE delivered_at IS NULL) AS messages,
                EXISTS (
                    SELECT FROM subjects
@@ -107,7 +108,7 @@ async def look(connection: Transaction, *, chains: Sequence[str], size: int, pat
                ) AS left_behind,
                ARRAY(
                    SELECT DISTINCT workflow_id FROM subjects
-                   WHERE ended_at IS NULL AND dispatched_at > now() - $3::interval
+                   WHERE ended_at IS NULL AND status = 'processing' AND dispatched_at > now() - $3::interval
                ) AS on_the_way,
                (
                    SELECT count(*) FROM (
@@ -176,8 +177,10 @@ async def take_oldest(
         chain, room = rows[0]["chain"], max_bytes
         events: list[AnyEvent] = []
         for row in rows:
+            if row["chain"] != chain:
+                continue
             room -= row["bytes"]
-            if row["chain"] != chain or (events and room < 0):
+            if events and room < 0:
                 break
             events.append(event_of(row))
         subjects = [event.subject for event in events]

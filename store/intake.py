@@ -135,7 +135,8 @@ async def mark_delivered(connection: Transaction, messages: Sequence[Message]) -
         UPDATE subjects  -- whose end was published before their beginning, or at the same moment
         SET status = coalesce(routes.status, subjects.status), ended_at = now()
         FROM delivered JOIN journal USING (source, id) JOIN routes USING (type)
-        WHERE routes.ends AND subjects.subject = delivered.subject AND subjects.ended_at IS NULL
+        WHERE routes.ends AND routes.chain = subjects.chain
+          AND subjects.subject = delivered.subject AND subjects.ended_at IS NULL
         """,
         [message.position for message in messages],
     )

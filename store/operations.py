@@ -5,23 +5,24 @@ from typing import NamedTuple
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
-from orders.reasons import Reason, Status
+from orders.reasons import Reason
 from store.database import Pool, connected, transaction
 from store.dispatch import Taken, take_alone, taken_with
 from store.webhooks import LATE, REFUSALS
 
 
 class Carried(NamedTuple):
-    """An order and the workflow that carries it, if one has taken it; `dispatched` once Temporal knows of it."""
+    """A subject and the workflow that carries it, if one has taken it; `dispatched` once Temporal knows of it."""
 
-    status: Status
+    chain: str
+    status: str
     ended: bool
     workflow_id: str | None
     dispatched: bool
 
 
 class ParkedOrder(BaseModel):
-    """An order at a link where it waits for a person. `reason` groups what failed alike."""
+    """An order, or another chain's subject, at a link where it waits for a person. `reason` groups what fails alike."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -72,12 +73,13 @@ class Operations:
         async with connected(self._pool) as connection:
             row = await connection.fetchrow(
                 """
-                SELECT status, ended_at IS NOT NULL AS ended, workflow_id, dispatched_at IS NOT NULL AS dispatched
+                SELECT chain, status, ended_at IS NOT NULL AS ended, workflow_id,
+                       dispatched_at IS NOT NULL AS dispatched
                 FROM subjects WHERE subject = $1
                 """,
                 order_id,
             )
-        return Carried(Status(row["status"]), row["ended"], row["workflow_id"], row["dispatched"]) if row else None
+        return Carried(**row) if row else None
 
     async def carriage(self, order_id: str) -> Carriage | None:
         """None where nobody knows the order."""
@@ -123,11 +125,14 @@ class Operations:
                 -- order. Left to itself a prepared plan compares everything with everything.
                 FROM carried CROSS JOIN LATERAL (
                     SELECT * FROM journal AS parked
-                    WHERE parked.subject = carried.subject AND type = 'lanka.OrderParked'
+                    WHERE parked.subject = carried.subject AND type IN ('lanka.OrderParked', 'lanka.Parked')
                       AND NOT EXISTS (
                           SELECT FROM journal AS later
                           WHERE later.subject = parked.subject AND later.position > parked.position
-                            AND (later.id = parked.id || '.released' OR later.type = 'lanka.OrderWithdrawn')
+                            AND (
+                                later.id = parked.id || '.released'
+                                OR later.type IN ('lanka.OrderWithdrawn', 'lanka.Withdrawn')
+                            )
                       )
                     OFFSET 0
                 ) AS parked

@@ -75,9 +75,24 @@ class Payments:
         return {row["order_id"]: row["payment_id"] for row in rows}
 
     async def claim_alone(self, order_id: str, payment: Payment) -> bool:
-        """`claim` for one order, in a transaction of its own."""
+        """`claim` for one order that goes back, in its own transaction; not while another order may still want it."""
         async with transaction(self._pool) as tx:
-            return order_id in await self.claim(tx, {order_id: payment})
+            wanted = await tx.fetchval(
+                """
+                SELECT EXISTS (
+                    SELECT FROM orders JOIN subjects ON subjects.subject = orders.order_id
+                    WHERE payment_id = $1 AND order_id <> $2 AND ended_at IS NULL AND NOT EXISTS (
+                        SELECT FROM journal WHERE journal.subject = order_id AND type IN (  -- the index journal_turns
+                            'lanka.PaymentDeclined', 'lanka.CartUnavailable', 'lanka.PriceChanged',
+                            'lanka.OrderWithdrawn'
+                        )
+                    )
+                )
+                """,
+                payment.payment_id,
+                order_id,
+            )
+            return not wanted and order_id in await self.claim(tx, {order_id: payment})
 
     async def became(self, tx: Transaction, order_ids: Sequence[str], status: PaymentStatus) -> None:
         """Notes what became of the payments of these orders."""

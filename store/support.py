@@ -7,6 +7,7 @@ import asyncpg
 from pydantic import BaseModel, ConfigDict
 
 from orders.envelope import type_of
+from orders.subject import Withdrawn
 from orders.support import AssignedCall, StartedCall, SupportCallEnded
 from store.database import Pool, Transaction, columns, connected, transaction
 from store.intake import ring
@@ -101,9 +102,10 @@ async def _match(tx: Transaction) -> list[str]:
     await tx.execute(
         """
         UPDATE calls SET ended_at = statement_timestamp() FROM journal
-        WHERE calls.ended_at IS NULL AND journal.subject = call_id AND journal.type = $1
+        WHERE calls.ended_at IS NULL AND journal.subject = call_id AND journal.type IN ($1, $2)
         """,
         type_of(SupportCallEnded),
+        type_of(Withdrawn),
     )
     free = [
         _Free(row["operator_id"], row["languages"], row["skills"])
@@ -163,7 +165,7 @@ async def _assigned(tx: Transaction, call_ids: Sequence[str]) -> dict[str, Assig
                    ) AS reason
             FROM orders JOIN subjects ON subjects.subject = order_id
             WHERE orders.customer_id = calls.customer_id AND status IN ('parked', 'rejected')
-            ORDER BY order_id DESC LIMIT 1
+            ORDER BY status = 'parked' DESC, order_id DESC LIMIT 1  -- what somebody can still help with
         ) AS troubled ON true
         WHERE call_id = ANY($1::text[]) AND (operator_id IS NOT NULL OR calls.ended_at IS NOT NULL)
         """,

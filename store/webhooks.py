@@ -20,7 +20,7 @@ REFUSALS = [type_of(kind) for kind in (PaymentDeclined, CartUnavailable, PriceCh
 class News:
     """One webhook. `subject` is the order whose payment it is about, if one has claimed it; `workflow_id` carries it.
 
-    `refused`: the order is on its way back, or has ended that way. `owed`: the payment is not refunded.
+    `refused`: the order is on its way back, or has ended that way. `owed`: there is money, and it is not refunded.
     """
 
     position: int
@@ -53,7 +53,7 @@ class Webhooks:
 
 
 async def unhandled(connection: Transaction, *, patience: timedelta) -> list[News]:
-    """The oldest news that nobody has acted on. Those older than `patience` are stale: no order wants them."""
+    """The news that are due and not acted on yet. Those older than `patience` are stale: no order wants them."""
     rows = await connection.fetch(
         """
         SELECT webhooks.position, webhooks.payment_id, subjects.subject, subjects.workflow_id,
@@ -61,18 +61,30 @@ async def unhandled(connection: Transaction, *, patience: timedelta) -> list[New
                EXISTS (
                    SELECT FROM journal WHERE journal.subject = subjects.subject AND type = ANY($2::text[])
                ) AS refused,
-               coalesce(payments.state <> 'refunded', false) AS owed,
+               coalesce(payments.state <> 'refunded', false)
+                   AND coalesce(payload -> 'data' ->> 'status' IN ('authorized', 'captured'), true) AS owed,
                webhooks.received_at < now() - $1::interval AS stale
         FROM webhooks
         LEFT JOIN payments USING (provider, payment_id)
         LEFT JOIN subjects ON subjects.subject = payments.order_id
-        WHERE handled_at IS NULL
-        ORDER BY webhooks.position LIMIT 100
+        WHERE handled_at IS NULL AND look_at <= now()
+        ORDER BY look_at, webhooks.position LIMIT 100
         """,
         patience,
         REFUSALS,
     )
     return [News(**dict(row)) for row in rows]
+
+
+async def put_off(connection: Transaction, news: Sequence[News]) -> None:
+    """They are looked at again after a part of the time that they have waited, so that they are in nobody's way."""
+    await connection.execute(
+        """
+        UPDATE webhooks SET look_at = now() + least(interval '1 minute', (now() - received_at) / 4)
+        WHERE position = ANY($1::bigint[])
+        """,
+        [each.position for each in news],
+    )
 
 
 async def mark_handled(connection: Transaction, news: Sequence[News]) -> None:

@@ -3,6 +3,7 @@
 A chain of another package takes part by its module's name in LANKA_CHAINS (see docs/a-new-chain.md).
 """
 
+import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -48,7 +49,7 @@ def order_details(events: Sequence[AnyEvent]) -> str:
 
 def call_attributes(events: Sequence[AnyEvent]) -> TypedSearchAttributes:
     """Who is calling. Where the customers of all would not fit, none."""
-    return TypedSearchAttributes(_customers(str(event.data.get("customer_id")) for event in events))
+    return TypedSearchAttributes(_customers(_named(event.data for event in events)))
 
 
 def _customers(customers: Iterable[str]) -> list[SearchAttributePair[Any]]:
@@ -56,13 +57,14 @@ def _customers(customers: Iterable[str]) -> list[SearchAttributePair[Any]]:
 
 
 def _fitting(key: SearchAttributeKey[Sequence[str]], values: list[str]) -> list[SearchAttributePair[Any]]:
-    fits = sum(len(value) + 3 for value in values) < MAX_ATTRIBUTE_BYTES  # 3 for quotes and comma
+    fits = values and len(json.dumps(values, separators=(",", ":"))) <= MAX_ATTRIBUTE_BYTES  # as the SDK writes them
     return [SearchAttributePair(key, values)] if fits else []
 
 
 def packages() -> list[str]:
     """The modules of LANKA_CHAINS. Each has a `CHAIN`, named like the module, and a `consumers` for the worker."""
-    return [name for name in os.environ.get("LANKA_CHAINS", "").split(",") if name]
+    names = (name.strip() for name in os.environ.get("LANKA_CHAINS", "").split(","))
+    return list(dict.fromkeys(filter(None, names)))
 
 
 def _told(events: Sequence[AnyEvent]) -> Iterator[dict[str, Any]]:

@@ -18,7 +18,7 @@ from temporalio.common import RetryPolicy, SearchAttributeKey
 from temporalio.exceptions import ActivityError, ApplicationError
 
 from orders.batch import Batch, Processed
-from orders.envelope import AnyEvent, Event, id_of, in_words, source_of, type_of
+from orders.envelope import AnyEvent, Event, class_of, id_of, in_words, source_of, type_of
 from orders.reasons import Reason
 from orders.wishes import BulkRelease, Verdict, Wish
 from workflows.routing import Join, Link, Route, Table
@@ -32,6 +32,9 @@ HEARTBEAT_TIMEOUT = timedelta(seconds=5)
 
 FAULT_PAUSES = (timedelta(seconds=1), timedelta(seconds=3))
 """Before an event that failed unexpectedly, alone, is tried again. When they are used up it is parked."""
+
+NOTE_PAUSE, LONGEST_NOTE_PAUSE = timedelta(seconds=1), timedelta(hours=1)
+"""Before what could not be told is told again: doubled each time, as a history holds 51,200 events."""
 
 MAX_ERROR = 1_000
 """Characters of the last error that are kept."""
@@ -65,6 +68,7 @@ class Router:
         self._parkings = 0
         self._here: Counter[str] = Counter()
         self._notes: set[asyncio.Task[None]] = set()
+        self._ended: set[str] = set()
 
     @property
     def done(self) -> bool:
@@ -78,6 +82,8 @@ class Router:
         fresh = [event for event in events if (event.source, event.id) not in self._seen]
         self._seen.update((event.source, event.id) for event in fresh)
         self._carried.update(dict.fromkeys(event.subject for event in fresh))
+        # The caller hung up: whatever is parked or fails for this subject, nobody waits for it any more.
+        self._ended.update(event.subject for event in fresh if class_of(event.type).ends)
         await self._direct(fresh)
 
     async def _direct(self, events: Sequence[AnyEvent]) -> None:
@@ -150,28 +156,37 @@ class Router:
                 if len(events) > 1:  # one bad event harms no other
                     await asyncio.gather(*(self._at(link, [event], onward) for event in events))
                     return
-                if attempts <= len(FAULT_PAUSES):
+                gone = self._withdrawn_among(events) or self._ended_among(events)
+                if not gone and attempts <= len(FAULT_PAUSES):
                     await workflow.sleep(FAULT_PAUSES[attempts - 1])
                     continue
-                await self._park(link, events[0], attempts, error)
-                attempts = 0
-                if withdrawn := self._withdrawn_among(events):
-                    await onward(withdrawn)
+                if not gone:
+                    await self._park(link, events[0], attempts, error)
+                    attempts = 0
+                    gone = self._withdrawn_among(events) or self._ended_among(events)
+                if gone:
+                    await onward(gone)
                     return
                 continue
             left_out = set(processed.left_out)
             if len(left_out) < len(events):
                 made = {event.subject: event for event in processed.events}
                 outcome = {e.subject: made.get(e.subject) for e in events if e.subject not in left_out}
-                await self._part(link, events, outcome, onward)
+                await self._part(link, events, outcome, onward, pause=processed.pause)
                 return
 
     async def _part(
-        self, link: Link, events: list[AnyEvent], outcome: dict[str, AnyEvent | None], onward: Onward
+        self, link: Link, events: list[AnyEvent], outcome: dict[str, AnyEvent | None], onward: Onward, pause: float = 0
     ) -> None:
-        """Those with an outcome go on, the others stay at the link."""
+        """Those with an outcome go on, the others stay at the link, and are brought to it again after the pause."""
         stay = [event for event in events if event.subject not in outcome]
-        await asyncio.gather(onward(outcome), *([self._at(link, stay, onward)] if stay else []))
+
+        async def again() -> None:
+            if pause:
+                await workflow.sleep(pause)
+            await self._at(link, stay, onward)
+
+        await asyncio.gather(onward(outcome), *([again()] if stay else []))
 
     async def _consume(self, link: Link, events: list[AnyEvent]) -> Processed:
         return await workflow.execute_activity(
@@ -201,6 +216,9 @@ class Router:
         """What goes on in place of what the link would have made, for each subject that was taken back."""
         return {e.subject: self._withdrawn[e.subject] for e in events if self._is_withdrawn(e.subject)}
 
+    def _ended_among(self, events: Sequence[AnyEvent]) -> dict[str, AnyEvent | None]:
+        return {event.subject: None for event in events if event.subject in self._ended}
+
     # ---- parking -------------------------------------------------------------------------------------------------
 
     async def _park(self, link: Link, event: AnyEvent, attempts: int, error: ActivityError) -> None:
@@ -216,7 +234,9 @@ class Router:
         here = {"link": link.name, "stage": parked.stage}
         details = here | {"reason": reason, "attempts": attempts, "last_error": last_error[:MAX_ERROR]}
         await self._note(self._made(self._table.parked, told, event.subject, details))
-        await workflow.wait_condition(lambda: bool(parked.release) or self._is_withdrawn(event.subject))
+        await workflow.wait_condition(
+            lambda: bool(parked.release) or self._is_withdrawn(event.subject) or event.subject in self._ended
+        )
         del self._parked[event.subject, link.name]
         self._show_parked()
         if parked.release:
@@ -239,7 +259,16 @@ class Router:
         workflow.upsert_search_attributes([PARKED_STAGES.value_set(stages) if stages else PARKED_STAGES.value_unset()])
 
     async def _note(self, event: AnyEvent) -> None:
-        await self._consume(self._table.note, [event])
+        """Told once it can be told: that the journal cannot be written must not cost anybody the workflow."""
+        pause = NOTE_PAUSE
+        while True:
+            try:
+                await self._consume(self._table.note, [event])
+            except ActivityError:
+                await workflow.sleep(pause)
+                pause = min(2 * pause, LONGEST_NOTE_PAUSE)
+            else:
+                return
 
     def _made(self, kind: type[Event[Any]], link: str, subject: str, data: dict[str, Any]) -> AnyEvent:
         return AnyEvent(
@@ -287,8 +316,8 @@ class Router:
         return Verdict.RELEASED if waiting else Verdict.NOT_PARKED
 
     def release_all(self, bulk: BulkRelease) -> None:
-        """The operator lets everything go on that is parked here and matches, oldest first, at the rate asked for."""
-        released = 0
+        """The operator lets go on, or rejects, what is parked here and matches, oldest first, at the rate asked for."""
+        decided = 0
         for subject in self._carried:
             matching = [
                 parked
@@ -297,10 +326,19 @@ class Router:
                 and (bulk.stage is None or parked.stage == bulk.stage)
                 and (bulk.reason is None or parked.reason == bulk.reason)
             ]
-            for parked in matching:
-                parked.release = Wish(subject=subject, by=bulk.by, why=bulk.why)
-                parked.after = timedelta(seconds=bulk.after + released * bulk.apart)
-            released += bool(matching)
+            wish = Wish(subject=subject, by=bulk.by, why=bulk.why)
+            after = timedelta(seconds=bulk.after + decided * bulk.apart)
+            if matching and bulk.reject:
+                self._keep(asyncio.create_task(self._reject_later(wish, after)))
+            elif matching:
+                for parked in matching:
+                    parked.release, parked.after = wish, after
+            decided += bool(matching)
+
+    async def _reject_later(self, wish: Wish, after: timedelta) -> None:
+        if after:
+            await workflow.sleep(after)
+        self.reject(wish)  # `not_parked` if somebody else has decided meanwhile
 
     def _waiting(self, subject: str) -> list[Parked]:
         """Where the subject is parked and nobody has decided yet."""
@@ -318,9 +356,12 @@ class Router:
         self._withdrawn[wish.subject] = event
         self.ring([wish.subject])
         # Told at once, as the way back may have to wait for a consumer that is under way.
-        telling = asyncio.create_task(self._note(event))
-        self._notes.add(telling)
-        telling.add_done_callback(self._notes.discard)
+        self._keep(asyncio.create_task(self._note(event)))
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        """The workflow does not end before this is done."""
+        self._notes.add(task)
+        task.add_done_callback(self._notes.discard)
 
 
 def _joined(join: Join, links: Sequence[Link], given: AnyEvent, made: dict[str, AnyEvent | None]) -> AnyEvent:
@@ -341,8 +382,8 @@ def _joined(join: Join, links: Sequence[Link], given: AnyEvent, made: dict[str, 
 
 
 def _pause(first: timedelta, events: Sequence[AnyEvent]) -> timedelta:
-    """Until the consumer is asked again: ever longer, as a history holds 51,200 events; by the deadline at last."""
+    """Until the consumer is asked again: as long again as it has waited; by the deadline at last."""
     now = workflow.now()
     deadlines = [datetime.fromisoformat(e.data["deadline"]) - now for e in events if "deadline" in e.data]
-    pause = max(first, (now - min(event.time for event in events)) / 4)
+    pause = max(first, now - min(event.time for event in events))
     return max(timedelta(seconds=1), min([pause, *deadlines]))

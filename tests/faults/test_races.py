@@ -494,6 +494,19 @@ async def test_money_that_was_given_back_is_not_held_again(pool: Pool) -> None:
     assert await fetch(pool, "SELECT state FROM payments") == [{"state": "refunded"}]
 
 
+async def test_who_cancels_one_of_two_orders_keeps_the_payment_of_the_other(pool: Pool) -> None:
+    """A second click with another key: both name the payment, and neither is checked yet."""
+    kept, cancelled = an_order("pay-twice", cup=1), an_order("pay-twice", cup=1)
+    received, _ = await accept(pool, kept, cancelled)
+    provider, payments = TwinProvider(paid(kept)), Payments(pool)
+    back = Batch(link=REFUND.name, events=[refused(cancelled)], closes=REFUND.closes)
+    await RefundPayment(Journal(pool), payments, provider).refund_payment(back)
+    checked = await CheckPayment(Journal(pool), payments, provider, timedelta(minutes=1)).check_payment(
+        batch("payment", [received])
+    )
+    assert [event.type for event in checked.events] == ["lanka.PaymentConfirmed"]
+
+
 async def test_what_was_sold_is_not_given_back(pool: Pool) -> None:
     await stock_up(pool, cup=10)
     order = an_order(cup=2)

@@ -88,6 +88,14 @@ def sent(message: HTTPMessage) -> dict[str, Any]:
     return {"body": message.body, "media_type": message.headers["content-type"], "headers": message.headers}
 
 
+async def test_the_official_library_names_no_media_type_by_itself(api: httpx.AsyncClient, pool: Pool) -> None:
+    attributes = {"id": "1", "source": "/pbx", "type": "lanka.SupportCallStarted", "subject": "call_1"}
+    message = to_binary(CloudEvent(attributes, CALL), JSONFormat())
+    assert "content-type" not in message.headers
+    assert stored(await api.post("/events", content=message.body, headers=message.headers)) == [True]
+    assert [row["data"] for row in await journal(pool)] == [CALL]
+
+
 @pytest.mark.parametrize("shape", [to_structured, to_binary])
 async def test_what_the_official_library_writes_is_read(api: httpx.AsyncClient, pool: Pool, shape: Any) -> None:
     attributes = {

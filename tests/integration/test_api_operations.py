@@ -19,6 +19,7 @@ from orders.errors import UnexpectedAnswer
 from orders.events import OrderParked, OrderReleased, OrderWithdrawn, PaymentArrivedLate, PaymentDeclined
 from orders.order import Order
 from orders.payment import PaymentStatus
+from orders.subject import Parked
 from store.database import Pool, transaction
 from store.dispatch import take_alone, take_oldest
 from store.journal import record
@@ -133,11 +134,31 @@ async def test_an_order_that_was_taken_back_is_listed_only_if_it_parks_again(
     assert [each["link"] for each in await parked(api)] == ["refund"]
 
 
-async def test_a_dry_run_names_what_would_be_released_and_changes_nothing(api: httpx.AsyncClient, pool: Pool) -> None:
+async def test_a_parked_call_is_listed_like_an_order_and_cannot_be_cancelled_as_one(
+    api: httpx.AsyncClient, pool: Pool
+) -> None:
+    await fetch(
+        pool,
+        """
+        INSERT INTO subjects (subject, chain, status, received_at, workflow_id, taken_at, dispatched_at)
+        VALUES ('call_1', 'support', 'waiting', now(), 'call-call_1', now(), now())
+        """,
+    )
+    data = {"link": "assign", "stage": "support", "reason": "a_bug", "attempts": 3, "last_error": "a bug"}
+    await journalled(pool, Parked.made_by("assign.parked.1", "call_1", datetime.now(UTC), data))
+    (found,) = await parked(api, stage="support")
+    assert (found["order_id"], found["workflow_id"], found["reason"]) == ("call_1", "call-call_1", "a_bug")
+    assert (await api.post("/orders/call_1/cancel")).json()["code"] == "order_not_found"
+
+
+@pytest.mark.parametrize("decision", ["release", "reject"])
+async def test_a_dry_run_names_what_would_be_decided_and_changes_nothing(
+    api: httpx.AsyncClient, pool: Pool, decision: str
+) -> None:
     orders = [await on_the_way(pool) for _ in range(3)]
     await journalled(pool, *(parking(order) for order in orders))
     body = {"stage": "payment", "limit": 2, "dry_run": True, "why": "to see"}
-    answer = await api.post("/operations/parked/release", json=body, headers=OPERATOR)
+    answer = await api.post(f"/operations/parked/{decision}", json=body, headers=OPERATOR)
     ids = [order.order_id for order in orders]
     assert (answer.status_code, answer.json()) == (200, {"matched": 2, "orders": ids[:2], "dry_run": True})
     assert [each["order_id"] for each in await parked(api)] == ids
@@ -158,7 +179,7 @@ def test_over_all_workflows_one_order_after_the_other_goes_on() -> None:
         )
 
     found = [at("a", "one"), at("b", "two"), at("c", "one"), at("d", "three"), at("b", "two", "price"), at("e", "two")]
-    told = _in_turn(found, BulkRequest(rate_per_second=10, why="mended"), "ann")
+    told = _in_turn(found, BulkRequest(rate_per_second=10, why="mended"), "ann", reject=False)
     assert {workflow_id: (bulk.subjects, bulk.after) for workflow_id, bulk in told.items()} == {
         "one": (["a", "c"], 0),
         "two": (["b", "e"], 0.2),
@@ -447,6 +468,44 @@ async def test_late_money_that_parks_can_be_released(
     assert released["data"]["by"].startswith("ann (operator:")
     assert released["data"]["why"] == WHY["reason"]
     assert await parked(connected_api) == []
+
+
+async def test_news_after_the_end_that_no_money_came_is_no_late_money(
+    connected_api: httpx.AsyncClient, client: Client, pool: Pool
+) -> None:
+    order = await on_the_way(pool)
+    async with transaction(pool) as tx:
+        await Payments(pool).claim(tx, {order.order_id: paid(order)})
+    await fetch(pool, "UPDATE payments SET provider = 'sandbox'")
+    await journalled(pool, refusal(order))
+    await end(pool, order, "rejected")
+    await Webhooks(pool).keep("sandbox", "msg_1", order.payment_id, {"data": {"status": "declined"}})
+    async with running_dispatcher(pool, Bell(pool)):
+        await until(lambda: _all_handled(pool), 20, "the news to be handled")
+    assert "PaymentArrivedLate" not in await journal_of(pool, order)
+
+
+async def test_news_that_cannot_be_acted_on_are_in_nobodys_way(
+    connected_api: httpx.AsyncClient, client: Client, pool: Pool
+) -> None:
+    for nth in range(120):  # of payments that nobody has claimed yet
+        await Webhooks(pool).keep("sandbox", f"msg_{nth}", f"pay_nobody_{nth}", {})
+    order = await on_the_way(pool)
+    async with transaction(pool) as tx:
+        await Payments(pool).claim(tx, {order.order_id: paid(order)})
+    await fetch(pool, "UPDATE payments SET provider = 'sandbox'")
+    await end(pool, order, "confirmed")
+    await Webhooks(pool).keep("sandbox", "msg_mine", order.payment_id, {})
+
+    async def handled() -> bool:
+        return bool(await fetch(pool, "SELECT 1 FROM webhooks WHERE webhook_id = 'msg_mine' AND handled_at < now()"))
+
+    async with running_dispatcher(pool, Bell(pool)):
+        await until(handled, 20, "the news behind the others")
+
+
+async def _all_handled(pool: Pool) -> bool:
+    return not await fetch(pool, "SELECT 1 FROM webhooks WHERE handled_at IS NULL")
 
 
 async def _none_owed(api: httpx.AsyncClient) -> bool:

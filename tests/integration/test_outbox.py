@@ -150,6 +150,7 @@ DEEP = '{"a":' * 101 + "1" + "}" * 101
         {"subject": "c" * 65},
         {"data": "[]"},
         {"data": DEEP},
+        {"data": '{"a": [1e5000]}'},
         {"data": f'{{"a": "{"x" * 262_144}"}}'},
         {"time": datetime(1969, 1, 1, tzinfo=UTC)},
         {"time": datetime(9999, 6, 1, tzinfo=UTC)},

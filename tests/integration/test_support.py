@@ -4,7 +4,7 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
@@ -13,13 +13,15 @@ import pytest
 from activities.assign_operator import AssignOperator
 from orders.batch import Processed
 from orders.envelope import AnyEvent
+from orders.subject import Withdrawn
 from orders.support import StartedCall
 from store.database import Pool, connected
+from store.dispatch import look
 from store.intake import Intake, register
 from store.journal import Journal, record
 from store.support import Operator, Support
 from tests.servers import until
-from tests.shop import accept, an_order, batch, fetch
+from tests.shop import accept, an_order, batch, fetch, untyped
 from workflows.chains import outside
 
 
@@ -388,3 +390,46 @@ async def test_a_caller_whose_orders_are_well_brings_none(
     (assigned,) = (await assign(consumer, await call_in(pool, started("call_1", customer="cus_7")))).events
 
     assert assigned.data["order"] is None
+
+
+async def test_who_was_taken_back_gets_no_operator(pool: Pool, support: Support, consumer: AssignOperator) -> None:
+    given_up, waits = await call_in(pool, started("call_1"), started("call_2"))
+    await consumer.assign_operator(batch("assign", [given_up, waits]))
+    data = {"reason": "cancelled_by_customer", "detail": "", "by": "ann"}
+    await Journal(pool).note([untyped(Withdrawn.made_by("withdrawal", "call_1", datetime.now(UTC), data))])
+
+    await support.put(operator("ann"))
+    assert [each.busy for each in await support.operators()] == ["call_2"]
+
+
+async def test_a_call_that_nobody_can_read_is_left_out_and_in_nobodys_way(
+    pool: Pool, support: Support, consumer: AssignOperator
+) -> None:
+    await support.put(operator("ann"))
+    readable, broken = await call_in(pool, started("call_1"), started("call_2"))
+    broken = broken.model_copy(update={"data": {"language": 1}})
+
+    processed = await consumer.assign_operator(batch("assign", [readable, broken]))
+    assert [each.subject for each in processed.events] == ["call_1"]
+    assert processed.left_out == ["call_2"]
+
+
+async def test_callers_who_talk_do_not_hold_up_who_comes_next(
+    pool: Pool, support: Support, consumer: AssignOperator
+) -> None:
+    await support.put(operator("ann"))
+    (call,) = await call_in(pool, started("call_1"))
+    await fetch(pool, _TAKEN)
+    assert await on_the_way(pool) == ["call_1"]
+    await consumer.assign_operator(batch("assign", [call]))
+    assert await on_the_way(pool) == []
+
+
+_TAKEN = """
+    UPDATE subjects SET workflow_id = subject, status = 'processing', taken_at = now(), dispatched_at = now()
+"""
+
+
+async def on_the_way(pool: Pool) -> Sequence[str]:
+    async with connected(pool) as connection:
+        return (await look(connection, chains=["orders"], size=1, patience=timedelta(minutes=1))).on_the_way

@@ -224,3 +224,14 @@ async def test_an_unexpected_failure_of_a_call_is_that_events_alone(journal: Twi
 
     with pytest.raises(ZeroDivisionError):
         await ask_all(journal, received("bad"), Neighbour(bad=ZeroDivisionError("a bug")))
+
+
+async def test_what_asks_to_be_left_alone_is_brought_again_no_sooner(journal: TwinJournal) -> None:
+    busy, busier = Outage("429", retry_after=7), Outage("429", retry_after=60)
+
+    processed = await ask_all(journal, received("a", "b", "c"), Neighbour(a=busy, b=busier))
+    assert (subjects(processed.events), processed.left_out, processed.pause) == (["c"], ["a", "b"], 60)
+
+    with pytest.raises(Outage) as told:
+        await ask_all(journal, received("a", "b"), Neighbour(a=busy, b=busier))
+    assert told.value.retry_after == 60

@@ -1,6 +1,7 @@
 """What people decide: parked orders are released or rejected, orders are cancelled, payments come late."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -335,3 +336,68 @@ async def test_money_that_comes_after_the_end_is_given_back(
 
     assert consumers.asked_about(mine) == ["refund_late_payment"]
     await record("late_payment", handle)
+
+
+async def test_a_journal_that_cannot_be_written_costs_nobody_the_order(
+    send: Send, consumers: Consumers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(router, "NOTE_PAUSE", timedelta(milliseconds=1))
+    mine = order("journal-away")
+    consumers.script["check_cart", mine.order_id] = [*BROKEN]
+    consumers.script["note_events", mine.order_id] = [fails_unexpectedly] * 4
+    handle = await send(mine)
+    await until(lambda: len(told(consumers, mine)) == 5, 20, "the parking to be told at last")
+    await decided(lambda: handle.execute_update("release", ann_wants(mine)))
+    await ended(handle)
+
+    assert told_types(consumers, mine) == ["OrderParked"] * 5 + ["OrderReleased"]
+    assert consumers.outcome[mine.order_id] == "lanka.OrderConfirmed"
+
+
+async def decided(ask: Callable[[], Awaitable[Verdict]]) -> None:
+    async def is_released() -> bool:
+        return await ask() == Verdict.RELEASED
+
+    await until(is_released, 10, "the release")
+
+
+async def test_an_order_that_is_cancelled_while_it_fails_does_not_park(
+    send: Send, consumers: Consumers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(router, "FAULT_PAUSES", (timedelta(milliseconds=1), timedelta(seconds=1)))
+    mine = order("cancelled-failing")
+    consumers.script["check_cart", mine.order_id] = [*BROKEN, *BROKEN]
+    handle = await send(mine)
+    await until(lambda: consumers.asked_about(mine).count("check_cart") == 2, 10, "the second attempt")
+
+    assert await handle.execute_update("cancel", ann_wants(mine)) == Verdict.CANCELLED
+    await ended(handle)
+    assert told_types(consumers, mine) == ["OrderWithdrawn"]
+    assert consumers.outcome[mine.order_id] == "lanka.OrderCancelled"
+
+
+async def test_many_are_rejected_at_once(send: Send, consumers: Consumers) -> None:
+    first, second, at_the_price = mine = orders("reject-all", 3)
+    # Once more than alone for those at which the batch fails.
+    consumers.script["check_cart", first.order_id] = [*BROKEN, fails_unexpectedly]
+    consumers.script["check_cart", second.order_id] = [*BROKEN]
+    consumers.script["check_price", at_the_price.order_id] = [*BROKEN, fails_unexpectedly]
+    handle = await send(*mine)
+    await parked(consumers, *mine)
+
+    await handle.signal("release", BulkRelease(by="ann", why="recalled", stage="cart", apart=0.01, reject=True))
+    await until(lambda: {first.order_id, second.order_id} <= consumers.outcome.keys(), 20, "the two to be rejected")
+    assert told_types(consumers, at_the_price) == ["OrderParked"]
+    await handle.signal("release", BulkRelease(by="ann", why="mended"))
+    await ended(handle)
+
+    outcomes = [consumers.outcome[each.order_id].removeprefix("lanka.") for each in mine]
+    assert outcomes == ["OrderRejected", "OrderRejected", "OrderConfirmed"]
+
+
+def test_what_people_say_can_be_written_down() -> None:
+    assert Wish(subject="a", by="an\x00n", why="tab\there").model_dump() == {
+        "subject": "a",
+        "by": "ann",
+        "why": "tabhere",
+    }

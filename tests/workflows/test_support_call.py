@@ -246,3 +246,16 @@ async def test_a_call_that_nobody_can_process_is_parked_like_an_order(
     assert switchboard.noted == ["Parked", "Released"]
     assert switchboard.talking == {"call-parked": "ann"}
     await record("call_parked", handle)
+
+
+async def test_a_parked_call_ends_with_the_caller(
+    switchboard: Switchboard, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(router, "FAULT_PAUSES", (timedelta(milliseconds=1), timedelta(milliseconds=1)))
+    switchboard.broken = 3
+    handle = await connect("call-given-up")
+    await until(lambda: switchboard.noted == ["Parked"], 20, "the call to be parked")
+
+    await handle.signal("received", [event("SupportCallEnded", "call-given-up")])
+    await ended(handle)
+    assert switchboard.talking == {}

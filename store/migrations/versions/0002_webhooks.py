@@ -16,11 +16,12 @@ STATEMENTS = (
         payment_id  text NOT NULL,
         payload     jsonb NOT NULL,
         received_at timestamptz NOT NULL DEFAULT now(),
+        look_at     timestamptz NOT NULL DEFAULT now(),  -- again, while nothing can be done
         handled_at  timestamptz,
         UNIQUE (provider, webhook_id)  -- a webhook that comes again is the same webhook
     )
     """,
-    "CREATE INDEX webhooks_unhandled ON webhooks (position) WHERE handled_at IS NULL",
+    "CREATE INDEX webhooks_unhandled ON webhooks (look_at) WHERE handled_at IS NULL",
 )
 
 

@@ -92,6 +92,7 @@ STATEMENTS = (
         data    jsonb NOT NULL DEFAULT '{}' CHECK (  -- what Temporal and Python's JSON can carry
             jsonb_typeof(data) = 'object' AND octet_length(data::text) <= 262144
             AND NOT jsonb_path_exists(data, '$.**{100}')
+            AND NOT jsonb_path_exists(data, '$.** ? (@ > 1e300 || @ < -1e300)')
         ),
         PRIMARY KEY (source, id)
     )

@@ -15,7 +15,7 @@ def upgrade() -> None:
         """
         CREATE INDEX journal_turns ON journal (subject, position) WHERE type IN (
             'lanka.PaymentPending', 'lanka.PaymentDeclined', 'lanka.CartUnavailable', 'lanka.PriceChanged',
-            'lanka.OrderWithdrawn', 'lanka.OrderParked'
+            'lanka.OrderWithdrawn', 'lanka.OrderParked', 'lanka.Parked'
         )
         """
     )

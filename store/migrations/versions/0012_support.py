@@ -34,6 +34,7 @@ STATEMENTS = (
     CREATE UNIQUE INDEX one_call_for_one_operator ON calls (operator_id)
     WHERE operator_id IS NOT NULL AND ended_at IS NULL
     """,
+    "CREATE INDEX calls_open ON calls (call_id) WHERE ended_at IS NULL",
     "CREATE INDEX calls_by_operator ON calls (operator_id, assigned_at)",
 )
 
