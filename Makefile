@@ -9,7 +9,7 @@ up: setup
 	@exec $(BIN)/lanka up
 
 test: setup
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile -rs
 
 # Breaks everything that can be broken and prints what became of the orders; `make test` breaks a sample.
 faults: setup

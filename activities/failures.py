@@ -41,7 +41,7 @@ class _Sorting(ActivityInboundInterceptor):
         except (ApplicationError, CancelledError):
             raise
         except Outage as outage:
-            raise ApplicationError(str(outage), type=OUTAGE, next_retry_delay=_delay(outage)) from outage
+            raise ApplicationError(str(outage), type=OUTAGE, next_retry_delay=_delay(outage)) from None
         except Exception as fault:
             message = f"{type(fault).__name__}: {fault}"
             activity.logger.exception("a consumer failed unexpectedly")

@@ -30,11 +30,11 @@ from api.auth import Callers
 from api.backlog import Backlog, BacklogSettings, watched_backlog
 from api.body import document_models
 from api.catalogue import ProductRequest
-from api.dispatcher import PATIENCE, Bell, running_dispatcher
+from api.dispatcher import Bell, running_dispatcher
 from api.drills import DrillRequest, Drills, Faults
 from api.events import SentEvent
 from api.funnel import Counts, running_count
-from api.live import LivePicture, Picture, running_picture
+from api.live import SHOWN_AFTER, LivePicture, Picture, running_picture
 from api.logs import RequestLog, set_up_logs
 from api.operations import BulkRequest, Decision
 from api.order_page import Elsewhere
@@ -158,7 +158,7 @@ def _lifespan(settings: Settings, tracing: Tracing) -> Callable[[FastAPI], Abstr
             sessions = Sessions(pool)
             operations = Operations(pool, refund=REFUND.name, late_refund=LATE_REFUND.name)
             orders, catalogue = Orders(pool), Catalogue(pool)
-            standing = StandingNow(pool, patience=PATIENCE, refund=REFUND.name, late_refund=LATE_REFUND.name)
+            standing = StandingNow(pool, patience=SHOWN_AFTER, refund=REFUND.name, late_refund=LATE_REFUND.name)
             counts = Counts(pool)
             async with (
                 running_dispatcher(pool, bell),

@@ -14,7 +14,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from api.auth import Operator
-from api.dispatcher import PATIENCE
+from api.live import SHOWN_AFTER
 from api.orders import refuse_repeated
 from api.problems import MAX_HOURS, Code, Problem, documented
 from orders.envelope import class_of, type_of
@@ -159,7 +159,7 @@ class Counts:
         )
 
     async def _read_now(self) -> dict[str, LinkNow]:
-        standing = await self.store.now(CHAIN, going_back=sorted(refusals(TABLE)), patience=PATIENCE)
+        standing = await self.store.now(CHAIN, going_back=sorted(refusals(TABLE)), patience=SHOWN_AFTER)
         return _at_links(TABLE, standing, datetime.now(UTC))
 
 

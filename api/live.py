@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from datetime import timedelta
 from typing import NamedTuple
 
 import structlog
@@ -61,6 +62,9 @@ PICTURED: dict[str, tuple[str, ...]] = {
 """What the picture shows as one, in the order of the chain, and the links that stand behind it."""
 
 _SHOWN_AT = {link: shown for shown, links in PICTURED.items() for link in links}
+SHOWN_AFTER = timedelta(seconds=0.75)
+"""An order that has been on its way to the next event for longer is shown as waiting."""
+
 _NOTES = {type_of(OrderParked), type_of(OrderReleased), type_of(OrderWithdrawn)}
 _ENDS = {
     Status.CONFIRMED: type_of(OrderConfirmed),

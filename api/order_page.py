@@ -13,7 +13,7 @@ from temporalio.envconfig import ClientConfig
 from temporalio.service import RPCError
 
 from api.auth import Operator
-from api.dispatcher import PATIENCE
+from api.live import SHOWN_AFTER
 from api.orders import OrderAnswer, OrderId, refuse_repeated
 from api.problems import Code, Problem, documented
 from api.temporal import Temporal
@@ -54,6 +54,9 @@ from workflows.whereabouts import stands_at
 FOUND = 100
 AT_ONCE = 10
 """Links at which one order may be parked, and more."""
+
+TOO_LONG = "Failure exceeds size limit"
+"""How the message begins that Temporal puts in the place of a failure that is too large for it."""
 
 ANSWERED_WITHIN = 1.0
 """Seconds that Temporal gets to tell what it is trying; the page is shown without it."""
@@ -169,7 +172,7 @@ def steps(
     """The order at each link that it has come to, or still may."""
     times = {event.type: event.time for event in reversed(events)}
     here = () if carriage.ended else stands_at(carriage.done, times)
-    fresh = carriage.dispatched_at is not None and datetime.now(UTC) - carriage.dispatched_at < PATIENCE
+    fresh = carriage.dispatched_at is not None and datetime.now(UTC) - carriage.dispatched_at < SHOWN_AFTER
     refused = min((times[kind] for kind in REFUSALS if kind in times), default=None)
     parkings = {each.link: each for each in parked}
     seen: list[Step] = []
@@ -221,7 +224,9 @@ async def _tried(temporal: Temporal, workflow_id: str | None) -> dict[str, Tryin
             client = await temporal.client()
             described = await client.get_workflow_handle(workflow_id).describe()
         for pending in described.raw_description.pending_activities:
-            error = pending.last_failure.message or None
+            # Where a failure with all its traces was too long, Temporal keeps the words of its cause.
+            cause = pending.last_failure.cause.message if pending.last_failure.message.startswith(TOO_LONG) else ""
+            error = cause or pending.last_failure.message or None
             known = tried.get(pending.activity_type.name)
             if known is None or known.attempt < pending.attempt:
                 tried[pending.activity_type.name] = Trying(attempt=pending.attempt, last_error=error)

@@ -109,7 +109,9 @@ async def _events(shop: httpx.AsyncClient, order_id: str) -> AsyncIterator[Event
                 yield event
                 if event.ends:
                     return
-        except httpx.TransportError:
+        except (httpx.TransportError, httpx.HTTPStatusError) as error:
+            if isinstance(error, httpx.HTTPStatusError) and not error.response.is_server_error:
+                raise
             broken += 1
             if broken > TRIES:
                 raise

@@ -179,6 +179,10 @@ export function allOrders(picture) {
     };
     flows[link.name] = link.per_second;
   }
+  // The way back branches off: what flows there is what its own links do, not what comes of payment and price.
+  const back = Object.fromEntries(picture.links.map((link) => [link.name, link.per_second]));
+  flows["payment>refund"] = back.refund ?? 0;
+  flows["price>release"] = back.release ?? 0;
   const ends = Object.fromEntries(picture.ends.map((end) => [end.status, end]));
   nodes.confirmed = {
     count: count(ends.confirmed.done),
@@ -200,7 +204,9 @@ export function allOrders(picture) {
 
 /** In a sentence, where it hurts most. */
 export function headline(picture) {
-  const forward = picture.links.filter((link) => link.name !== "received" || link.waiting);
+  // What is stuck farther on makes others wait to be taken, so those are named only where nothing else waits.
+  const beyond = picture.links.filter((link) => link.name !== "received");
+  const forward = beyond.some((link) => link.waiting) ? beyond : picture.links;
   const parked = picture.parked.reduce((sum, group) => sum + group.orders, 0);
   const worst = forward.reduce((most, link) => (link.waiting > (most?.waiting ?? 0) ? link : most), null);
   if (!picture.open) return parked ? `${count(parked)} parked, nothing else on its way.` : "All quiet. Nothing is on its way.";

@@ -88,8 +88,8 @@ function build({ order }) {
       say(reason, seen.order.reason ? whyNot(seen) : "");
       const verbs = [
         seen.parked.length && ["Release", () => release(id), "primary"],
-        seen.parked.length && ["Reject", () => reject(id), ""],
-        parts.open && ["Cancel", () => cancel(id), "quiet"],
+        seen.parked.length && !order.reason && ["Reject", () => reject(id), ""],
+        parts.open && !order.reason && ["Cancel", () => cancel(id), "quiet"],
       ].filter(Boolean);
       keyed(decisions, verbs, ([verb]) => verb, ([verb, act, kind]) => h("button", { type: "button", class: kind, onclick: act }, `${verb}…`), () => {});
       const pages = [

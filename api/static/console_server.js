@@ -3,6 +3,7 @@
 import { clockIs } from "./console_dom.js";
 
 const STALE = 12_000; // milliseconds without a heartbeat, of which there is one every 5 s
+const PATIENCE = 20_000; // milliseconds for an answer
 const AGAIN = [500, 1000, 2000, 4000];
 
 /** What went wrong, in a sentence, with the stable code of the API. */
@@ -23,6 +24,7 @@ export async function call(method, path, body) {
       method,
       headers: body === undefined ? {} : { "Content-Type": "application/json" },
       body: body === undefined ? undefined : JSON.stringify(body),
+      signal: AbortSignal.timeout(PATIENCE),
     });
   } catch {
     throw new Trouble("The API does not answer.", "no_connection", 0);

@@ -352,8 +352,9 @@ function route() {
 /** Focus goes where the page has gone, but not at its first sight. */
 function arrive(to) {
   if (view !== null && (view !== to || to === "basket")) {
-    scrollTo({ top: 0 });
-    $(`${to}-title`).focus();
+    if (to === "basket") $("basket").scrollIntoView();
+    else scrollTo({ top: 0 });
+    $(`${to}-title`).focus({ preventScroll: true });
   }
   view = to;
 }

@@ -165,6 +165,30 @@ async def test_broken_from_the_console_every_page_shows_where_orders_pile_up_and
     assert [await page.evaluate("window.neverReloaded") for page in (console, second, order)] == [True] * 3
 
 
+async def test_broken_while_orders_flow_it_is_the_broken_link_that_is_named(console: Page, customer: Customer) -> None:
+    """Those behind it wait to be taken meanwhile, which is not where the trouble is."""
+    sku = await customer.puts_on_sale(1000)
+    payments = await pays_for(customer, 150)
+
+    async def come_one_by_one() -> None:
+        for payment in payments:
+            await customer.orders((sku, 1, 250), payment_id=payment)
+            await asyncio.sleep(0.02)
+
+    coming = asyncio.create_task(come_one_by_one())
+    await expect(link(console, "confirmed")).not_to_contain_text(re.compile(r"^\D*0\D"))
+    await console.get_by_role("switch", name="Down").check()
+    began = time.monotonic()
+    heading = console.get_by_role("heading", level=1)
+    await expect(heading).to_contain_text("wait at payment")
+    seconds = time.monotonic() - began
+    assert seconds < AT_ONCE, f"the picture showed it after {seconds:.1f} s"
+    await coming
+    await expect(heading).not_to_contain_text("to be taken")
+    await console.get_by_role("button", name="Mend it").click()
+    await expect(heading).to_contain_text("All quiet")
+
+
 async def test_sample_orders_run_into_the_picture(console: Page, customer: Customer) -> None:
     before = (await customer.api.get("/orders", params={"limit": 1})).json()["orders"]
     await console.get_by_role("switch", name="Slow").check()
