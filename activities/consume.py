@@ -45,6 +45,8 @@ class Journal(Protocol):
 
     async def done(self, link: str, subjects: Sequence[str]) -> set[str]: ...
 
+    async def note(self, events: Sequence[AnyEvent]) -> None: ...
+
 
 class NotYet(Failure):
     """Nothing is wrong, but the answer is not there yet: left out, without counting as a failure."""

@@ -32,6 +32,9 @@ class RefundPayment:
     @activity.defn
     async def refund_payment(self, batch: Batch) -> Processed:
         """Any rejection -> PaymentRefunded; nothing where the order holds no money."""
+        if batch.unrecorded:
+            # So that of two orders taken back at once, each naming the same payment, one sees that the other is.
+            await self._journal.note(batch.events)
         subjects = [event.subject for event in batch.events]
         held = await self._payments.of_orders(subjects)
         named = await self._payments.named_by([subject for subject in subjects if subject not in held])

@@ -18,8 +18,12 @@ class Verdict(StrEnum):
     NOT_PARKED = "not_parked"
 
 
-# It goes into the journal, and PostgreSQL's jsonb has no NUL.
-Said = Annotated[str, AfterValidator(lambda text: "".join(each for each in text if each.isprintable()))]
+def printable(text: str) -> str:
+    """What can be written into the journal: PostgreSQL's jsonb has no NUL."""
+    return "".join(each for each in text if each.isprintable())
+
+
+Said = Annotated[str, AfterValidator(printable)]
 
 
 class Wish(BaseModel):

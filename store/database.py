@@ -26,6 +26,7 @@ _OUTAGES = (
     asyncpg.InvalidCatalogNameError,  # the database is being restored
     asyncpg.PostgresSystemError,  # its disk
     asyncpg.InternalServerError,
+    asyncpg.ObjectNotInPrerequisiteStateError,  # it takes no connections just now
     asyncpg.ReadOnlySQLTransactionError,  # a standby that is about to be promoted
 )
 

@@ -172,13 +172,17 @@ class Operations:
                     WHERE type = 'lanka.PaymentArrivedLate'
                       AND NOT EXISTS (SELECT FROM claims WHERE claims.subject = arrived.subject AND link = $2)
                 )
-                SELECT subject AS order_id, payment_id, amount, currency, refusal.reason,
-                       coalesce(since, refusal.time) AS since, late
-                FROM owed JOIN payments ON payments.order_id = owed.subject AND (late OR payments.state <> 'refunded')
+                SELECT subject AS order_id, coalesce(payments.payment_id, orders.payment_id) AS payment_id,
+                       coalesce(amount, total) AS amount, coalesce(payments.currency, orders.currency) AS currency,
+                       refusal.reason, coalesce(since, refusal.time) AS since, late
+                FROM owed JOIN orders ON orders.order_id = owed.subject
+                LEFT JOIN payments ON payments.order_id = owed.subject
                 CROSS JOIN LATERAL (
-                    SELECT data ->> 'reason' AS reason, time FROM journal
+                    SELECT data ->> 'reason' AS reason, time, type FROM journal
                     WHERE journal.subject = owed.subject AND type = ANY($3::text[]) ORDER BY position LIMIT 1
                 ) AS refusal
+                -- An order taken back before it was checked holds no payment yet, but may be paid.
+                WHERE late OR coalesce(payments.state <> 'refunded', refusal.type = 'lanka.OrderWithdrawn')
                 ORDER BY since
                 """,
                 self._refund,

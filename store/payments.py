@@ -77,6 +77,7 @@ class Payments:
     async def claim_alone(self, order_id: str, payment: Payment) -> bool:
         """`claim` for one order that goes back, in its own transaction; not while another order may still want it."""
         async with transaction(self._pool) as tx:
+            await tx.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", payment.payment_id)
             wanted = await tx.fetchval(
                 """
                 SELECT EXISTS (

@@ -20,7 +20,7 @@ from temporalio.exceptions import ActivityError, ApplicationError
 from orders.batch import Batch, Processed
 from orders.envelope import AnyEvent, Event, class_of, id_of, in_words, source_of, type_of
 from orders.reasons import Reason
-from orders.wishes import BulkRelease, Verdict, Wish
+from orders.wishes import BulkRelease, Verdict, Wish, printable
 from workflows.routing import Join, Link, Route, Table
 from workflows.shown import now_list
 
@@ -183,7 +183,8 @@ class Router:
 
         async def again() -> None:
             if pause:
-                await workflow.sleep(pause)
+                with suppress(TimeoutError):
+                    await workflow.wait_condition(lambda: bool(self._withdrawn_among(stay)), timeout=pause)
             await self._at(link, stay, onward)
 
         await asyncio.gather(onward(outcome), *([again()] if stay else []))
@@ -232,7 +233,8 @@ class Router:
         self._parkings += 1
         told = f"{link.name}.parked.{self._parkings}"
         here = {"link": link.name, "stage": parked.stage}
-        details = here | {"reason": reason, "attempts": attempts, "last_error": last_error[:MAX_ERROR]}
+        last_error = printable(last_error.replace("\n", " "))[:MAX_ERROR]
+        details = here | {"reason": reason, "attempts": attempts, "last_error": last_error}
         await self._note(self._made(self._table.parked, told, event.subject, details))
         await workflow.wait_condition(
             lambda: bool(parked.release) or self._is_withdrawn(event.subject) or event.subject in self._ended
@@ -243,7 +245,8 @@ class Router:
             decision = here | {"by": parked.release.by, "why": parked.release.why}
             await self._note(self._made(self._table.released, f"{told}.released", event.subject, decision))
             if parked.after:
-                await workflow.sleep(parked.after)
+                with suppress(TimeoutError):
+                    await workflow.wait_condition(partial(self._is_withdrawn, event.subject), timeout=parked.after)
 
     def _is_withdrawn(self, subject: str) -> bool:
         return subject in self._withdrawn and subject not in self._going_back

@@ -210,6 +210,18 @@ async def test_a_refund_is_owed_until_it_has_succeeded(api: httpx.AsyncClient, p
     assert await refunds(api) == []
 
 
+async def test_an_order_taken_back_before_it_was_checked_may_be_owed_its_money(
+    api: httpx.AsyncClient, pool: Pool
+) -> None:
+    order = await on_the_way(pool)
+    data = {"reason": "cancelled_by_customer", "detail": "", "by": "ann"}
+    await journalled(pool, an_event(OrderWithdrawn, order, "withdrawal", **data))
+    (owed,) = await refunds(api)
+    assert (owed["order_id"], owed["payment_id"], owed["amount"]) == (order.order_id, order.payment_id, order.total)
+    await fetch(pool, "INSERT INTO claims VALUES ($1, 'refund')", order.order_id)
+    assert await refunds(api) == []
+
+
 async def test_late_money_is_owed_until_it_is_given_back(api: httpx.AsyncClient, pool: Pool) -> None:
     order = await on_the_way(pool)
     async with transaction(pool) as tx:

@@ -169,3 +169,8 @@ async def test_a_database_that_is_away_is_an_outage() -> None:
     async with open_pool(f"postgresql://nobody@127.0.0.1:{free_port()}/none") as pool:
         with pytest.raises(Outage, match="PostgreSQL"):
             await Journal(pool).of("some-order")
+
+
+async def test_what_no_workflow_could_take_is_not_journalled(pool: Pool) -> None:
+    with pytest.raises(asyncpg.CheckViolationError):
+        await fetch(pool, "INSERT INTO journal VALUES (DEFAULT, '/a', '1', 'lanka.A', 'a', now(), '[1]')")

@@ -37,6 +37,9 @@ class TwinJournal:
         known = [self.made[event.subject, link] for event in events]
         return [event for event in known if event]
 
+    async def note(self, events: Sequence[AnyEvent]) -> None:
+        self.recorded += events
+
     async def done(self, link: str, subjects: Sequence[str]) -> set[str]:
         return {subject for subject in subjects if (subject, link) in self.made}
 

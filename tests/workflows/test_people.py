@@ -395,6 +395,19 @@ async def test_many_are_rejected_at_once(send: Send, consumers: Consumers) -> No
     assert outcomes == ["OrderRejected", "OrderRejected", "OrderConfirmed"]
 
 
+async def test_a_cancel_does_not_wait_for_the_turn_of_a_bulk_release(send: Send, consumers: Consumers) -> None:
+    mine = order("cancelled-in-its-turn")
+    consumers.script["check_cart", mine.order_id] = [*BROKEN]
+    handle = await send(mine)
+    await parked(consumers, mine)
+    await handle.signal("release", BulkRelease(by="ann", why="mended", after=3600))
+    await until(lambda: "OrderReleased" in told_types(consumers, mine), 10, "the release")
+
+    assert await handle.execute_update("cancel", ann_wants(mine)) == Verdict.CANCELLED
+    await ended(handle)
+    assert consumers.outcome[mine.order_id] == "lanka.OrderCancelled"
+
+
 def test_what_people_say_can_be_written_down() -> None:
     assert Wish(subject="a", by="an\x00n", why="tab\there").model_dump() == {
         "subject": "a",

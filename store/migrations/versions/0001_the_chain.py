@@ -36,7 +36,7 @@ STATEMENTS = (
         type     text NOT NULL,
         subject  text NOT NULL,
         time     timestamptz NOT NULL,
-        data     jsonb NOT NULL,
+        data     jsonb NOT NULL CHECK (jsonb_typeof(data) = 'object'),
         UNIQUE (source, id)  -- the lasting guard: an event is journalled once, whatever Temporal remembers
     )
     """,
