@@ -55,6 +55,10 @@ from workflows import chains
 from workflows.connect import INTERCEPTORS, connect
 from workflows.reconciliation import Reconciliation
 from workflows.schedules import schedule_reconciliation
+from workflows.search_attributes import register_search_attributes
+
+REGISTER_AGAIN = 600.0
+"""Seconds until the worker looks again whether Temporal has its search attributes and its schedule."""
 
 DRAIN = timedelta(seconds=35)
 """How long a stopping worker lets its consumers finish: above the longest start_to_close of the routing table."""
@@ -158,17 +162,19 @@ class Crew:
             self._workers = [_worker(self._client, name, served[name]) for name in self._names or served]
             log.info("worker works", queues=[worker.task_queue for worker in self._workers])
             try:
-                await asyncio.gather(*(worker.run() for worker in self._workers), self._schedule(self._client))
+                await asyncio.gather(*(worker.run() for worker in self._workers), self._register(self._client))
             finally:
                 log.info("worker drains")
                 await asyncio.gather(*(worker.shutdown() for worker in self._workers))
                 await provider.close()
                 log.info("worker is done")
 
-    async def _schedule(self, client: Client) -> None:
-        """Beside the work, which does not wait for it."""
-        if not self._names or "order-confirmation" in self._names:
+    async def _register(self, client: Client) -> None:
+        """Beside the work, which does not wait for it; and again, as Temporal may have lost all that it knew."""
+        while not self._names or "order-confirmation" in self._names:
+            await register_search_attributes(client)
             await schedule_reconciliation(client)
+            await asyncio.sleep(REGISTER_AGAIN)
 
     def note_failure(self, working: asyncio.Task[None]) -> None:
         """Ends the process, with an exit code that says so, if the work has ended by itself."""

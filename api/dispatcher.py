@@ -20,6 +20,7 @@ from temporalio.common import WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError
 
+from api.lost_workflows import bring_back_lost
 from api.messages import deliver_messages
 from api.payment_news import deliver_news
 from api.temporal import tell
@@ -112,7 +113,11 @@ async def _stand_by(pool: Pool, bell: Bell, settings: DispatchSettings) -> None:
                 log.info("dispatcher leads")
                 dispatcher = Dispatcher(connection, settings)
                 bell.here = dispatcher.arrived
-                await dispatcher.run()
+                beside = asyncio.create_task(bring_back_lost(pool))
+                try:
+                    await dispatcher.run()
+                finally:
+                    beside.cancel()
         except Outage as outage:
             log.warning("dispatcher waits for PostgreSQL", error=str(outage))
         except Exception:
@@ -227,7 +232,7 @@ class Dispatcher:
 
 @stamina.retry(on=RPCError, attempts=None, timeout=None, wait_initial=0.1, wait_max=2.0)
 async def send(client: Client, taken: Taken) -> None:
-    # Started before, perhaps even ended: the workflow knows these events already.
+    # Started before and ended: the workflow knows these events already.
     with suppress(WorkflowAlreadyStartedError):
         await tell(client, CHAINS[taken.chain], taken.events, **start_of(taken))
 
@@ -240,7 +245,8 @@ def start_of(taken: Taken) -> dict[str, Any]:
         "task_queue": chain.queue,
         # A worker that is killed in the middle of a workflow task holds it for this long; by default 10 s.
         "task_timeout": timedelta(seconds=5),
-        "id_reuse_policy": WorkflowIDReusePolicy.REJECT_DUPLICATE,
+        # One that was terminated or has failed left its orders open; one that has completed is not run again.
+        "id_reuse_policy": WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
         "search_attributes": chain.attributes(taken.events),
         "static_summary": chain.summary(taken.events),
         "static_details": chain.details(taken.events),

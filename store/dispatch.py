@@ -1,7 +1,7 @@
 """The dispatch mark: which subjects Temporal has been told of, and which workflow carries them."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -53,10 +53,13 @@ async def lead(connection: Transaction) -> bool:
 
 
 async def taken_before(connection: Transaction, chains: Sequence[str]) -> Taken | None:
-    """The oldest batch that was taken, but not marked as dispatched: its dispatcher died between the two."""
+    """The oldest batch that was taken, but not marked as dispatched: its dispatcher died between the two.
+
+    Or its workflow was lost: then it holds those that are still open, and who was taken back begins with that.
+    """
     rows = await connection.fetch(
         """
-        SELECT * FROM intake WHERE workflow_id = (
+        SELECT * FROM intake WHERE dispatched_at IS NULL AND workflow_id = (
             SELECT workflow_id FROM subjects
             WHERE dispatched_at IS NULL AND taken_at IS NOT NULL AND chain = ANY($1::text[])
             ORDER BY position LIMIT 1
@@ -65,7 +68,18 @@ async def taken_before(connection: Transaction, chains: Sequence[str]) -> Taken 
         """,
         chains,
     )
-    return _taken(rows) if rows else None
+    if not rows:
+        return None
+    taken = _taken(rows)
+    back = await connection.fetch(
+        """
+        SELECT source, id, type, subject, time, data FROM journal
+        WHERE subject = ANY($1::text[]) AND type IN ('lanka.OrderWithdrawn', 'lanka.Withdrawn')
+        """,
+        [event.subject for event in taken.events],
+    )
+    withdrawn = {row["subject"]: event_of(row) for row in back}
+    return replace(taken, events=[withdrawn.get(event.subject, event) for event in taken.events])
 
 
 async def taken_with(connection: Transaction, subject: str) -> Taken:

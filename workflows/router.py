@@ -41,6 +41,9 @@ MAX_ERROR = 1_000
 
 PARKED_STAGES = SearchAttributeKey.for_keyword_list("ParkedStages")
 
+FRUGAL = "parked-stages-when-changed"
+"""The patch from which on the search attribute is written when it changes only, and each parking has its own id."""
+
 Onward = Callable[[dict[str, AnyEvent | None]], Coroutine[Any, Any, None]]
 """Takes what a link made of each subject that it has processed: the next event, or None."""
 
@@ -66,6 +69,7 @@ class Router:
         self._rung: set[str] = set()
         self._parked: dict[tuple[str, str], Parked] = {}
         self._parkings = 0
+        self._shown_parked: list[str] = []
         self._here: Counter[str] = Counter()
         self._notes: set[asyncio.Task[None]] = set()
         self._ended: set[str] = set()
@@ -73,7 +77,7 @@ class Router:
     @property
     def done(self) -> bool:
         """Whether something was received and nothing remains to be told."""
-        return bool(self._seen) and not self._notes
+        return bool(self._carried) and not self._notes
 
     # ---- the chain -----------------------------------------------------------------------------------------------
 
@@ -82,6 +86,8 @@ class Router:
         fresh = [event for event in events if (event.source, event.id) not in self._seen]
         self._seen.update((event.source, event.id) for event in fresh)
         self._carried.update(dict.fromkeys(event.subject for event in fresh))
+        # The workflow of a subject that was taken back was lost, and this one takes its place.
+        self._withdrawn.update({e.subject: e for e in fresh if e.type == type_of(self._table.withdrawn)})
         # The caller hung up: whatever is parked or fails for this subject, nobody waits for it any more.
         self._ended.update(event.subject for event in fresh if class_of(event.type).ends)
         await self._direct(fresh)
@@ -231,7 +237,8 @@ class Router:
         parked = self._parked[event.subject, link.name] = Parked(stage=link.queue, reason=reason)
         self._show_parked()
         self._parkings += 1
-        told = f"{link.name}.parked.{self._parkings}"
+        # By chance, because in a workflow that takes the place of one that was lost it is another parking.
+        told = f"{link.name}.parked.{workflow.uuid4().hex[:8] if workflow.patched(FRUGAL) else self._parkings}"
         here = {"link": link.name, "stage": parked.stage}
         last_error = printable(last_error.replace("\n", " "))[:MAX_ERROR]
         details = here | {"reason": reason, "attempts": attempts, "last_error": last_error}
@@ -259,6 +266,9 @@ class Router:
     def _show_parked(self) -> None:
         self._show()
         stages = sorted({parked.stage for parked in self._parked.values()})
+        if workflow.patched(FRUGAL) and stages == self._shown_parked:
+            return
+        self._shown_parked = stages
         workflow.upsert_search_attributes([PARKED_STAGES.value_set(stages) if stages else PARKED_STAGES.value_unset()])
 
     async def _note(self, event: AnyEvent) -> None:
@@ -357,6 +367,7 @@ class Router:
         data = {"reason": reason, "detail": wish.why, "by": wish.by}
         event = self._made(self._table.withdrawn, "withdrawal", wish.subject, data)
         self._withdrawn[wish.subject] = event
+        self._seen.add((event.source, event.id))
         self.ring([wish.subject])
         # Told at once, as the way back may have to wait for a consumer that is under way.
         self._keep(asyncio.create_task(self._note(event)))

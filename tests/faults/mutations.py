@@ -41,6 +41,7 @@ JOURNAL, STOCK, PAYMENTS, ORDERS, DISPATCH = (
     f"store/{name}.py" for name in ("journal", "stock", "payments", "orders", "dispatch")
 )
 ROUTER = "workflows/router.py"
+LOST = "tests/integration/test_lost_workflows.py"
 NO_CONSTRAINT = Change(SCHEMA, ",\n        CONSTRAINT never_more_than_there_is CHECK (reserved <= on_hand)", "")
 NO_LOOK_AT_STOCK = Change(STOCK, "if available.get(sku, 0) < quantity}", "if sku not in available}")
 
@@ -89,10 +90,12 @@ MUTATIONS = (
         (GUARDS,),
     ),
     Mutation(
-        "a workflow id is used once: REJECT_DUPLICATE",
+        "a workflow that has completed is not run again: ALLOW_DUPLICATE_FAILED_ONLY",
         (
             Change(
-                "api/dispatcher.py", "WorkflowIDReusePolicy.REJECT_DUPLICATE", "WorkflowIDReusePolicy.ALLOW_DUPLICATE"
+                "api/dispatcher.py",
+                "WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY",
+                "WorkflowIDReusePolicy.ALLOW_DUPLICATE",
             ),
         ),
         (f"{ONE_ORDER}::test_an_order_that_is_sent_again_after_its_end_does_not_start_again",),
@@ -126,6 +129,24 @@ MUTATIONS = (
         "a batch whose dispatcher died is repeated as it was",
         (Change("api/dispatcher.py", "if seen.left_behind:", "if False:"),),
         ("tests/integration/test_dispatcher.py::test_a_batch_whose_dispatcher_died_is_repeated_as_it_was",),
+    ),
+    Mutation(
+        "a workflow that Temporal has lost is brought again",
+        (Change("api/dispatcher.py", "create_task(bring_back_lost(pool))", "create_task(asyncio.sleep(3600))"),),
+        (
+            f"{LOST}::test_a_temporal_that_has_lost_everything_is_told_again",
+            f"{LOST}::test_the_open_orders_of_a_terminated_workflow_are_brought_again",
+        ),
+    ),
+    Mutation(
+        "an order that was taken back begins with that in the workflow that takes the place of a lost one",
+        (Change(DISPATCH, "withdrawn.get(event.subject, event)", "event"),),
+        (f"{LOST}::test_what_was_parked_is_released_and_what_was_taken_back_begins_with_that",),
+    ),
+    Mutation(
+        "an order that was parked before a patch goes on as it began: workflow.patched",
+        (Change(ROUTER, "workflow.patched(FRUGAL) and stages", "stages"),),
+        ("tests/workflows/test_replay.py::test_an_old_history_is_replayed_by_the_code_of_today",),
     ),
     Mutation(
         "one dispatcher leads: the advisory lock",

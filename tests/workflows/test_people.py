@@ -9,11 +9,13 @@ import pytest
 from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.client import Client
 
+from api import dispatcher
 from orders.envelope import AnyEvent
-from orders.events import CartUnavailable, OrderReceived, PaymentArrivedLate
+from orders.events import CartUnavailable, OrderReceived, OrderWithdrawn, PaymentArrivedLate
 from orders.order import Order
 from orders.reasons import Reason
 from orders.wishes import BulkRelease, Verdict, Wish
+from store.dispatch import Taken
 from tests.servers import until
 from tests.shop import untyped
 from tests.workflows.conftest import Handle, Record, Send, ended
@@ -178,7 +180,9 @@ async def test_an_order_that_parks_harms_no_other_of_its_batch(send: Send, consu
     assert consumers.outcome[bad.order_id] == "lanka.OrderConfirmed"
 
 
-async def test_a_bulk_release_takes_what_matches_and_keeps_its_rate(send: Send, consumers: Consumers) -> None:
+async def test_a_bulk_release_takes_what_matches_and_keeps_its_rate(
+    send: Send, consumers: Consumers, record: Record
+) -> None:
     mine = orders("bulk", 4)
     for each in mine[:3]:
         consumers.script["check_payment", each.order_id] = [*BROKEN]
@@ -198,6 +202,7 @@ async def test_a_bulk_release_takes_what_matches_and_keeps_its_rate(send: Send, 
     assert mine[3].order_id not in consumers.outcome
     await handle.signal("release", {"by": "ann", "why": "that one too"})  # as the command line client sends it
     await ended(handle)
+    await record("parked_in_bulk", handle)
 
 
 async def test_an_order_is_cancelled_while_it_waits_for_its_payment(
@@ -312,6 +317,42 @@ async def test_news_of_a_payment_cut_the_waiting_short(send: Send, consumers: Co
     assert consumers.asked_about(mine)[1] == "settle_payment"
     assert consumers.outcome[mine.order_id] == "lanka.OrderConfirmed"
     await record("news_of_a_payment", handle)
+
+
+async def test_an_order_that_was_taken_back_goes_back_in_the_workflow_that_takes_the_place_of_a_lost_one(
+    client: Client, consumers: Consumers
+) -> None:
+    mine = order("withdrawn-lost")
+    refusal = {"reason": Reason.CANCELLED_BY_CUSTOMER, "detail": "changed my mind", "by": "ann"}
+    event = untyped(OrderWithdrawn.made_by("withdrawal", mine.order_id, mine.received_at, refusal))
+    may_go_back = asyncio.Event()
+    consumers.script["release_stock", mine.order_id] = [after(may_go_back.wait, agrees)]
+    await dispatcher.send(client, Taken("orders", f"order-{mine.order_id}", [event]))
+    handle = client.get_workflow_handle(f"order-{mine.order_id}")
+
+    assert await handle.execute_update("cancel", ann_wants(mine)) == Verdict.ALREADY_CANCELLED
+    may_go_back.set()
+    await ended(handle)
+    assert consumers.outcome[mine.order_id] == "lanka.OrderCancelled"
+    assert sorted(consumers.asked_about(mine)) == ["refund_payment", "reject_order", "release_stock"]
+
+
+async def test_a_withdrawal_that_is_delivered_to_the_workflow_that_made_it_is_dropped(
+    send: Send, consumers: Consumers
+) -> None:
+    mine, may_answer = order("withdrawn-twice"), asyncio.Event()
+    consumers.script["check_cart", mine.order_id] = [after(may_answer.wait, agrees)]
+    handle = await send(mine)
+    await until(lambda: "check_cart" in consumers.asked_about(mine), 10, "the cart to be asked")
+    await handle.execute_update("cancel", ann_wants(mine))
+    await until(lambda: told(consumers, mine), 10, "the withdrawal to be told")
+    await handle.signal("received", [told(consumers, mine)[0]])
+    await handle.execute_update("cancel", ann_wants(mine))  # so the signal has been read
+    assert "release_stock" not in consumers.asked_about(mine), "the cart may still reserve"
+
+    may_answer.set()
+    await ended(handle)
+    assert consumers.asked_about(mine).count("reject_order") == 1
 
 
 async def test_money_that_comes_after_the_end_is_given_back(

@@ -58,6 +58,8 @@ def test_all_stories_are_told() -> None:
         "parked_rejected",
         "cancelled",
         "late_payment",
+        "parked_in_bulk",
+        "parked_in_bulk_unpatched",
         "batch_split",
         "call_assigned",
         "call_waits",
@@ -95,3 +97,12 @@ async def test_a_way_back_without_refund_does_not_replay_unnoticed(monkeypatch: 
 
     with pytest.raises(NondeterminismError):
         await replay(told(HISTORIES / "payment_declined.json"))
+
+
+async def test_an_order_parked_before_the_patch_goes_on_as_it_began(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = told(HISTORIES / "parked_in_bulk_unpatched.json")
+    await replay(before)
+
+    monkeypatch.setattr("workflows.router.workflow.patched", lambda _: True)
+    with pytest.raises(NondeterminismError):
+        await replay(before)

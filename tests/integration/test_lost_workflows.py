@@ -1,0 +1,187 @@
+"""Workflows that Temporal has lost, between a real PostgreSQL and a real Temporal server, without a worker."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.contrib.pydantic import pydantic_data_converter
+
+from api.dispatcher import Bell, running_dispatcher
+from orders.events import OrderParked, OrderReleased, OrderWithdrawn
+from orders.order import Order
+from store.database import Pool, transaction
+from store.journal import Journal, record
+from store.operations import Operations
+from tests.servers import temporal_server, until
+from tests.shop import accept, an_order, fetch, journal_of, untyped
+
+WHY = {"reason": "zero_division_error", "attempts": 3, "last_error": "ZeroDivisionError"}
+
+
+@pytest.fixture(scope="module")
+async def temporal(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+    async with temporal_server(tmp_path_factory.mktemp("temporal")) as address:
+        yield address
+
+
+@pytest.fixture
+async def client(temporal: str, monkeypatch: pytest.MonkeyPatch) -> Client:
+    monkeypatch.setenv("TEMPORAL_ADDRESS", temporal)
+    monkeypatch.setenv("LANKA_LOST_AFTER_SECONDS", "0.2")
+    return await Client.connect(temporal, data_converter=pydantic_data_converter)
+
+
+async def dispatched(pool: Pool, *orders: Order) -> bool:
+    rows = await fetch(
+        pool,
+        "SELECT FROM subjects WHERE dispatched_at IS NOT NULL AND subject = ANY($1::text[])",
+        [order.order_id for order in orders],
+    )
+    return len(rows) == len(orders)
+
+
+async def first_run(pool: Pool, client: Client, *orders: Order) -> str:
+    """Has them dispatched, together; returns the run's id."""
+    await accept(pool, *orders)
+    async with running_dispatcher(pool, Bell(pool)):
+        await until(lambda: dispatched(pool, *orders), 10, "the dispatch")
+    return (await client.get_workflow_handle(carrier(*orders)).describe()).run_id
+
+
+def carrier(*orders: Order) -> str:
+    return f"{'order' if len(orders) == 1 else 'batch'}-{orders[0].order_id}"
+
+
+async def another_run(client: Client, workflow_id: str, run_id: str) -> list[Any]:
+    """What the run that took this one's place was signalled with."""
+
+    async def found() -> bool:
+        return (await client.get_workflow_handle(workflow_id).describe()).run_id != run_id
+
+    await until(found, 10, "another run")
+    history = await client.get_workflow_handle(workflow_id).fetch_history()
+    signals = [
+        event.workflow_execution_signaled_event_attributes.input
+        for event in history.events
+        if event.HasField("workflow_execution_signaled_event_attributes")
+    ]
+    (events,) = [(await client.data_converter.decode(signal.payloads))[0] for signal in signals]
+    return list(events)
+
+
+async def test_the_open_orders_of_a_terminated_workflow_are_brought_again(pool: Pool, client: Client) -> None:
+    orders = [an_order(cup=1) for _ in range(3)]
+    run_id = await first_run(pool, client, *orders)
+    await fetch(pool, "UPDATE subjects SET ended_at = now() WHERE subject = $1", orders[1].order_id)
+    await client.get_workflow_handle(carrier(*orders)).terminate("by mistake")
+
+    with capture_logs() as logs:
+        async with running_dispatcher(pool, Bell(pool)):
+            events = await another_run(client, carrier(*orders), run_id)
+            await until(lambda: dispatched(pool, *orders), 10, "the mark")
+
+    assert [(event["subject"], event["type"]) for event in events] == [
+        (orders[0].order_id, "lanka.OrderReceived"),
+        (orders[2].order_id, "lanka.OrderReceived"),
+    ]
+    (told,) = [entry for entry in logs if entry["event"] == "a workflow is lost, it is started again"]
+    assert (told["workflow_id"], told["why"]) == (carrier(*orders), "terminated")
+    assert set(told["subjects"]) == {orders[0].order_id, orders[2].order_id}
+
+
+async def test_a_temporal_that_has_lost_everything_is_told_again(
+    pool: Pool, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.lost_workflows.LOOKED_AT", 2)  # so that it takes several looks
+    monkeypatch.setenv("LANKA_BATCH_SIZE", "1")
+    orders = [an_order(cup=1) for _ in range(5)]
+    await first_run(pool, client, orders[0])
+    await accept(pool, *orders[1:])
+    async with running_dispatcher(pool, Bell(pool)):
+        await until(lambda: dispatched(pool, *orders), 10, "the dispatch")
+
+    async with temporal_server(tmp_path) as new:
+        monkeypatch.setenv("TEMPORAL_ADDRESS", new)
+        there = await Client.connect(new, data_converter=pydantic_data_converter)
+
+        async def all_run() -> bool:
+            return all([await is_running(there, carrier(order)) for order in orders])
+
+        async with running_dispatcher(pool, Bell(pool)):
+            await until(all_run, 20, "all orders in the new one")
+
+
+async def is_running(client: Client, workflow_id: str) -> bool:
+    described = await client.get_workflow_handle(workflow_id).describe()
+    return described.status is WorkflowExecutionStatus.RUNNING
+
+
+async def test_what_was_parked_is_released_and_what_was_taken_back_begins_with_that(pool: Pool, client: Client) -> None:
+    parked, withdrawn = orders = [an_order(cup=1) for _ in range(2)]
+    run_id = await first_run(pool, client, *orders)
+    now = datetime.now(UTC)
+    here = {"link": "cart", "stage": "cart"}
+    refusal = {"reason": "cancelled_by_customer", "detail": "", "by": "shop"}
+    back = untyped(OrderWithdrawn.made_by("withdrawal", withdrawn.order_id, now, refusal))
+    await Journal(pool).note(
+        [
+            untyped(OrderParked.made_by("cart.parked.1", parked.order_id, now, here | WHY)),
+            untyped(
+                OrderReleased.made_by("cart.parked.1.released", parked.order_id, now, here | {"by": "a", "why": "b"})
+            ),
+            untyped(OrderParked.made_by("cart.parked.2", parked.order_id, now, here | WHY)),
+            back,
+        ]
+    )
+    await client.get_workflow_handle(carrier(*orders)).terminate("by mistake")
+    async with running_dispatcher(pool, Bell(pool)):
+        events = await another_run(client, carrier(*orders), run_id)
+
+    assert [event["id"] for event in events] == [f"{parked.order_id}.intake", back.id]
+    assert await journal_of(pool, parked) == ["OrderReceived", *("OrderParked", "OrderReleased") * 2]
+    (last,) = await fetch(pool, "SELECT id, data FROM journal ORDER BY position DESC LIMIT 1")
+    assert last == {
+        "id": f"{parked.order_id}.cart.parked.2.released",
+        "data": here | {"by": "Lanka", "why": "its workflow was lost, another one takes its place"},
+    }
+    assert await Operations(pool, refund="refund", late_refund="late-refund").parked(limit=9) == []
+
+
+async def test_a_workflow_that_runs_is_left_alone(pool: Pool, client: Client) -> None:
+    order, lost = an_order(cup=1), an_order(cup=1)
+    run_id = await first_run(pool, client, order)
+    lost_run = await first_run(pool, client, lost)
+    await client.get_workflow_handle(carrier(lost)).terminate("by mistake")
+    async with running_dispatcher(pool, Bell(pool)):
+        await another_run(client, carrier(lost), lost_run)  # so a look has been
+        await until(lambda: dispatched(pool, lost), 10, "the mark")
+
+    assert (await client.get_workflow_handle(carrier(order)).describe()).run_id == run_id
+
+
+async def test_what_followed_the_first_event_is_delivered_again(pool: Pool, client: Client) -> None:
+    order = an_order(cup=1)
+    run_id = await first_run(pool, client, order)
+    event = untyped(OrderWithdrawn.made_by("elsewhere", order.order_id, datetime.now(UTC), {
+        "reason": "cancelled_by_customer", "detail": "", "by": "shop",
+    }))  # fmt: skip
+    async with transaction(pool) as tx:
+        await record(tx, [event])
+        await tx.execute(
+            "INSERT INTO messages (subject, source, id, delivered_at) VALUES ($1, $2, $3, now())",
+            event.subject, event.source, event.id,
+        )  # fmt: skip
+    await client.get_workflow_handle(carrier(order)).terminate("by mistake")
+
+    async def delivered_again() -> bool:
+        (row,) = await fetch(pool, "SELECT delivered_at > $1 AS again FROM messages", before)
+        return bool(row["again"])
+
+    before = datetime.now(UTC)
+    async with running_dispatcher(pool, Bell(pool)):
+        await until(delivered_again, 10, "the message")
+    assert (await client.get_workflow_handle(carrier(order)).describe()).run_id != run_id

@@ -1,0 +1,42 @@
+"""Search attributes on a real Temporal server that nobody has told of them."""
+
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest
+from temporalio.client import Client
+
+from lanka import temporal
+from tests.servers import temporal_server
+from workflows.search_attributes import NAMES, register_search_attributes
+
+
+async def test_what_nobody_has_registered_is_registered_by_the_worker_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(temporal, "_SEARCH_ATTRIBUTES", ("OrderIds",))
+    async with temporal_server(tmp_path) as address:
+        client = await Client.connect(address)
+        with capture_logs() as logs:
+            await register_search_attributes(client)
+            known = await client.operator_service.list_search_attributes(
+                ListSearchAttributesRequest(namespace="default")
+            )
+            await register_search_attributes(client)
+
+    assert set(NAMES) == {"OrderIds", "CustomerIds", "ParkedStages"}
+    assert set(NAMES) <= known.custom_attributes.keys()
+    assert [entry["names"] for entry in logs] == [["CustomerIds", "ParkedStages"]]
+
+
+def test_the_embedded_server_is_started_with_all_of_them() -> None:
+    assert set(temporal._SEARCH_ATTRIBUTES) == set(NAMES)
+
+
+async def test_a_server_that_refuses_is_no_reason_not_to_work(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    async with temporal_server(tmp_path) as address:
+        client = await Client.connect(address, namespace="nobodys")
+        with capture_logs() as logs:
+            await register_search_attributes(client)
+    assert [entry["event"] for entry in logs] == ["Temporal's search attributes could not be registered"]
