@@ -18,6 +18,7 @@ from store.database import Pool, connected, transaction
 from store.lost_workflows import let_go, long_under_way
 from workflows.chains import CHAINS
 from workflows.connect import connect
+from workflows.routing import LATE_REFUND
 
 log = structlog.get_logger()
 
@@ -64,7 +65,9 @@ async def bring_back_lost(pool: Pool) -> None:
 async def _look(pool: Pool, client: Client, *, since: timedelta, after: str) -> tuple[list[str], int]:
     """The workflows that were looked at, and how many of them were lost."""
     async with connected(pool) as connection:
-        workflow_ids = await long_under_way(connection, chains=[*CHAINS], since=since, after=after, limit=LOOKED_AT)
+        workflow_ids = await long_under_way(
+            connection, chains=[*CHAINS], late_refund=LATE_REFUND.name, since=since, after=after, limit=LOOKED_AT
+        )
     limit = asyncio.Semaphore(AT_ONCE)
 
     async def why_lost(workflow_id: str) -> str | None:

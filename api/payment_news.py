@@ -67,7 +67,7 @@ async def _give_back(connection: Transaction, client: Client, news: News) -> Non
             chain.workflow.run,
             id=LATE + event.id,
             task_queue=chain.queue,
-            id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
             start_signal="received",
             start_signal_args=[[event]],
             static_summary=f"late payment {news.payment_id}",

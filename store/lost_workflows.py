@@ -8,6 +8,7 @@ from orders.events import OrderParked, OrderReleased
 from orders.subject import Parked, Released
 from store.database import Transaction
 from store.journal import record
+from store.webhooks import LATE
 
 BY, WHY = "Lanka", "its workflow was lost, another one takes its place"
 
@@ -15,37 +16,60 @@ RELEASED = {type_of(OrderParked): type_of(OrderReleased), type_of(Parked): type_
 
 
 async def long_under_way(
-    connection: Transaction, *, chains: Sequence[str], since: timedelta, after: str, limit: int
+    connection: Transaction, *, chains: Sequence[str], late_refund: str, since: timedelta, after: str, limit: int
 ) -> list[str]:
-    """Workflows that Temporal was told of some time ago and that carry open subjects, by id, from behind `after`."""
+    """Workflows that have had something to do for some time, by id, from behind `after`.
+
+    Those that carry open subjects, and those that give late money back, which is what the link `late_refund` does.
+    """
     rows = await connection.fetch(
         """
-        SELECT DISTINCT workflow_id FROM subjects
-        WHERE ended_at IS NULL AND dispatched_at < now() - $2::interval AND chain = ANY($1::text[]) AND workflow_id > $3
-        ORDER BY workflow_id LIMIT $4
+        SELECT workflow_id FROM (
+            SELECT workflow_id FROM subjects
+            WHERE ended_at IS NULL AND dispatched_at < now() - $3::interval AND chain = ANY($1::text[])
+            UNION
+            SELECT $6 || id FROM journal AS late
+            WHERE type = 'lanka.PaymentArrivedLate' AND time < now() - $3::interval
+              AND NOT EXISTS (SELECT FROM claims WHERE claims.subject = late.subject AND link = $2)
+        ) AS carriers
+        WHERE workflow_id > $4 ORDER BY workflow_id LIMIT $5
         """,
         chains,
+        late_refund,
         since,
         after,
         limit,
+        LATE,
     )
     return [row["workflow_id"] for row in rows]
 
 
 async def let_go(tx: Transaction, workflow_id: str) -> list[str]:
-    """The subjects of a lost workflow that are still open: they are dispatched once more, with all they were told.
+    """The subjects for which a lost workflow had still something to do: it is begun once more, with all it was told.
 
     What was parked is tried again, and its journal says so.
     """
-    rows = await tx.fetch(
-        """
-        UPDATE subjects SET dispatched_at = NULL
-        WHERE workflow_id = $1 AND ended_at IS NULL AND dispatched_at IS NOT NULL
-        RETURNING subject
-        """,
-        workflow_id,
-    )
-    subjects = [row["subject"] for row in rows]
+    if workflow_id.startswith(LATE):
+        rows = await tx.fetch(
+            """
+            UPDATE webhooks SET handled_at = NULL, look_at = now()
+            FROM journal AS late
+            WHERE late.type = 'lanka.PaymentArrivedLate' AND late.id = $1
+              AND webhooks.payment_id = late.data ->> 'payment_id'
+            RETURNING subject
+            """,
+            workflow_id.removeprefix(LATE),
+        )
+    else:
+        rows = await tx.fetch(
+            """
+            UPDATE subjects SET dispatched_at = NULL
+            WHERE workflow_id = $1 AND ended_at IS NULL AND dispatched_at IS NOT NULL
+            RETURNING subject
+            """,
+            workflow_id,
+        )
+    subjects = sorted({row["subject"] for row in rows})
     await tx.execute(
         "UPDATE messages SET delivered_at = NULL WHERE subject = ANY($1::text[]) AND id IS NOT NULL", subjects
     )
@@ -60,7 +84,9 @@ async def _released(tx: Transaction, subjects: Sequence[str]) -> list[AnyEvent]:
         WHERE subject = ANY($1::text[]) AND type IN ('lanka.OrderParked', 'lanka.Parked')
           AND NOT EXISTS (
               SELECT FROM journal AS later
-              WHERE later.subject = parked.subject AND later.id = parked.id || '.released'
+              WHERE later.subject = parked.subject AND later.position > parked.position AND (
+                  later.id = parked.id || '.released' OR later.type IN ('lanka.OrderWithdrawn', 'lanka.Withdrawn')
+              )
           )
         ORDER BY position
         """,

@@ -77,17 +77,23 @@ class Router:
     @property
     def done(self) -> bool:
         """Whether something was received and nothing remains to be told."""
-        return bool(self._carried) and not self._notes
+        return bool(self._seen) and not self._notes
 
     # ---- the chain -----------------------------------------------------------------------------------------------
 
     async def receive(self, events: Sequence[AnyEvent]) -> None:
         """Directs events that were not here before, and what becomes of them, and returns when all have ended."""
-        fresh = [event for event in events if (event.source, event.id) not in self._seen]
+        back = type_of(self._table.withdrawn)
+        fresh = [
+            event
+            for event in events
+            if (event.source, event.id) not in self._seen
+            and not (event.type == back and event.subject in self._carried)
+        ]
         self._seen.update((event.source, event.id) for event in fresh)
         self._carried.update(dict.fromkeys(event.subject for event in fresh))
-        # The workflow of a subject that was taken back was lost, and this one takes its place.
-        self._withdrawn.update({e.subject: e for e in fresh if e.type == type_of(self._table.withdrawn)})
+        # A subject that was taken back begins with that where its workflow was lost, or was told of the wish first.
+        self._withdrawn.update({event.subject: event for event in fresh if event.type == back})
         # The caller hung up: whatever is parked or fails for this subject, nobody waits for it any more.
         self._ended.update(event.subject for event in fresh if class_of(event.type).ends)
         await self._direct(fresh)
@@ -367,7 +373,6 @@ class Router:
         data = {"reason": reason, "detail": wish.why, "by": wish.by}
         event = self._made(self._table.withdrawn, "withdrawal", wish.subject, data)
         self._withdrawn[wish.subject] = event
-        self._seen.add((event.source, event.id))
         self.ring([wish.subject])
         # Told at once, as the way back may have to wait for a consumer that is under way.
         self._keep(asyncio.create_task(self._note(event)))

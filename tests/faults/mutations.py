@@ -102,7 +102,7 @@ MUTATIONS = (
     ),
     Mutation(
         "the router drops events that it has seen",
-        (Change(ROUTER, "if (event.source, event.id) not in self._seen]", "]"),),
+        (Change(ROUTER, "(event.source, event.id) not in self._seen", "True"),),
         (f"{ONE_ORDER}::test_an_order_that_is_sent_twice_while_it_is_on_its_way_is_worked_on_once",),
     ),
     Mutation(

@@ -450,21 +450,45 @@ async def test_an_order_whose_workflow_is_gone_is_not_called_cancelled(
     assert (answer.status_code, answer.json()) == (200, {"verdict": "not_parked"})
 
 
-async def test_late_money_that_parks_can_be_released(
-    connected_api: httpx.AsyncClient, client: Client, pool: Pool, database_url: str
-) -> None:
+async def paid_after_its_end(pool: Pool) -> tuple[Order, TwinProvider]:
     order = an_order(MUG=1)
     await accept(pool, order)
-    provider = TwinProvider(paid(order, PaymentStatus.CAPTURED))
     async with transaction(pool) as tx:
         await Payments(pool).claim(tx, {order.order_id: paid(order)})
     await fetch(pool, "UPDATE payments SET provider = 'sandbox'")
     await journalled(pool, refusal(order))
     await fetch(pool, "UPDATE subjects SET workflow_id = 'gone', taken_at = now(), dispatched_at = now()")
     await end(pool, order, "rejected")
-    provider.failures[order.payment_id] = UnexpectedAnswer("41,50")
     for webhook_id in ("msg_1", "msg_2"):  # authorised, then captured: twice news of the same money
         await Webhooks(pool).keep("sandbox", webhook_id, order.payment_id, {})
+    return order, TwinProvider(paid(order, PaymentStatus.CAPTURED))
+
+
+async def test_late_money_whose_workflow_is_lost_is_given_back_by_another(
+    connected_api: httpx.AsyncClient,
+    client: Client,
+    pool: Pool,
+    database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("LANKA_LOST_AFTER_SECONDS", "0.2")
+    order, provider = await paid_after_its_end(pool)
+    provider.failures[order.payment_id] = UnexpectedAnswer("41,50")
+    async with at_work(client, pool, provider, database_url), running_dispatcher(pool, Bell(pool)):
+        (waiting,) = await until(lambda: parked(connected_api), 20, "the late refund to park")
+        del provider.failures[order.payment_id]
+        await client.get_workflow_handle(waiting["workflow_id"]).terminate("by mistake")
+        await until(lambda: _none_owed(connected_api), 10, "the refund")
+    assert provider.payments[order.payment_id].status is PaymentStatus.REFUNDED
+    (released,) = await fetch(pool, "SELECT data FROM journal WHERE type = 'lanka.OrderReleased'")
+    assert released["data"]["by"] == "Lanka"
+
+
+async def test_late_money_that_parks_can_be_released(
+    connected_api: httpx.AsyncClient, client: Client, pool: Pool, database_url: str
+) -> None:
+    order, provider = await paid_after_its_end(pool)
+    provider.failures[order.payment_id] = UnexpectedAnswer("41,50")
 
     async with at_work(client, pool, provider, database_url), running_dispatcher(pool, Bell(pool)):
         (waiting,) = await until(lambda: parked(connected_api), 20, "the late refund to park")

@@ -257,17 +257,19 @@ async def test_a_cancel_is_too_late_once_finalisation_has_begun(send: Send, cons
     assert consumers.outcome[mine.order_id] == "lanka.OrderConfirmed"
 
 
+@pytest.mark.parametrize("follows", ["OrderReceived", "OrderWithdrawn"])
 async def test_a_cancel_that_arrives_before_the_order_is_remembered(
-    client: Client, consumers: Consumers, send: Send
+    client: Client, consumers: Consumers, follows: str
 ) -> None:
-    mine = order("cancelled-before")
+    mine = order(f"cancelled-before-{follows}")
     handle: Handle = await client.start_workflow(
         "OrderConfirmation", id=f"order-{mine.order_id}", task_queue="order-confirmation"
     )
     assert await handle.execute_update("cancel", ann_wants(mine)) == Verdict.CANCELLED
 
+    await until(lambda: told(consumers, mine), 10, "the withdrawal to be told")
     received = untyped(OrderReceived.made_by("intake", mine.order_id, mine.received_at, {"order": mine}))
-    await handle.signal("received", [received])
+    await handle.signal("received", [received if follows == "OrderReceived" else told(consumers, mine)[0]])
     await ended(handle)
 
     assert consumers.outcome[mine.order_id] == "lanka.OrderCancelled"
