@@ -10,8 +10,9 @@ from datetime import timedelta
 import structlog
 from prometheus_client import Counter
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from temporalio.api.errordetails.v1 import NotFoundFailure
 from temporalio.client import Client, WorkflowExecutionStatus
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.service import RPCError
 
 from orders.errors import Outage
 from store.database import Pool, connected, transaction
@@ -93,7 +94,7 @@ async def _why_lost(client: Client, workflow_id: str) -> str | None:
     try:
         status = (await client.get_workflow_handle(workflow_id).describe()).status
     except RPCError as error:
-        if error.status is RPCStatusCode.NOT_FOUND:
-            return "not_found"
-        raise
+        if not any(detail.Is(NotFoundFailure.DESCRIPTOR) for detail in error.grpc_status.details):
+            raise  # also where the namespace is not found: then nobody knows
+        return "not_found"
     return status.name.lower() if status in LOST else None

@@ -185,3 +185,19 @@ async def test_what_followed_the_first_event_is_delivered_again(pool: Pool, clie
     async with running_dispatcher(pool, Bell(pool)):
         await until(delivered_again, 10, "the message")
     assert (await client.get_workflow_handle(carrier(order)).describe()).run_id != run_id
+
+
+async def test_where_the_namespace_is_not_found_nothing_is_lost(
+    pool: Pool, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = an_order(cup=1)
+    await first_run(pool, client, order)
+    monkeypatch.setenv("TEMPORAL_NAMESPACE", "nobodys")
+
+    def told() -> bool:
+        return "nobody could look for lost workflows" in {entry["event"] for entry in logs}
+
+    with capture_logs() as logs:
+        async with running_dispatcher(pool, Bell(pool)):
+            await until(told, 10, "the look")
+    assert await dispatched(pool, order)
