@@ -13,7 +13,7 @@ test: setup
 
 # Breaks everything that can be broken and prints what became of the orders; `make test` breaks a sample.
 faults: setup
-	$(BIN)/python -m pytest -n 2 --dist loadfile tests/faults --whole
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/faults --whole --page docs/faults.md
 
 # Takes each safeguard away, one at a time in a copy, and looks whether a test turns red (about ten minutes).
 mutations: setup
