@@ -50,7 +50,7 @@ from api.wishes import Wishes
 from store.api_keys import ApiKeys
 from store.catalogue import Catalogue
 from store.database import Pool, open_pool
-from store.intake import Intake
+from store.intake import Intake, one_chain_each
 from store.journal import Journal
 from store.operations import Operations
 from store.orders import Orders
@@ -61,6 +61,7 @@ from store.webhooks import Webhooks
 from telemetry.exposition import Exposition
 from telemetry.requests import RequestSeconds
 from telemetry.switch import Tracing, tracing_of
+from workflows.chains import outside
 from workflows.connect import INTERCEPTORS
 from workflows.routing import LATE_REFUND, REFUND
 
@@ -106,8 +107,9 @@ class State(TypedDict):
 
 
 def create_app() -> FastAPI:
-    """The whole API. PostgreSQL and Temporal may be away when it starts, and later."""
+    """The whole API. PostgreSQL and Temporal may be away when it starts, and later. Raises `TwoChainsError`."""
     settings = Settings()
+    one_chain_each(outside())
     tracing = tracing_of("lanka-api", settings.database_url)
     set_up_logs(*tracing.processors)
     INTERCEPTORS[:] = tracing.interceptors

@@ -16,7 +16,7 @@ from api.auth import Operator
 from api.body import Body, documented_body
 from api.dispatcher import Bell
 from api.orders import OrderRequest
-from api.problems import MAX_DRILL, MAX_RATE, Code, Problem, documented
+from api.problems import MAX_DRILL, MAX_RATE, MIN_RATE, Code, Problem, documented
 from orders.errors import Outage
 from orders.order import Line, new_order_id
 from store.catalogue import Catalogue, Product
@@ -54,7 +54,7 @@ class DrillRequest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     orders: Annotated[int, Field(strict=True, ge=1, le=MAX_DRILL)]
-    rate_per_second: Annotated[float, Field(strict=True, gt=0, le=MAX_RATE, allow_inf_nan=False)] = 20
+    rate_per_second: Annotated[float, Field(strict=True, ge=MIN_RATE, le=MAX_RATE, allow_inf_nan=False)] = 20
 
 
 class DrillAnswer(BaseModel):

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from api.auth import Caller, Operator
 from api.body import Body, documented_body
 from api.orders import OrderId, refuse_repeated
-from api.problems import MAX_RATE, MAX_RELEASE, Code, documented
+from api.problems import MAX_RATE, MAX_RELEASE, MIN_RATE, Code, documented
 from api.wishes import Answer, Text, Wishes
 from orders.wishes import BulkRelease, Wish
 from store.operations import Operations, OwedRefund, ParkedOrder
@@ -55,7 +55,7 @@ class BulkRequest(BaseModel):
 
     stage: Stage | None = None
     reason: Text | None = None
-    rate_per_second: Annotated[float, Field(strict=True, gt=0, le=MAX_RATE, allow_inf_nan=False)] = 20
+    rate_per_second: Annotated[float, Field(strict=True, ge=MIN_RATE, le=MAX_RATE, allow_inf_nan=False)] = 20
     limit: Annotated[int, Field(strict=True, ge=1, le=MAX_RELEASE)] = MAX_RELEASE
     dry_run: Annotated[bool, Field(strict=True)] = False
     why: Text

@@ -24,7 +24,7 @@ MAX_ON_HAND = 10**12
 MAX_NAME = 200
 MAX_PAGE = 100
 MAX_TEXT = 500
-MAX_RELEASE, MAX_RATE = 1000, 1000
+MAX_RELEASE, MIN_RATE, MAX_RATE = 1000, 0.01, 1000
 MAX_DRILL = 500
 MAX_ATTRIBUTE = 255  # source and id together must fit into an index of PostgreSQL
 MAX_EVENTS = 100
@@ -129,7 +129,7 @@ class Code(StrEnum):
     INVALID_STATUS = "invalid_status", 422, "Send one of the statuses that /docs lists."
     INVALID_STAGE = "invalid_stage", 422, "Send a task queue of a chain: payment, cart, price, finalize, support."
     INVALID_TEXT = "invalid_text", 422, f"Send 1 to {MAX_TEXT} characters, none of them a control character."
-    INVALID_RATE = "invalid_rate", 422, f"Send a number above 0, at most {MAX_RATE}."
+    INVALID_RATE = "invalid_rate", 422, f"Send a number from {MIN_RATE} (one in 100 s) to {MAX_RATE}."
     INVALID_LIMIT = (
         "invalid_limit",
         422,

@@ -18,6 +18,7 @@ from api.temporal import Temporal
 from orders.reasons import Status
 from orders.wishes import BulkRelease, Verdict, Wish
 from store.dispatch import Taken
+from store.failpoints import reach
 from store.operations import Carried, Operations
 from workflows.chain_workflow import ChainWorkflow
 from workflows.chains import CHAINS
@@ -82,6 +83,7 @@ class Wishes:
                 try:
                     handle = client.get_workflow_handle(workflow_id)
                     await handle.signal(ChainWorkflow.release, bulk)
+                    reach("decide.after_signal")
                 except RPCError as error:
                     if error.status is RPCStatusCode.NOT_FOUND:
                         return 0  # it has ended since we looked
@@ -115,7 +117,9 @@ class Wishes:
             client = await self._temporal.client()
             try:
                 handle = client.get_workflow_handle(workflow_id)
+                reach("decide.before_update")
                 verdict: Verdict = await handle.execute_update(update, wish)
+                reach("decide.after_update")
             except WorkflowUpdateFailedError:
                 return None  # it ended between hearing of the wish and deciding
             except RPCError as error:
@@ -133,11 +137,14 @@ class Wishes:
                 **start_of(taken),
             )
             try:
-                return await client.execute_update_with_start_workflow(
+                reach("decide.before_start")
+                verdict: Verdict = await client.execute_update_with_start_workflow(
                     ChainWorkflow.cancel, wish, start_workflow_operation=start
                 )
+                reach("decide.after_start")
             except (WorkflowAlreadyStartedError, WorkflowUpdateFailedError):
                 return None
+            return verdict
 
 
 @asynccontextmanager

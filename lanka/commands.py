@@ -73,17 +73,21 @@ def api(
 
     from api.app import Settings
     from api.settings import settled
+    from store.intake import TwoChainsError
 
     settled(Settings)
-    uvicorn.run(
-        "api.app:create_app",
-        factory=True,
-        host=host,
-        port=port,
-        access_log=False,
-        log_config=None,
-        timeout_graceful_shutdown=10,
-    )
+    try:
+        uvicorn.run(
+            "api.app:create_app",
+            factory=True,
+            host=host,
+            port=port,
+            access_log=False,
+            log_config=None,
+            timeout_graceful_shutdown=10,
+        )
+    except TwoChainsError as error:
+        fail(error)
 
 
 @app.command()

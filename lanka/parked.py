@@ -18,7 +18,7 @@ WhyOption = Annotated[str, typer.Option(help="Why you decide so; it goes into th
 SomeArgument = Annotated[
     str | None, typer.Argument(metavar="ORDER", help="The id of one order; without it, all that match.")
 ]
-RateOption = Annotated[float | None, typer.Option(help="Orders each second.", show_default="20")]
+RateOption = Annotated[float | None, typer.Option(help="Orders each second, from 0.01 to 1000.", show_default="20")]
 LimitOption = Annotated[int | None, typer.Option(help="Orders at most, the oldest first.", show_default="1000")]
 DryOption = Annotated[bool, typer.Option("--dry-run", help="Only tell which orders those would be.")]
 ByOption = Annotated[str, typer.Option(help="Who decides.", default_factory=getpass.getuser, show_default="you")]

@@ -23,6 +23,13 @@ class OtherChainError(LankaError):
     """The subject belongs to another chain than the one that takes events of this type."""
 
 
+class TwoChainsError(LankaError):
+    """An event from outside goes to one chain, and two take its type."""
+
+
+_PUBLISHING = 5
+"""The first half of the advisory locks on subjects that are published about."""
+
 _REFUSALS: dict[str, type[LankaError]] = {  # see publish()
     "LK001": NoRouteError,
     "LK002": ReservedSourceError,
@@ -53,6 +60,7 @@ class Intake:
         """
         try:
             async with transaction(self._pool) as tx:
+                await _lock(tx, [event.subject for event in events])
                 fresh: list[bool] = [
                     await tx.fetchval(
                         "SELECT publish($1, $2, $3, $4, $5, $6)", e.source, e.id, e.type, e.subject, e.time, e.data
@@ -85,8 +93,33 @@ class Intake:
         return number == len({(e.source, e.id) for e in events})
 
 
+async def _lock(tx: Transaction, subjects: Sequence[str]) -> None:
+    """Until the commit. Events are published in the order given, in which others may hold what comes next."""
+    await tx.execute(
+        """
+        SELECT pg_advisory_xact_lock($2, key)
+        FROM (SELECT DISTINCT hashtext(subject) AS key FROM unnest($1::text[]) AS subject ORDER BY key) AS sorted
+        """,
+        subjects,
+        _PUBLISHING,
+    )
+
+
+def one_chain_each(types: Sequence[Outside]) -> None:
+    """Raises `TwoChainsError`."""
+    chains: dict[str, str] = {}
+    for each in types:
+        other = chains.setdefault(each.type, each.chain)
+        if other != each.chain:
+            raise TwoChainsError(f"the chains {other} and {each.chain} both accept {each.type}; it can go to one only")
+
+
 async def register(connection: Transaction, types: Sequence[Outside]) -> None:
-    """Makes the database know the routing tables of this code. Types that it no longer has stay known."""
+    """Makes the database know the routing tables of this code. Types that it no longer has stay known.
+
+    Raises `TwoChainsError`.
+    """
+    one_chain_each(types)
     await connection.execute(
         """
         INSERT INTO routes (type, chain, starts, status, ends)
@@ -95,7 +128,7 @@ async def register(connection: Transaction, types: Sequence[Outside]) -> None:
         ON CONFLICT (type) DO UPDATE
         SET chain = excluded.chain, starts = excluded.starts, status = excluded.status, ends = excluded.ends
         """,
-        *columns([(each.type, each.chain, each.starts, each.status, each.ends) for each in types], 5),
+        *columns([(each.type, each.chain, each.starts, each.status, each.ends) for each in dict.fromkeys(types)], 5),
     )
 
 

@@ -65,8 +65,12 @@ class Journal:
 
     async def note(self, events: Sequence[AnyEvent]) -> None:
         """Journals events that no consumer has made, each once."""
+        told = events[0].type.partition(".")[2]  # all are of one type
+        reach(f"{told}.before_transaction")
         async with transaction(self._pool) as tx:
             await record(tx, events)
+            reach(f"{told}.before_commit")
+        reach(f"{told}.after_commit")
 
     async def of(self, subject: str) -> list[AnyEvent]:
         """All events of the subject, oldest first."""

@@ -1,5 +1,6 @@
 """A line in the log for each call of a consumer: with order, link and attempt, as every line that is logged in it."""
 
+import asyncio
 import time
 from collections import Counter as Tally
 from typing import Any
@@ -15,6 +16,9 @@ from orders.batch import Batch, Processed
 from telemetry.counted import failed
 
 log = structlog.get_logger()
+
+GIVEN_UP = "given_up"
+"""The reason where Temporal no longer waits for an attempt, and makes another."""
 
 
 class Consumed(Interceptor):
@@ -37,6 +41,10 @@ class _Telling(ActivityInboundInterceptor):
                 kind = OUTAGE if failure.type == OUTAGE else "fault"
                 failed.labels(batch.link, kind, failure.type or "unknown").inc()
                 log.warning("not consumed", kind=kind, reason=failure.type, error=failure.message, ms=_ms(began))
+                raise
+            except asyncio.CancelledError:
+                failed.labels(batch.link, OUTAGE, GIVEN_UP).inc()
+                log.warning("not consumed", kind=OUTAGE, reason=GIVEN_UP, error="it took too long", ms=_ms(began))
                 raise
             made = Tally(event.type.removeprefix("lanka.") for event in processed.events)
             log.info("consumed", made=dict(made), left_out=len(processed.left_out), ms=_ms(began))

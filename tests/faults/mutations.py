@@ -226,6 +226,11 @@ MUTATIONS = (
         (Change(JOURNAL, "ORDER BY subject", "--"),),
         ("tests/faults/test_races.py::test_subjects_claimed_in_opposite_orders_never_deadlock",),
     ),
+    Mutation(
+        "what is published about is locked in one order",
+        (Change("store/intake.py", "                await _lock(tx, [event.subject for event in events])\n", ""),),
+        ("tests/integration/test_intake.py::test_the_same_events_in_opposite_orders_at_once_never_deadlock",),
+    ),
     # ---- decided once --------------------------------------------------------------------------------------------
     Mutation(
         "the router asks whether an order was withdrawn before it goes on",

@@ -1,4 +1,4 @@
-"""The crash matrix: a process is killed at each place of each consumer, and of the intake, while it works on orders.
+"""The crash matrix: a process is killed at each place of each consumer, of the intake, and of what people decide.
 
 For each case a shop of its own, with a real API and a real worker; the cases run side by side, as each mostly waits.
 """
@@ -8,6 +8,7 @@ import signal
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import asyncpg
@@ -27,11 +28,23 @@ PRICE = 250
 AFTER_PAYMENT = ["StockReserved", "PriceConfirmed", "CartConfirmed", "OrderConfirmed"]
 
 
+class Wish(NamedTuple):
+    """Asked of each order once they are all at this status; of all at once if the path names none.
+
+    What was `broken` on purpose is mended before; or when the journal tells of the wish, if it is to be `told` first.
+    """
+
+    at: str
+    path: str
+    told: str | None = None
+
+
 class Story(NamedTuple):
-    """What the customer does, and what the journal and the provider tell of it in the end.
+    """What people do, and what the journal and the provider tell of it in the end.
 
     `operations`: what was done to the payment, and the link whose idempotency key it was done with.
     `settled`: once the order is at one of these statuses, the provider decides the pending payment so.
+    `broken`: so is the provider, until something is `asked`.
     """
 
     pays: str
@@ -41,6 +54,8 @@ class Story(NamedTuple):
     unit_price: int = PRICE
     settled: tuple[str, set[str]] | None = None
     deadline: int = 60
+    broken: Mapping[str, float] = MappingProxyType({})
+    asked: Wish | None = None
 
 
 CONFIRMED = Story(
@@ -75,6 +90,39 @@ PAID_LATE = Story(
     deadline=1,
 )
 
+RELEASED = Story(
+    "authorized",
+    ["OrderReceived", "OrderParked", "OrderReleased", "PaymentConfirmed", *AFTER_PAYMENT],
+    [("capture", "finalize")],
+    sold=1,
+    broken={"garbage_rate": 1},
+    asked=Wish("parked", "/operations/parked/{}/release"),
+)
+RELEASED_WITH_OTHERS = RELEASED._replace(asked=Wish("parked", "/operations/parked/release"))
+REJECTED = Story(
+    "authorized",
+    ["OrderReceived", "OrderParked", "OrderWithdrawn", "PaymentRefunded", "OrderRejected"],
+    [("refund", "refund")],
+    sold=0,
+    broken={"garbage_rate": 1},
+    asked=Wish("parked", "/operations/parked/{}/reject"),
+)
+CANCELLED = Story(
+    "authorized",
+    ["OrderReceived", "OrderWithdrawn", "PaymentConfirmed", "PaymentRefunded", "OrderCancelled"],
+    [("refund", "refund")],
+    sold=0,
+    broken={"down": True},
+    asked=Wish("processing", "/orders/{}/cancel", told="OrderWithdrawn"),
+)
+CANCELLED_FIRST = Story(
+    "authorized",
+    ["OrderReceived", "OrderWithdrawn", "PaymentRefunded", "OrderCancelled"],
+    [("refund", "refund")],
+    sold=0,
+    asked=Wish("received", "/orders/{}/cancel"),
+)
+
 STORIES = {
     "payment": CONFIRMED,
     "settlement": SETTLED,
@@ -88,6 +136,27 @@ STORIES = {
 }
 PLACES = ("before_transaction", "before_commit", "after_commit")
 API = ("accept.before_commit", "accept.after_commit", "dispatch.before_mark")
+TOLD = [  # by the router
+    ("OrderParked", "released"),
+    ("OrderReleased", "released"),
+    ("OrderWithdrawn", "rejected"),
+    ("OrderWithdrawn", "cancelled"),
+]
+DECIDED = [  # while the API brings the decision to the workflow
+    ("decide.before_update", "released"),
+    ("decide.after_update", "released"),
+    ("decide.after_update", "rejected"),
+    ("decide.before_update", "cancelled"),
+    ("decide.after_update", "cancelled"),
+    ("decide.after_signal", "released with others"),
+]
+DECISIONS = {
+    "released": RELEASED,
+    "released with others": RELEASED_WITH_OTHERS,
+    "rejected": REJECTED,
+    "cancelled": CANCELLED,
+    "cancelled before it is dispatched": CANCELLED_FIRST,
+}
 
 
 class Case(NamedTuple):
@@ -95,18 +164,26 @@ class Case(NamedTuple):
 
     fail_point: str
     batch: int
+    decision: str = ""
+
+    @property
+    def story(self) -> Story:
+        return DECISIONS[self.decision] if self.decision else STORIES.get(self.fail_point.partition(".")[0], CONFIRMED)
 
     @property
     def orders(self) -> int:
         return max(self.batch, 3)
 
     def __str__(self) -> str:
-        return f"{self.fail_point}, batch of {self.batch}"
+        return ", ".join(filter(None, [self.fail_point, self.decision, f"batch of {self.batch}"]))
 
 
 ALL = [
     *(Case(f"{link}.{place}", batch) for link in STORIES for place in PLACES for batch in (1, 20)),
     *(Case(fail_point, batch) for fail_point in API for batch in (1, 20)),
+    *(Case(f"{told}.{place}", batch, decision) for told, decision in TOLD for place in PLACES for batch in (1, 20)),
+    *(Case(fail_point, batch, decision) for fail_point, decision in DECIDED for batch in (1, 20)),
+    *(Case(f"decide.{place}_start", 1, "cancelled before it is dispatched") for place in ("before", "after")),
 ]
 SAMPLE = [
     Case("finalize.before_commit", 20),
@@ -115,6 +192,11 @@ SAMPLE = [
     Case("refund.before_commit", 20),
     Case("accept.after_commit", 1),
     Case("dispatch.before_mark", 20),
+    Case("OrderParked.before_commit", 20, "released"),
+    Case("OrderReleased.after_commit", 1, "released"),
+    Case("OrderWithdrawn.before_commit", 1, "rejected"),
+    Case("OrderWithdrawn.after_commit", 20, "cancelled"),
+    Case("decide.after_update", 1, "cancelled"),
 ]
 
 
@@ -163,7 +245,7 @@ async def test_a_process_that_is_killed_loses_nothing_and_does_nothing_twice(
 
 async def crash(servers: Servers, case: Case) -> Counts:
     """Kills the process there, has it started again, and sees every order to the end of its story."""
-    story = STORIES.get(case.fail_point.partition(".")[0], CONFIRMED)
+    story = case.story
     settings = {
         "LANKA_FAIL_POINT": case.fail_point,
         "LANKA_BATCH_SIZE": str(case.batch),
@@ -175,9 +257,14 @@ async def crash(servers: Servers, case: Case) -> Counts:
             sku = await customer.puts_on_sale(ON_HAND, PRICE)
             payments = [await customer.pays(story.unit_price, story.pays) for _ in range(case.orders)]
             order_ids = [await posted(customer, order_of(paid, [(sku, 1, story.unit_price)])) for paid in payments]
+            await customer.payments.put("/faults", json=dict(story.broken))
+            if story.asked and story.asked.at == "received":
+                await ask(customer, story.asked, order_ids)
             await before_dispatch.aclose()
             if story.settled:
                 await settle(customer, story.settled, dict(zip(order_ids, payments, strict=True)))
+            if story.asked and story.asked.at != "received":
+                await ask(customer, story.asked, order_ids)
             for order_id in order_ids:
                 await until(partial(told, customer, order_id, story), 60, f"the story of {order_id} at {case}")
 
@@ -216,9 +303,47 @@ async def settle(customer: Customer, settled: tuple[str, set[str]], payments: Ma
         assert answer.is_success, answer.text
 
 
+async def ask(customer: Customer, wish: Wish, order_ids: Sequence[str]) -> None:
+    """Whoever gets no answer asks again, and may then hear that it is done already."""
+
+    async def is_there(order_id: str) -> bool:
+        return bool((await customer.sees(order_id))["status"] == wish.at)
+
+    async def is_told(order_id: str) -> bool:
+        return wish.told in await customer.journal(order_id)
+
+    for order_id in order_ids:
+        await until(partial(is_there, order_id), 60, f"{order_id} at {wish.at}")
+    if not wish.told:
+        await customer.payments.put("/faults", json={})
+    for path in dict.fromkeys(wish.path.format(order_id) for order_id in order_ids):
+        await decided(customer, path)
+    if wish.told:
+        for order_id in order_ids:
+            await until(partial(is_told, order_id), 60, f"{wish.told} of {order_id}")
+        await customer.payments.put("/faults", json={})
+
+
+@stamina.retry(on=httpx.TransportError, attempts=None, timeout=60, wait_max=0.5)
+async def decided(customer: Customer, path: str) -> None:
+    body = {"why" if path.endswith("parked/release") else "reason": "a drill"}
+
+    async def answered() -> bool:
+        answer = await customer.api.post(path, json=body, headers=customer.operator)
+        assert answer.is_success or answer.status_code == httpx.codes.SERVICE_UNAVAILABLE, answer.text
+        return answer.is_success
+
+    await until(answered, 60, path)
+
+
 async def told(customer: Customer, order_id: str, story: Story) -> bool:
     """Whether the journal tells the whole story; each event once, or it never does."""
-    return await customer.journal(order_id) == story.journal
+    return in_turn(await customer.journal(order_id)) == in_turn(story.journal)
+
+
+def in_turn(journal: Sequence[str]) -> str:
+    """Cart and price answer side by side."""
+    return " ".join(journal).replace("PriceConfirmed StockReserved", "StockReserved PriceConfirmed")
 
 
 async def carriers(connection: Connection) -> set[str]:

@@ -1,5 +1,6 @@
 """docs/a-new-chain.md, run: its code becomes a package, and a parcel goes through a real worker to its end."""
 
+import os
 import re
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -54,7 +55,7 @@ def package(tmp_path: Path) -> Path:
 @pytest.fixture
 def settings(package: Path) -> dict[str, str]:
     """What every part of Lanka is told."""
-    return {"PYTHONPATH": str(package), "LANKA_CHAINS": "parcels"}
+    return {"PYTHONPATH": f"{package}{os.pathsep}{PAGE.parents[1]}", "LANKA_CHAINS": "parcels"}
 
 
 def test_the_page_has_a_chain_of_two_links_in_under_60_lines() -> None:
@@ -79,6 +80,19 @@ async def test_lanka_shows_the_new_chain(settings: dict[str, str]) -> None:
 
         assert ran.exit_code == 0
         assert "letters: write_letter -> ReviewAskedFor (end)" in ran.printed()
+
+
+async def test_the_api_does_not_start_while_two_chains_accept_the_same_event(
+    package: Path, settings: dict[str, str], database_url: str
+) -> None:
+    (package / "boxes.py").write_text("from parcels import CHAIN, consumers\n")
+    env = settings | {"LANKA_CHAINS": "parcels,boxes", "DATABASE_URL": database_url}
+    async with process(sys.executable, "-P", "-m", "lanka", "api", "--port", str(free_port()), env=env) as ran:
+        await until(lambda: ran.exit_code is not None, 60, "lanka api")
+
+        assert ran.exit_code == 1
+        assert "the chains parcels and boxes both accept parcels.ParcelHandedOver" in ran.printed()
+        assert "Traceback" not in ran.printed()
 
 
 async def test_a_parcel_goes_through_the_new_chain_to_its_end(

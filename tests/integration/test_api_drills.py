@@ -103,6 +103,7 @@ async def test_a_sandbox_that_does_not_answer_is_named(shop: str, monkeypatch: p
         ("POST", "/operations/sample-orders", {}, Code.MISSING_FIELD),
         ("POST", "/operations/sample-orders", {"orders": 501}, Code.INVALID_NUMBER),
         ("POST", "/operations/sample-orders", {"orders": 1, "rate_per_second": 0}, Code.INVALID_RATE),
+        ("POST", "/operations/sample-orders", {"orders": 1, "rate_per_second": 1e-9}, Code.INVALID_RATE),
     ],
 )
 async def test_what_is_wrong_is_said(api: httpx.AsyncClient, method: str, path: str, body: Any, code: Code) -> None:

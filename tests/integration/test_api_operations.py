@@ -266,6 +266,8 @@ BULK, ONE, CANCEL = "/operations/parked/release", "/operations/parked/some/relea
         (BULK, {"why": "a\nb"}, Code.INVALID_TEXT),
         (BULK, {"why": "x", "stage": "nowhere"}, Code.INVALID_STAGE),
         (BULK, {"why": "x", "rate_per_second": 0}, Code.INVALID_RATE),
+        (BULK, {"why": "x", "rate_per_second": 1e-9}, Code.INVALID_RATE),
+        (BULK, {"why": "x", "rate_per_second": 0.0099}, Code.INVALID_RATE),
         (BULK, {"why": "x", "rate_per_second": 1e300}, Code.INVALID_RATE),
         (BULK, {"why": "x", "rate_per_second": "20"}, Code.INVALID_RATE),
         (BULK, {"why": "x", "limit": 0}, Code.INVALID_LIMIT),
@@ -286,6 +288,14 @@ BULK, ONE, CANCEL = "/operations/parked/release", "/operations/parked/some/relea
 async def test_what_is_wrong_with_a_wish_is_said(api: httpx.AsyncClient, path: str, body: Any, code: Code) -> None:
     answer = await api.post(path, json=body, headers=OPERATOR) if body is not None else await api.post(path)
     assert (answer.status_code, answer.json()["code"]) == (code.status, code)
+
+
+async def test_the_lowest_rate_is_one_order_in_a_hundred_seconds(api: httpx.AsyncClient) -> None:
+    slowest = {"why": "x", "rate_per_second": 0.01, "dry_run": True}
+    assert (await api.post(BULK, json=slowest, headers=OPERATOR)).status_code == 200
+    told = (await api.post(BULK, json=slowest | {"rate_per_second": 1e-9}, headers=OPERATOR)).json()
+    (error,) = told["errors"]
+    assert (error["pointer"], error["detail"]) == ("#/rate_per_second", Code.INVALID_RATE.advice)
 
 
 async def test_a_cancel_has_json_or_nothing_in_its_body(api: httpx.AsyncClient) -> None:

@@ -18,6 +18,7 @@ from store.intake import (
     NoRouteError,
     OtherChainError,
     ReservedSourceError,
+    TwoChainsError,
     mark_delivered,
     register,
     ring,
@@ -151,6 +152,18 @@ async def test_twenty_at_once_publish_it_once(pool: Pool, intake: Intake) -> Non
     assert len(await fetch(pool, "SELECT 1 FROM messages")) == 20
 
 
+@pytest.mark.parametrize("calls", [20, 1], ids=["of twenty subjects", "of one subject"])
+async def test_the_same_events_in_opposite_orders_at_once_never_deadlock(
+    pool: Pool, intake: Intake, calls: int
+) -> None:
+    events = [event("SupportCallEnded", f"call_{n % calls}", id=f"end_{n}") for n in range(20)]
+    forward, backward = await asyncio.gather(intake.publish(events), intake.publish(events[::-1]))
+    assert [not each for each in backward[::-1]] == forward
+    assert [each.id for each in await Journal(pool).of("call_0")] == [
+        each.id for each in (events if forward[0] else events[::-1]) if each.subject == "call_0"
+    ]
+
+
 async def test_publishing_rings_the_dispatcher_once_it_is_committed(pool: Pool, intake: Intake) -> None:
     rung = asyncio.Event()
 
@@ -263,6 +276,16 @@ async def test_the_database_learns_the_routes_anew_and_forgets_none(pool: Pool, 
     assert await subject(pool) == ("ringing", False)
     routes = {row["type"] for row in await fetch(pool, "SELECT type FROM routes")}
     assert routes == {each.type for each in outside()} | {"shop.Sneezed"}
+
+
+async def test_a_type_that_two_chains_take_is_refused_by_name(pool: Pool, intake: Intake) -> None:
+    started = next(each for each in outside() if each.starts)
+    before = await fetch(pool, "SELECT * FROM routes ORDER BY type")
+    async with connected(pool) as connection:
+        with pytest.raises(TwoChainsError, match=r"support and parcels both accept lanka\.SupportCallStarted"):
+            await register(connection, [*outside(), replace(started, chain="parcels")])
+        await register(connection, [*outside(), started])  # named twice by the same chain
+    assert await fetch(pool, "SELECT * FROM routes ORDER BY type") == before
 
 
 async def test_many_learn_the_routes_at_once(pool: Pool) -> None:
