@@ -167,7 +167,7 @@ def _lifespan(settings: Settings, tracing: Tracing) -> Callable[[FastAPI], Abstr
                 running_count(counts),
                 Temporal() as temporal,
                 aclosing(ShopPayments(settings.payments_url)) as payments,
-                aclosing(Drills(settings.payments_url, orders, catalogue, bell)) as drills,
+                aclosing(Drills(settings.payments_url, orders, catalogue, bell, tracing)) as drills,
                 running_picture(standing, drills) as picture,
             ):
                 yield State(

@@ -83,11 +83,15 @@ class Step(BaseModel):
 
 
 class OrderSeen(BaseModel):
-    """`workflow_url` and `trace_url` are null where nobody has said where such pages are, or the order has none."""
+    """`workflow_url` and `trace_url` are null where nobody has said where such pages are, or the order has none.
+
+    `trace_id` is in the log lines about the order as well, also where its trace is not sampled and has no page.
+    """
 
     order: OrderAnswer
     workflow_id: str | None
     workflow_url: str | None
+    trace_id: str | None
     trace_url: str | None
     steps: list[Step]
     parked: list[ParkedOrder]
@@ -114,10 +118,10 @@ class Elsewhere:
         return f"{self._temporal_ui.rstrip('/')}/namespaces/{self._namespace}/workflows/{quote(workflow_id, safe='')}"
 
     def trace_of(self, traceparent: str | None) -> str | None:
-        """`traceparent` as W3C Trace Context has it: version, trace id, parent id, flags."""
-        if self._trace_url is None or traceparent is None:
+        trace_id, sampled = _parts(traceparent)
+        if self._trace_url is None or trace_id is None or not sampled:
             return None
-        return self._trace_url.replace("{trace_id}", traceparent.split("-")[1])
+        return self._trace_url.replace("{trace_id}", trace_id)
 
 
 class Trying(BaseModel):
@@ -159,6 +163,7 @@ async def see_order(request: Request, _: Operator, order_id: OrderId) -> OrderSe
         order=OrderAnswer.about(order),
         workflow_id=carriage.workflow_id,
         workflow_url=elsewhere.history_of(carriage.workflow_id),
+        trace_id=_parts(carriage.traceparent)[0],
         trace_url=elsewhere.trace_of(carriage.traceparent),
         steps=steps(carriage, events, parked, trying),
         parked=parked,
@@ -193,6 +198,14 @@ def steps(
             step.state = "left_out"
         seen.append(step)
     return seen
+
+
+def _parts(traceparent: str | None) -> tuple[str | None, bool]:
+    """The trace id, and whether it is sampled. W3C Trace Context: version, trace id, parent id, flags."""
+    if traceparent is None:
+        return None, False
+    _, trace_id, _, flags = traceparent.split("-")[:4]
+    return trace_id, bool(int(flags, 16) & 1)
 
 
 def _begun(times: Mapping[str, datetime], refused: datetime | None) -> Iterator[tuple[Link, datetime | None]]:

@@ -86,8 +86,7 @@ class Operations:
         async with connected(self._pool) as connection:
             row = await connection.fetchrow(
                 """
-                SELECT workflow_id, dispatched_at, ended_at IS NOT NULL AS ended,
-                       to_jsonb(subjects) ->> 'traceparent' AS traceparent,
+                SELECT workflow_id, dispatched_at, ended_at IS NOT NULL AS ended, traceparent,
                        ARRAY(SELECT link FROM claims WHERE claims.subject = subjects.subject) AS done
                 FROM subjects WHERE subject = $1
                 """,

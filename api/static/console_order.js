@@ -1,6 +1,7 @@
 // One order: where it stands at each link, and its journal as a timeline.
 
 import { Chain } from "./console_chain.js";
+import { toast } from "./console_dialog.js";
 import { duration, h, keyed, say } from "./console_dom.js";
 import { cancel, reject, release } from "./console_parked.js";
 import { showStatus, status } from "./console_orders.js";
@@ -52,6 +53,8 @@ function build({ order }) {
   const error = h("p", { class: "last-error", hidden: true });
   const timeline = h("ol", { class: "timeline" });
   const whole = h("span", { class: "total number" });
+  const traceId = h("code", { class: "id" });
+  const trace = h("div", { hidden: true }, h("dt", {}, "Trace"), h("dd", {}, traceId, " ", copies("Copy the trace id", traceId)));
   const fact = (name, ...value) => [h("dt", {}, name), h("dd", {}, value)];
   const find = (text) => h("a", { class: "id", href: `#/orders?${new URLSearchParams({ q: text })}` }, text);
   const lines = h(
@@ -76,7 +79,7 @@ function build({ order }) {
           "section",
           { class: "panel about", "aria-labelledby": "about-title" },
           h("h2", { id: "about-title" }, "Order"),
-          h("dl", {}, fact("Received", h("span", { class: "number" }, `${day(order.received_at)}, ${clock(order.received_at)}`)), fact("Customer", find(order.customer_id)), fact("Payment", find(order.payment_id)), fact("Elsewhere", links)),
+          h("dl", {}, fact("Received", h("span", { class: "number" }, `${day(order.received_at)}, ${clock(order.received_at)}`)), fact("Customer", find(order.customer_id)), fact("Payment", find(order.payment_id)), fact("Elsewhere", links), trace),
           lines,
         ),
       ),
@@ -96,6 +99,8 @@ function build({ order }) {
         seen.workflow_url && ["Temporal history", seen.workflow_url],
         seen.trace_url && ["Trace", seen.trace_url],
       ].filter(Boolean);
+      trace.hidden = !seen.trace_id;
+      say(traceId, seen.trace_id ?? "");
       keyed(links, pages, ([name]) => name, ([name, url]) => h("a", { href: url, target: "_blank", rel: "noopener" }, `${name} ↗`), () => {});
       if (!pages.length) say(links, seen.workflow_id ?? "not taken by a workflow yet");
       chain.show(...oneOrder(seen));
@@ -108,6 +113,20 @@ function build({ order }) {
     },
   };
   return parts;
+}
+
+/** A button that puts what `source` says on the clipboard. */
+function copies(label, source) {
+  const copy = async () => {
+    try {
+      await navigator.clipboard.writeText(source.textContent);
+      toast("Copied.");
+    } catch {
+      getSelection().selectAllChildren(source); // an http page of another machine has no clipboard
+      toast("It is selected: copy it by keyboard.", "wait");
+    }
+  };
+  return h("button", { type: "button", class: "small", "aria-label": label, onclick: copy }, "Copy");
 }
 
 function whyNot({ order, events }) {

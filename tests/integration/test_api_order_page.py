@@ -87,11 +87,14 @@ async def test_the_links_to_elsewhere_are_shown_where_somebody_has_said_where(
     async with calling(shop) as api:
         told = await seen(api, order)
         assert told["workflow_url"] == "http://ui.example/namespaces/default/workflows/order-1"
-        assert told["trace_url"] is None
-        await fetch(pool, "ALTER TABLE subjects ADD COLUMN IF NOT EXISTS traceparent text")
+        assert (told["trace_id"], told["trace_url"]) == (None, None)
         await fetch(pool, "UPDATE subjects SET traceparent = $1", TRACEPARENT)
         told = await seen(api, order)
-        assert told["trace_url"] == "http://traces.example/trace/0af7651916cd43dd8448eb211c80319c"
+        assert told["trace_url"] == f"http://traces.example/trace/{told['trace_id']}"
+        await fetch(pool, "UPDATE subjects SET traceparent = $1", TRACEPARENT.removesuffix("01") + "00")
+        told = await seen(api, order)
+        assert told["trace_url"] is None, "what is not sampled has no page"
+        assert told["trace_id"] == "0af7651916cd43dd8448eb211c80319c"
 
 
 async def test_only_an_operator_looks(api: httpx.AsyncClient) -> None:
