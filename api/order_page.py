@@ -70,7 +70,7 @@ class Step(BaseModel):
     """The order at one link. `began`: when the event came that the link takes; `ended`: when it had made the next.
 
     `attempts` and `last_error` are those of what is being tried now, as Temporal tells them (in a batch: of the batch),
-    or of the parking.
+    or of the parking. Where it is done, `attempts` are those that it took if the first did not succeed.
     """
 
     link: str
@@ -187,13 +187,14 @@ def steps(
         if parking := parkings.get(link.name):
             step.state, step.attempts, step.last_error = "parked", parking.attempts, parking.last_error
         elif made:
-            step.state, step.ended = "done", made[0].time
+            step.state, step.ended, step.attempts = "done", made[0].time, carriage.done.get(link.name)
         elif link.name in here:
             step.state = "in_progress" if fresh else "waiting"
             if tried := trying.get(link.consumer.__name__):
                 step.attempts, step.last_error = tried.attempt, tried.last_error
         elif link in BACK and link.name in carriage.done:
             step.state = "done"  # there was nothing to give back, so nothing is told of it
+            step.attempts = carriage.done[link.name]
         elif refused or carriage.ended:
             step.state = "left_out"
         seen.append(step)

@@ -6,7 +6,7 @@ import { duration, h, keyed, say } from "./console_dom.js";
 import { cancel, reject, release } from "./console_parked.js";
 import { showStatus, status } from "./console_orders.js";
 import { call, follow } from "./console_server.js";
-import { EVENTS, LINKS, clock, count, day, money, took, words } from "./console_words.js";
+import { EVENTS, LINKS, clock, count, day, many, money, took, words } from "./console_words.js";
 
 const ENDED = ["confirmed", "rejected", "cancelled"];
 const SIGN = { done: "✓", in_progress: "…", waiting: "…", parked: "‖", ahead: "", left_out: "–" };
@@ -156,7 +156,7 @@ function oneOrder({ order, steps, events }) {
       facts: [
         { key: "state", mood: MOOD[step.state], text: open ? STATE[step.state] : "" },
         { key: "took", text: step.ended && step.began ? span(seconds(step.began, step.ended)) : step.state === "done" ? "nothing to do" : "" },
-        { key: "attempts", text: step.attempts ? `attempt ${step.attempts}` : "" },
+        { key: "attempts", text: tries(step, open) },
       ],
     };
     if (step.state === "done" && !no) flows[link] = Infinity;
@@ -171,6 +171,9 @@ function oneOrder({ order, steps, events }) {
   nodes.ends = { mood: back ? "soft" : "calm", count: back ? "✓" : "", what: back ? ` ${order.status}` : " not reached", facts: [{ key: "how", text: order.status === "cancelled" ? "cancelled" : "" }] };
   return [nodes, flows];
 }
+
+/** How often a link was tried, where once was not enough or it is being tried still. */
+const tries = ({ attempts }, open = false) => (!attempts ? "" : open ? `attempt ${attempts}` : many(attempts, "attempt"));
 
 /** The rows of the timeline: each event, when it came, and how long its link took for it. */
 function told({ order, steps, events }) {
@@ -189,6 +192,7 @@ function told({ order, steps, events }) {
       link,
       after: seconds(began, event.time),
       took: step?.began ? seconds(step.began, event.time) : null,
+      tries: step ? tries(step) : "",
       left: (from - began) / whole,
       width: (new Date(event.time) - from) / whole,
       mood: { OrderParked: "bad", OrderReleased: "busy", OrderConfirmed: "good" }[name] ?? (event.data.reason ? "bad" : "calm"),
@@ -222,7 +226,7 @@ function eventRow(row) {
       "div",
       { class: "what" },
       h("b", {}, EVENTS[row.name] ?? row.name),
-      h("span", { class: "soft" }, ` ${LINKS[row.link] ? `at ${LINKS[row.link].toLowerCase()}` : row.link}`, row.took === null ? "" : `, took ${span(row.took)}`),
+      h("span", { class: "soft" }, ` ${LINKS[row.link] ? `at ${LINKS[row.link].toLowerCase()}` : row.link}`, row.took === null ? "" : `, took ${span(row.took)}`, row.tries && ` and ${row.tries}`),
       row.notes.map((note) => h("p", {}, note)),
       h("details", {}, h("summary", {}, "Event"), h("pre", { tabindex: "0" }, JSON.stringify(row.event, null, 2))),
     ),

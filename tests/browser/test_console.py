@@ -162,6 +162,9 @@ async def test_broken_from_the_console_every_page_shows_where_orders_pile_up_and
         assert await at_link(page, "payment") == 0
     await expect(order.locator(".heading .status")).to_have_text("Confirmed")
     await expect(order.locator(".timeline")).to_contain_text("Confirmed at finalize")
+    at_payment = order.locator(".timeline > li", has_text="Payment confirmed")
+    await expect(at_payment).to_contain_text(re.compile(r"took .* and \d+ attempts"))
+    await expect(order.locator(".timeline > li", has_text="Stock reserved")).not_to_contain_text("attempt")
     assert [await page.evaluate("window.neverReloaded") for page in (console, second, order)] == [True] * 3
 
 
