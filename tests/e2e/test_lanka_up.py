@@ -94,7 +94,8 @@ async def test_a_part_that_is_killed_is_started_again(machine: Machine, part: st
 
     now: Connection = await until(started_again, 20, f"another {part}")
     await machine.says(f"{part} died (killed by signal 9), started again as pid {now.pids[part]}")
-    await machine.says("running: " + " · ".join(f"{name} ({pid})" for name, pid in now.pids.items()))
+    await machine.says(f"{part} restarting ({now.pids[part]})")
+    await machine.says(f"{part} ready ({now.pids[part]})")
     for url in (f"{now.api}/readyz", f"{now.payments}/livez"):
         await until(partial(http_answers, url), 30, url)
 
