@@ -12,8 +12,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 from temporalio.envconfig import ClientConfig
 from temporalio.service import RPCError
 
+from api.at_links import SHOWN_AFTER, manner
 from api.auth import Operator
-from api.live import SHOWN_AFTER
 from api.orders import OrderAnswer, OrderId, refuse_repeated
 from api.problems import Code, Problem, documented
 from api.temporal import Temporal
@@ -177,7 +177,8 @@ def steps(
     """The order at each link that it has come to, or still may."""
     times = {event.type: event.time for event in reversed(events)}
     here = () if carriage.ended else stands_at(carriage.done, times)
-    fresh = carriage.dispatched_at is not None and datetime.now(UTC) - carriage.dispatched_at < SHOWN_AFTER
+    happened = [event.time for event in events] + [carriage.dispatched_at or events[0].time]
+    moves = carriage.dispatched_at is not None and datetime.now(UTC) - max(happened) < SHOWN_AFTER
     refused = min((times[kind] for kind in REFUSALS if kind in times), default=None)
     parkings = {each.link: each for each in parked}
     seen: list[Step] = []
@@ -189,7 +190,7 @@ def steps(
         elif made:
             step.state, step.ended, step.attempts = "done", made[0].time, carriage.done.get(link.name)
         elif link.name in here:
-            step.state = "in_progress" if fresh else "waiting"
+            step.state = manner(link.name, moves=moves)
             if tried := trying.get(link.consumer.__name__):
                 step.attempts, step.last_error = tried.attempt, tried.last_error
         elif link in BACK and link.name in carriage.done:
