@@ -41,6 +41,7 @@ class Journal(Protocol):
         *,
         unrecorded: bool = False,
         closes: Sequence[str] = (),
+        attempt: int = 1,
     ) -> list[AnyEvent]: ...
 
     async def done(self, link: str, subjects: Sequence[str]) -> set[str]: ...
@@ -104,7 +105,11 @@ async def ask_and_consume(
 
 def _again() -> bool:
     """Whether the whole batch failed before: then there is no quick neighbour to be held up, and all may be slow."""
-    return activity.in_activity() and activity.info().attempt > 1
+    return _attempt() > 1
+
+
+def _attempt() -> int:
+    return activity.info().attempt if activity.in_activity() else 1
 
 
 def _read(batch: Batch, kind: type[E]) -> tuple[list[E], dict[str, Exception]]:
@@ -131,7 +136,9 @@ async def _record(
         raise next((failure for failure in serious if not isinstance(failure, Outage)), max(serious, key=_asked_for))
     made: list[AnyEvent] = []
     if events:
-        made = await journal.once(batch.link, events, decide, unrecorded=batch.unrecorded, closes=batch.closes)
+        made = await journal.once(
+            batch.link, events, decide, unrecorded=batch.unrecorded, closes=batch.closes, attempt=_attempt()
+        )
     left_out = [event.subject for event in batch.events if event.subject in failures]
     return Processed(events=made, left_out=left_out, pause=max(map(_asked_for, serious), default=0.0))
 

@@ -26,6 +26,7 @@ from api import (
     support,
     webhooks,
 )
+from api.at_links import SHOWN_AFTER
 from api.auth import Callers
 from api.backlog import Backlog, BacklogSettings, watched_backlog
 from api.body import document_models
@@ -34,7 +35,7 @@ from api.dispatcher import Bell, running_dispatcher
 from api.drills import DrillRequest, Drills, Faults
 from api.events import SentEvent
 from api.funnel import Counts, running_count
-from api.live import SHOWN_AFTER, LivePicture, Picture, running_picture
+from api.live import LivePicture, Picture, running_picture
 from api.logs import RequestLog, set_up_logs
 from api.operations import BulkRequest, Decision
 from api.order_page import Elsewhere
@@ -161,7 +162,7 @@ def _lifespan(settings: Settings, tracing: Tracing) -> Callable[[FastAPI], Abstr
             operations = Operations(pool, refund=REFUND.name, late_refund=LATE_REFUND.name)
             orders, catalogue = Orders(pool), Catalogue(pool)
             standing = StandingNow(pool, patience=SHOWN_AFTER, refund=REFUND.name, late_refund=LATE_REFUND.name)
-            counts = Counts(pool)
+            counts = Counts(pool, standing)
             async with (
                 running_dispatcher(pool, bell),
                 running_stream(pool) as stream,
@@ -169,7 +170,7 @@ def _lifespan(settings: Settings, tracing: Tracing) -> Callable[[FastAPI], Abstr
                 running_count(counts),
                 Temporal() as temporal,
                 aclosing(ShopPayments(settings.payments_url)) as payments,
-                aclosing(Drills(settings.payments_url, orders, catalogue, bell)) as drills,
+                aclosing(Drills(settings.payments_url, orders, catalogue, bell, tracing)) as drills,
                 running_picture(standing, drills) as picture,
             ):
                 yield State(

@@ -21,6 +21,7 @@ from orders.errors import Outage
 from orders.order import Line, new_order_id
 from store.catalogue import Catalogue, Product
 from store.orders import Orders
+from telemetry.switch import Tracing
 
 ANSWERED_WITHIN = 2.0
 """Seconds that the sandbox gets for one call."""
@@ -66,7 +67,9 @@ class DrillAnswer(BaseModel):
 class Drills:
     """Without `payments_url` there is no sandbox, and no drill."""
 
-    def __init__(self, payments_url: str | None, orders: Orders, catalogue: Catalogue, bell: Bell) -> None:
+    def __init__(
+        self, payments_url: str | None, orders: Orders, catalogue: Catalogue, bell: Bell, tracing: Tracing
+    ) -> None:
         # The sandbox is a neighbour: no proxy from the environment may come between.
         self._sandbox = (
             httpx.AsyncClient(base_url=payments_url, timeout=ANSWERED_WITHIN, trust_env=False) if payments_url else None
@@ -74,6 +77,7 @@ class Drills:
         self._orders = orders
         self._catalogue = catalogue
         self._bell = bell
+        self._tracing = tracing
         self._paying = asyncio.Lock()
         self._sending: asyncio.Task[None] | None = None
 
@@ -122,7 +126,14 @@ class Drills:
             order, key = wanted.received(new_order_id(), datetime.now(UTC)), f"drill-{uuid.uuid4()}"
             while True:
                 try:
-                    await self._orders.accept(order, owner=owner, key=key, fingerprint=wanted.fingerprint())
+                    with self._tracing.apart("drill"):
+                        await self._orders.accept(
+                            order,
+                            owner=owner,
+                            key=key,
+                            fingerprint=wanted.fingerprint(),
+                            traceparent=self._tracing.traceparent(),
+                        )
                 except Outage as outage:
                     log.warning("a drill waits for PostgreSQL", error=str(outage))
                     await asyncio.sleep(1)

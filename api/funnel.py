@@ -13,19 +13,21 @@ import structlog
 from fastapi import APIRouter, Query, Request
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from api.at_links import RECEIVED, at_links
 from api.auth import Operator
-from api.live import SHOWN_AFTER
 from api.orders import refuse_repeated
 from api.problems import MAX_HOURS, Code, Problem, documented
 from orders.envelope import class_of, type_of
 from orders.errors import Outage
 from orders.reasons import Status
 from store.database import Pool
-from store.funnel import PAUSE, Funnel, Made, Reading, Standing
+from store.funnel import PAUSE, Funnel, Made, Reading
 from store.orders import CHAIN, LINK
+from store.standing import NOT_DISPATCHED
+from store.standing_now import Group, StandingNow
 from workflows.chains import CHAINS
-from workflows.funnel import Told, inputs, places, refusals
-from workflows.routing import LATE_REFUND, Table
+from workflows.funnel import inputs, refusals
+from workflows.routing import Table
 
 log = structlog.get_logger()
 
@@ -38,8 +40,9 @@ T = TypeVar("T")
 
 
 class LinkNow(BaseModel):
-    """Orders that are at this link now. `waiting`: nothing is being done for them (their turn has not come, the payment
-    is pending, a dependency is away). `oldest_age_seconds`: since the last event of the order that stands here longest.
+    """Orders that are at this link now. `waiting`: nothing has happened to them for 0.75 s (a dependency is away, no
+    worker is free), their payment is pending, or they are not given to Temporal yet. `oldest_age_seconds`: since the
+    oldest of them was received.
     """
 
     waiting: int = 0
@@ -52,6 +55,7 @@ class LinkFunnel(LinkNow):
     """`done` and `rejected` in the hours asked for, with the reasons; `conversion` is the part that went on.
 
     Durations are from the event that brought the order here to the event that the link made, exact to a tenth.
+    `received`, the first, is not a link: orders that were accepted, and of them those not given to Temporal yet.
     """
 
     link: str
@@ -136,12 +140,13 @@ async def read_funnel(request: Request, _: Operator, window: Annotated[Window, Q
 class Counts:
     """The funnel of the order chain, read once for all who ask at the same time."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, standing: StandingNow) -> None:
         self.store = _funnel(pool)
+        self._standing = standing
         self._now = _Fresh(self._read_now)
 
     async def now(self) -> dict[str, LinkNow]:
-        """Every link with the orders that are at it, in the order of the chain."""
+        """The links with the orders that are at them."""
         return await self._now.get()
 
     async def funnel(self, since: datetime, until: datetime) -> FunnelAnswer:
@@ -159,8 +164,7 @@ class Counts:
         )
 
     async def _read_now(self) -> dict[str, LinkNow]:
-        standing = await self.store.now(CHAIN, going_back=sorted(refusals(TABLE)), patience=SHOWN_AFTER)
-        return _at_links(TABLE, standing, datetime.now(UTC))
+        return _at_links(await self._standing.groups(), datetime.now(UTC))
 
 
 def _funnel(pool: Pool) -> Funnel:
@@ -168,7 +172,7 @@ def _funnel(pool: Pool) -> Funnel:
     brought = {link: types for table in chains for link, types in inputs(table).items()}
     kinds = {type_of(kind) for table in chains for link in table.links for kind in (*link.makes, table.parked)}
     reasoned = {kind for kind in kinds if _has_reason(kind)}
-    return Funnel(pool, Reading(brought, frozenset(reasoned)), late_refund=LATE_REFUND.name)
+    return Funnel(pool, Reading(brought, frozenset(reasoned)))
 
 
 def _has_reason(kind: str) -> bool:
@@ -227,20 +231,14 @@ class _Tally(NamedTuple):
     seconds: Counter[float]
 
 
-def _at_links(table: Table, standing: Iterable[Standing], now: datetime) -> dict[str, LinkNow]:
-    found = {link.name: LinkNow() for link in table.links if link is not table.note}
-    for each in standing:
-        at, parked = places(table, [Told(*told) for told in each.told], each.done)
-        age = max(0.0, (now - each.since).total_seconds())
-        for name in at & found.keys():
+def _at_links(groups: Iterable[Group], now: datetime) -> dict[str, LinkNow]:
+    found: dict[str, LinkNow] = defaultdict(LinkNow)
+    for group in groups:
+        age = max(0.0, (now - group.oldest).total_seconds())
+        for name, manner in at_links(group).items():
             link = found[name]
             link.oldest_age_seconds = max(age, link.oldest_age_seconds or 0.0)
-            if name in parked:
-                link.parked += each.subjects
-            elif each.waiting:
-                link.waiting += each.subjects
-            else:
-                link.in_progress += each.subjects
+            setattr(link, manner, getattr(link, manner) + group.orders)
     return found
 
 
@@ -255,9 +253,10 @@ def _links(table: Table, now: dict[str, LinkNow], made: Iterable[Made]) -> list[
             (tally.rejected if each.type in back else tally.done)[each.reason or ""] += each.events
             if each.seconds is not None:
                 tally.seconds[each.seconds] += each.events
+    stages = {link.name: link.queue for link in table.links if link is not table.note}
     return [
-        _link(link.name, link.queue, now[link.name], tallies[link.name])
-        for link in {link.name: link for link in table.links if link is not table.note}.values()
+        _link(RECEIVED, NOT_DISPATCHED, now.get(RECEIVED, LinkNow()), tallies[LINK]),
+        *(_link(name, stage, now.get(name, LinkNow()), tallies[name]) for name, stage in stages.items()),
     ]
 
 

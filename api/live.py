@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from datetime import timedelta
 from typing import NamedTuple
 
 import structlog
@@ -12,6 +11,7 @@ from fastapi.sse import EventSourceResponse, format_sse_event
 from pydantic import AwareDatetime, BaseModel
 from starlette.types import Receive, Scope, Send
 
+from api.at_links import RECEIVED, at_links
 from api.auth import Operator, may_still_operate
 from api.closing import before_shutdown
 from api.drills import Drills, Faults
@@ -30,7 +30,6 @@ from orders.events import (
 from orders.reasons import Status
 from store.standing_now import Made, Moment, StandingNow
 from workflows.routing import CART, FINALIZE, LATE_REFUND, PAYMENT, PRICE, REFUND, REJECT, RELEASE, SETTLEMENT
-from workflows.whereabouts import stands_at
 
 log = structlog.get_logger()
 
@@ -46,9 +45,6 @@ HEARTBEAT = 5.0
 RECHECKED = 10.0
 """Seconds after which a watcher must show again that it may watch: a session ends, a key is revoked."""
 
-RECEIVED = "received"
-"""Not a link: accepted, and not given to Temporal yet."""
-
 PICTURED: dict[str, tuple[str, ...]] = {
     RECEIVED: (),
     PAYMENT.name: (PAYMENT.name, SETTLEMENT.name),
@@ -62,8 +58,6 @@ PICTURED: dict[str, tuple[str, ...]] = {
 """What the picture shows as one, in the order of the chain, and the links that stand behind it."""
 
 _SHOWN_AT = {link: shown for shown, links in PICTURED.items() for link in links}
-SHOWN_AFTER = timedelta(seconds=0.75)
-"""An order that has been on its way to the next event for longer is shown as waiting."""
 
 _NOTES = {type_of(OrderParked), type_of(OrderReleased), type_of(OrderWithdrawn)}
 _ENDS = {
@@ -74,8 +68,9 @@ _ENDS = {
 
 
 class LinkNow(BaseModel):
-    """Open orders at a link: an order that is on the way for longer than a few seconds waits. Two links side by side
-    count it twice. `oldest` is when the oldest of them was received; `done` counts since the picture's `counted_since`.
+    """Open orders at a link; two links side by side count an order twice. It waits when nothing has happened to it for
+    0.75 s, when its payment is pending, and before it is given to Temporal. `oldest` is when the oldest of them was
+    received; `done` counts since the picture's `counted_since`.
     """
 
     name: str
@@ -122,18 +117,10 @@ def pictured(moment: Moment, faults: Faults | None) -> Picture:
     links = {name: LinkNow(name=name) for name in PICTURED}
     parked: dict[tuple[str, str, str], ParkedNow] = {}
     for group in moment.groups:
-        waits_at = {_SHOWN_AT.get(link, link) for link, _, _ in group.parked}
-        stands = [LATE_REFUND.name] if group.ended else stands_at(group.done, group.told)
-        shown = {_SHOWN_AT[link] for link in stands} if group.dispatched else {RECEIVED}
-        for name in [name for name in links if name in shown | waits_at]:
+        for name, manner in {_SHOWN_AT.get(link, link): manner for link, manner in at_links(group).items()}.items():
             link = links[name]
             link.oldest = min(link.oldest or group.oldest, group.oldest)
-            if name in waits_at:
-                link.parked += group.orders
-            elif group.fresh and SETTLEMENT.name not in stands:
-                link.in_progress += group.orders
-            else:
-                link.waiting += group.orders
+            setattr(link, manner, getattr(link, manner) + group.orders)
         for where in group.parked:
             link_name, stage, reason = where
             known = parked.setdefault(

@@ -12,8 +12,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 from temporalio.envconfig import ClientConfig
 from temporalio.service import RPCError
 
+from api.at_links import SHOWN_AFTER, manner
 from api.auth import Operator
-from api.live import SHOWN_AFTER
 from api.orders import OrderAnswer, OrderId, refuse_repeated
 from api.problems import Code, Problem, documented
 from api.temporal import Temporal
@@ -70,7 +70,7 @@ class Step(BaseModel):
     """The order at one link. `began`: when the event came that the link takes; `ended`: when it had made the next.
 
     `attempts` and `last_error` are those of what is being tried now, as Temporal tells them (in a batch: of the batch),
-    or of the parking.
+    or of the parking. Where it is done, `attempts` are those that it took if the first did not succeed.
     """
 
     link: str
@@ -83,11 +83,15 @@ class Step(BaseModel):
 
 
 class OrderSeen(BaseModel):
-    """`workflow_url` and `trace_url` are null where nobody has said where such pages are, or the order has none."""
+    """`workflow_url` and `trace_url` are null where nobody has said where such pages are, or the order has none.
+
+    `trace_id` is in the log lines about the order as well, also where its trace is not sampled and has no page.
+    """
 
     order: OrderAnswer
     workflow_id: str | None
     workflow_url: str | None
+    trace_id: str | None
     trace_url: str | None
     steps: list[Step]
     parked: list[ParkedOrder]
@@ -114,10 +118,10 @@ class Elsewhere:
         return f"{self._temporal_ui.rstrip('/')}/namespaces/{self._namespace}/workflows/{quote(workflow_id, safe='')}"
 
     def trace_of(self, traceparent: str | None) -> str | None:
-        """`traceparent` as W3C Trace Context has it: version, trace id, parent id, flags."""
-        if self._trace_url is None or traceparent is None:
+        trace_id, sampled = _parts(traceparent)
+        if self._trace_url is None or trace_id is None or not sampled:
             return None
-        return self._trace_url.replace("{trace_id}", traceparent.split("-")[1])
+        return self._trace_url.replace("{trace_id}", trace_id)
 
 
 class Trying(BaseModel):
@@ -159,6 +163,7 @@ async def see_order(request: Request, _: Operator, order_id: OrderId) -> OrderSe
         order=OrderAnswer.about(order),
         workflow_id=carriage.workflow_id,
         workflow_url=elsewhere.history_of(carriage.workflow_id),
+        trace_id=_parts(carriage.traceparent)[0],
         trace_url=elsewhere.trace_of(carriage.traceparent),
         steps=steps(carriage, events, parked, trying),
         parked=parked,
@@ -172,7 +177,8 @@ def steps(
     """The order at each link that it has come to, or still may."""
     times = {event.type: event.time for event in reversed(events)}
     here = () if carriage.ended else stands_at(carriage.done, times)
-    fresh = carriage.dispatched_at is not None and datetime.now(UTC) - carriage.dispatched_at < SHOWN_AFTER
+    happened = [event.time for event in events] + [carriage.dispatched_at or events[0].time]
+    moves = carriage.dispatched_at is not None and datetime.now(UTC) - max(happened) < SHOWN_AFTER
     refused = min((times[kind] for kind in REFUSALS if kind in times), default=None)
     parkings = {each.link: each for each in parked}
     seen: list[Step] = []
@@ -182,17 +188,26 @@ def steps(
         if parking := parkings.get(link.name):
             step.state, step.attempts, step.last_error = "parked", parking.attempts, parking.last_error
         elif made:
-            step.state, step.ended = "done", made[0].time
+            step.state, step.ended, step.attempts = "done", made[0].time, carriage.done.get(link.name)
         elif link.name in here:
-            step.state = "in_progress" if fresh else "waiting"
+            step.state = manner(link.name, moves=moves)
             if tried := trying.get(link.consumer.__name__):
                 step.attempts, step.last_error = tried.attempt, tried.last_error
         elif link in BACK and link.name in carriage.done:
             step.state = "done"  # there was nothing to give back, so nothing is told of it
+            step.attempts = carriage.done[link.name]
         elif refused or carriage.ended:
             step.state = "left_out"
         seen.append(step)
     return seen
+
+
+def _parts(traceparent: str | None) -> tuple[str | None, bool]:
+    """The trace id, and whether it is sampled. W3C Trace Context: version, trace id, parent id, flags."""
+    if traceparent is None:
+        return None, False
+    _, trace_id, _, flags = traceparent.split("-")[:4]
+    return trace_id, bool(int(flags, 16) & 1)
 
 
 def _begun(times: Mapping[str, datetime], refused: datetime | None) -> Iterator[tuple[Link, datetime | None]]:

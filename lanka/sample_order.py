@@ -4,7 +4,8 @@ import asyncio
 import json
 import random
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import nullcontext, suppress
 from typing import Any
 
 import httpx
@@ -18,6 +19,9 @@ from orders.events import ORDER_EVENT
 from orders.money import written
 
 LINES = 3
+
+ASKED_EVERY = 2.0
+"""Seconds between two looks at what the order waits for."""
 
 TRIES = 30
 """How often, a second apart, the stream is asked for again before the command gives up."""
@@ -38,7 +42,8 @@ async def sample_order(connection: Connection, console: Console) -> None:
                 f"order [bold]{accepted['order_id']}[/bold] accepted: "
                 f"{len(order['lines'])} lines, {written(_total(order), order['currency'])}"
             )
-            await _show(shop, accepted["order_id"], console)
+            async with _operator(connection) as operator:
+                await _show(shop, operator, accepted["order_id"], console)
     except httpx.HTTPStatusError as error:
         raise NoOrderError(f"{error.request.url} answered {error.response.text}") from error
     except httpx.TransportError as error:
@@ -55,6 +60,11 @@ PAYMENT=$(curl -s {connection.payments}/payments -H 'Content-Type: application/j
 curl -i {connection.api}/orders -H 'Authorization: Bearer {connection.keys["shop"]}' \\
   -H 'Idempotency-Key: {uuid.uuid4()}' -H 'Content-Type: application/json' \\
   -d '{json.dumps(order)[:-1]}, "payment_id": "'$PAYMENT'"}}'"""
+
+
+def _operator(connection: Connection) -> httpx.AsyncClient:
+    headers = {"Authorization": f"Bearer {connection.keys['operator']}"}
+    return httpx.AsyncClient(base_url=connection.api, headers=headers, timeout=10)
 
 
 def _shop(connection: Connection) -> httpx.AsyncClient:
@@ -87,15 +97,31 @@ def _total(order: dict[str, Any]) -> int:
     return sum(line["quantity"] * line["unit_price"] for line in order["lines"])
 
 
-async def _show(shop: httpx.AsyncClient, order_id: str, console: Console) -> None:
+async def _show(shop: httpx.AsyncClient, operator: httpx.AsyncClient, order_id: str, console: Console) -> None:
     way = Way()
-    if not console.is_terminal:
-        async for event in _events(shop, order_id):
-            console.print(way.line(event), soft_wrap=True)
-        return
-    with Live(way, console=console, refresh_per_second=12):
-        async for event in _events(shop, order_id):
-            way.line(event)
+
+    def tell(line: str) -> None:
+        if not console.is_terminal:  # where it is one, the chain is drawn anew all the time
+            console.print(line, soft_wrap=True)
+
+    live = Live(way, console=console, refresh_per_second=12) if console.is_terminal else nullcontext()
+    with live:
+        asking = asyncio.create_task(_ask_why(operator, order_id, way, tell))
+        try:
+            async for event in _events(shop, order_id):
+                tell(way.line(event))
+        finally:
+            asking.cancel()
+
+
+async def _ask_why(operator: httpx.AsyncClient, order_id: str, way: Way, tell: Callable[[str], None]) -> None:
+    """What the order waits for is no event: the operators' page of it knows."""
+    while True:
+        await asyncio.sleep(ASKED_EVERY)
+        with suppress(httpx.HTTPError):  # the stream of events complains, if it goes on
+            answer = await operator.get(f"/operations/orders/{order_id}")
+            for line in way.waits(answer.raise_for_status().json()):
+                tell(line)
 
 
 async def _events(shop: httpx.AsyncClient, order_id: str) -> AsyncIterator[Event[Any]]:

@@ -66,6 +66,10 @@ class Supervision:
             await self._stop({part.name for part in group})
         self._arbiter.stop_controller_and_close_sockets()
 
+    def alive(self) -> dict[str, int]:
+        """The pids of the parts whose process lives."""
+        return {name: life.pid for name, life in self._lives.items() if life.process and life.pid is not None}
+
     def start(self, *parts: Part) -> None:
         """What starts together stops together; the last to start are the first to stop."""
         self._groups.append(parts)

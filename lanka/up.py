@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -13,6 +14,7 @@ import psutil
 import typer
 
 from lanka import postgres
+from lanka.health import Ask, Health, State
 from lanka.home import Connection, Home, InUseError, is_over
 from lanka.parts import Given, Machine, Ports
 from lanka.ports import free_port, is_free
@@ -23,6 +25,13 @@ from store.migrate import migrate
 from store.seed import seed
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SHADES = {
+    State.STARTING: "yellow",
+    State.READY: "green",
+    State.NOT_READY: "red",
+    State.RESTARTING: "yellow",
+    State.DOWN: "red",
+}
 COLOURS = ("cyan", "green", "yellow", "magenta", "blue")
 
 PATIENCE = 60.0
@@ -90,9 +99,15 @@ class _Run:
     def __init__(self, machine: Machine, workers: int) -> None:
         self._machine = machine
         self._workers = workers
+        self._asks: dict[str, Ask] = {
+            "postgres": lambda: postgres_answers(machine.database_url),
+            "temporal": lambda: temporal_answers(machine.temporal_address),
+            "payments": lambda: http_answers(f"{machine.payments_url}/livez"),
+            "api": lambda: http_answers(f"{machine.api_url}/readyz"),
+        }
+        self._health = Health(self._asks, self._tell_health)
         self._pids: dict[str, int] = {}
         self._ready = False
-        self._greeted = False
         self._stop = asyncio.Event()
 
     async def until_stopped(self) -> None:
@@ -102,10 +117,12 @@ class _Run:
         async with Supervision(self._say, self._note) as supervision:
             for number in STOPS:
                 asyncio.get_running_loop().add_signal_handler(number, self._stop.set)
+            watching = asyncio.create_task(self._health.watch(supervision.alive))
             running = asyncio.create_task(self._run(supervision))
             stopping = asyncio.create_task(self._stop.wait())
             await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
             self._ready = False
+            watching.cancel()
             self._machine.home.renounce()
             self._say("lanka", "stopping everything")
             stopping.cancel()
@@ -132,6 +149,7 @@ class _Run:
         await self._fill_the_database()
         await self._first_ones_answer()
         workers = [machine.worker(nth) for nth in range(self._workers)]
+        self._asks.update((part.name, partial(http_answers, url)) for part, url in workers)
         machine.home.tell_prometheus({"lanka-api": [machine.api_url], "lanka-worker": [url for _, url in workers]})
         supervision.start(machine.api(), *(part for part, _ in workers))
         await _answers(f"{machine.api_url}/readyz", "the API")
@@ -139,8 +157,8 @@ class _Run:
             await _answers(url, f"{part.name}")
         self._ready = True
         self._note(self._pids)
+        await self._health.look()
         await self._greet(time.monotonic() - began)
-        self._greeted = True
         await supervision.forever()
 
     async def _fill_the_database(self) -> None:
@@ -164,11 +182,16 @@ class _Run:
         self._machine.home.remember(pids)
         if self._ready:
             self._machine.home.announce(self._connection())
-            if self._greeted:
-                self._say("lanka", f"running: {self._parts()}")
+        self._health.born(pids)
+
+    def _tell_health(self) -> None:
+        self._say("lanka", f"parts: {self._parts()}")
 
     def _parts(self) -> str:
-        return " · ".join(f"{name} ({pid})" for name, pid in self._pids.items())
+        states = self._health.states
+        return " · ".join(
+            f"{name} {typer.style(states[name], fg=SHADES[states[name]])} ({pid})" for name, pid in self._pids.items()
+        )
 
     def _connection(self) -> Connection:
         machine = self._machine

@@ -1,7 +1,7 @@
 """The way of an order in the terminal: its links light up as the events arrive."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from rich.console import Group, RenderableType
 from rich.markup import escape
@@ -23,7 +23,8 @@ from orders.events import (
     Refund,
 )
 from orders.money import written
-from orders.subject import Parking, Refusal
+from orders.reasons import Status
+from orders.subject import Parking, Refusal, Release
 from workflows.funnel import Told, places
 from workflows.routing import CART, FINALIZE, ORDER_TABLE, PAYMENT, PRICE, REFUND, REJECT, RELEASE, SETTLEMENT
 
@@ -33,11 +34,22 @@ BESIDE = ("┬ ", "└ ")
 """Before links that work side by side."""
 
 
+class Wait(NamedTuple):
+    """`attempt`: the one that follows what has failed."""
+
+    why: str
+    attempt: int | None = None
+
+    def __str__(self) -> str:
+        return f"attempt {self.attempt}: {self.why}" if self.attempt else self.why
+
+
 class Way:
     """What has happened to one order so far; rendered, it is its chain."""
 
     def __init__(self) -> None:
         self._events: list[Event[Any]] = []
+        self._waits: dict[str, Wait] = {}
 
     def line(self, event: Event[Any]) -> str:
         """Takes the next event, and tells it in a line of Rich's markup."""
@@ -45,9 +57,16 @@ class Way:
         name = event.type.removeprefix("lanka.")
         return f"{self._since(event):8.3f} s  [green]{name:<18}[/green] by {event.source}  {_result(event)}"
 
+    def waits(self, page: Mapping[str, Any]) -> Iterator[str]:
+        """Takes what the page of the order (`GET /operations/orders/{id}`) says, and tells what it waits for anew."""
+        before, self._waits = self._waits, dict(_waits(page))
+        for link, wait in self._waits.items():
+            if link not in before or before[link].why != wait.why:
+                yield f"[yellow]waits at {link}, {escape(str(wait))}[/yellow]"
+
     def __rich__(self) -> RenderableType:
         table = Table.grid(padding=(0, 1))
-        told = [Told(event.source.removeprefix("/lanka/"), event.type) for event in self._events]
+        told = self._told()
         here = places(ORDER_TABLE, told)
         made = {each.link: event for each, event in zip(told, self._events, strict=True) if not _is_pause(event)}
         ended = bool(self._events) and self._events[-1].ends
@@ -60,11 +79,11 @@ class Way:
                     mark: RenderableType = Text("✘", "red") if refused else Text("✔", "green")
                     table.add_row(mark, branch + link.name, _told(event), f"{self._since(event):.3f} s")
                 elif link.name in here.parked:
-                    table.add_row(
-                        Text("‖", "yellow"), branch + link.name, Text("parked: an operator decides", "yellow")
-                    )
+                    table.add_row(Text("‖", "yellow"), branch + link.name, Text(self._parking(link.name), "yellow"))
                 elif link.name in here.at and not ended:
-                    table.add_row(Spinner("dots", style="cyan"), branch + link.name, Text("…", "dim"))
+                    wait = self._waits.get(link.name)
+                    why = Text(f"waits, {wait}", "yellow") if wait else Text("…", "dim")
+                    table.add_row(Spinner("dots", style="cyan"), branch + link.name, why)
                 else:
                     table.add_row(Text("○", "dim"), Text(branch + link.name, "dim"))
         return Group(table, *self._end())
@@ -84,12 +103,41 @@ class Way:
             word = "cancelled" if isinstance(last, OrderCancelled) else "rejected"
             back = [event for event in self._events if isinstance(event.data, Refund)]
             money = f"{_money(back[-1])} goes back" if back else "no money is kept"
-            yield Text(f"{word} ({last.data.reason}): {last.data.detail}; {money}", "bold red")
+            yield Text(f"{word}, {in_words(last.data.reason)}: {last.data.detail}; {money}", "bold red")
+        elif any(places(ORDER_TABLE, self._told()).parked):
+            yield Text("parked: `lanka parked release` lets it go on, `lanka parked reject` ends it", "yellow")
+            yield Text("Ctrl-C stops watching, not the order", "dim")
         else:
             yield Text("Ctrl-C stops watching, not the order", "dim")
 
+    def _told(self) -> list[Told]:
+        return [Told(event.source.removeprefix("/lanka/"), event.type) for event in self._events]
+
+    def _parking(self, link: str) -> str:
+        """Why the order is parked there."""
+        return next(
+            f"parked, {in_words(data.reason)}, after {data.attempts} attempts: {data.last_error}"
+            for data in (event.data for event in reversed(self._events))
+            if isinstance(data, Parking) and data.link == link
+        )
+
     def _since(self, event: Event[Any]) -> float:
         return (event.time - self._events[0].time).total_seconds()
+
+
+def _waits(page: Mapping[str, Any]) -> Iterator[tuple[str, Wait]]:
+    """By link, for the links where the order stands and is not parked."""
+    for step in page["steps"]:
+        if step["state"] not in {"in_progress", "waiting"}:
+            continue
+        if step["last_error"]:
+            yield step["link"], Wait(step["last_error"], step["attempts"])
+        elif step["state"] == "waiting" and step["link"] == SETTLEMENT.name:
+            yield step["link"], Wait("the payment is not decided yet")
+        elif step["state"] == "waiting" and page["order"]["status"] == Status.RECEIVED and not page["workflow_id"]:
+            yield step["link"], Wait("no workflow has taken it yet")
+        elif step["state"] == "waiting":
+            yield step["link"], Wait("no answer yet")
 
 
 def _is_pause(event: Event[Any]) -> bool:
@@ -106,9 +154,11 @@ def _result(event: Event[Any]) -> str:  # noqa: PLR0911, one for each kind
         case ConfirmedOrder(order_number=number):
             return f"[bold]{number}[/bold]"
         case Refusal(reason=reason, detail=detail):
-            return f"[bold red]{reason}[/bold red] {escape(detail)}"
-        case Parking(reason=reason, last_error=error):
-            return f"[yellow]{escape(reason)}[/yellow] {escape(error)}"
+            return f"[bold red]{in_words(reason)}[/bold red] {escape(detail)}"
+        case Parking(reason=reason, attempts=attempts, last_error=error):
+            return f"[yellow]{escape(in_words(reason))}[/yellow] after {attempts} attempts: {escape(error)}"
+        case Release(by=by, why=why):
+            return f"by {escape(by)}: {escape(why)}"
         case Refund():
             return _money(event)
         case PaidOrder(payment=payment):
@@ -117,6 +167,11 @@ def _result(event: Event[Any]) -> str:  # noqa: PLR0911, one for each kind
             return order.summary()
         case _:
             return ""
+
+
+def in_words(reason: str) -> str:
+    """`out_of_stock` is for programs, `out of stock` for people."""
+    return reason.replace("_", " ")
 
 
 def _money(event: Event[Any]) -> str:

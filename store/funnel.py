@@ -1,12 +1,10 @@
-"""How many subjects are at each link now, and what the links have made, hour by hour."""
+"""What the links have made, hour by hour."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from orders.envelope import type_of
-from orders.events import PaymentArrivedLate
 from store.database import Pool, Transaction, connected, transaction
 
 STEP = 20_000
@@ -20,20 +18,6 @@ PAUSE = timedelta(seconds=1)
 
 ROUNDED = 1.2
 """Durations are counted by powers of this, from a millisecond on: a percentile is exact to a tenth."""
-
-
-class Standing(NamedTuple):
-    """`subjects` with the same journal: `told` are pairs of link and type, oldest first.
-
-    `done`: links that have worked on them without a word, known only of those that go back. `waiting`: not given to
-    Temporal yet, or nothing has happened to them for longer than the patience. `since`: to the oldest of them.
-    """
-
-    told: Sequence[tuple[str, str]]
-    done: Sequence[str]
-    waiting: bool
-    subjects: int
-    since: datetime
 
 
 class Made(NamedTuple):
@@ -77,48 +61,9 @@ _EVENTS = """
 
 
 class Funnel:
-    def __init__(self, pool: Pool, reading: Reading, *, late_refund: str) -> None:
+    def __init__(self, pool: Pool, reading: Reading) -> None:
         self._pool = pool
         self._reading = reading
-        self._late_refund = late_refund
-
-    async def now(self, chain: str, *, going_back: Sequence[str], patience: timedelta) -> list[Standing]:
-        """Where the open subjects of the chain are. Grouped in the database: many stand at few places."""
-        async with connected(self._pool) as connection:
-            rows = await connection.fetch(
-                """
-                WITH open AS (
-                    SELECT subject, dispatched_at IS NULL AS undispatched
-                    FROM subjects WHERE ended_at IS NULL AND chain = $1
-                    UNION ALL
-                    SELECT DISTINCT subject, false FROM journal AS arrived
-                    WHERE type = $2
-                      AND NOT EXISTS (SELECT FROM claims WHERE claims.subject = arrived.subject AND link = $3)
-                )
-                SELECT told, done, undispatched OR since < now() - $5::interval AS waiting,
-                       count(*) AS subjects, min(since) AS since
-                FROM open CROSS JOIN LATERAL (
-                    SELECT max(time) AS since,
-                           string_agg(substr(source, 8) || ' ' || type, ' ' ORDER BY position) AS told,
-                           CASE WHEN bool_or(type = ANY($4::text[])) THEN (
-                               SELECT string_agg(link, ' ' ORDER BY link) FROM claims
-                               WHERE claims.subject = open.subject
-                           ) END AS done
-                    FROM journal WHERE journal.subject = open.subject AND source LIKE '/lanka/%'
-                ) AS journal
-                WHERE told IS NOT NULL
-                GROUP BY 1, 2, 3
-                """,
-                chain,
-                type_of(PaymentArrivedLate),
-                self._late_refund,
-                going_back,
-                patience,
-            )
-        return [
-            Standing(_pairs(row["told"]), (row["done"] or "").split(), row["waiting"], row["subjects"], row["since"])
-            for row in rows
-        ]
 
     async def made(self, since: datetime, until: datetime) -> list[Made]:
         """What the links have made in the hours that begin within this time, up to now."""
@@ -195,8 +140,3 @@ class Funnel:
     def _read(self, upto: int) -> tuple[object, ...]:
         inputs = {link: " ".join(sorted(types)) for link, types in self._reading.inputs.items()}
         return upto, inputs, sorted(self._reading.reasoned), ROUNDED
-
-
-def _pairs(told: str) -> list[tuple[str, str]]:
-    words = told.split(" ")
-    return list(zip(words[::2], words[1::2], strict=True))

@@ -32,17 +32,18 @@ class Journal:
         *,
         unrecorded: bool = False,
         closes: Sequence[str] = (),
+        attempt: int = 1,
     ) -> list[AnyEvent]:
         """Lets `link` work on each event's subject once, in one transaction, and returns what it made of them.
 
         Claims each (subject, link), gives `decide` the events whose claim is new, journals what it returns and
         commits. For the others the events journalled the first time are returned. `unrecorded` events are
         journalled before `decide` is asked. The links that `link` `closes` have nothing more to do with the subjects,
-        should an attempt at them still be under way somewhere.
+        should an attempt at them still be under way somewhere. `attempt` is kept with the claim if it is not the first.
         """
         reach(f"{link}.before_transaction")
         async with transaction(self._pool) as tx:
-            claimed, now = await self._claim(tx, link, [event.subject for event in events], closes)
+            claimed, now = await self._claim(tx, link, [event.subject for event in events], closes, attempt)
             fresh = [event for event in events if event.subject in claimed]
             earlier = [event.subject for event in events if event.subject not in claimed]
             made: list[AnyEvent] = []
@@ -83,14 +84,15 @@ class Journal:
 
     @staticmethod
     async def _claim(
-        tx: Transaction, link: str, subjects: Sequence[str], closes: Sequence[str]
+        tx: Transaction, link: str, subjects: Sequence[str], closes: Sequence[str], attempt: int
     ) -> tuple[set[str], Any]:
         # Sorted, so that two attempts at overlapping batches wait for each other instead of deadlocking.
         rows = await tx.fetch(
             """
             WITH claimed AS (
-                INSERT INTO claims (subject, link)
-                SELECT subject, link FROM unnest($1::text[]) AS subject, unnest($2::text[]) AS link
+                INSERT INTO claims (subject, link, attempts)
+                SELECT subject, link, CASE WHEN link = $3 THEN nullif($4::integer, 1) END
+                FROM unnest($1::text[]) AS subject, unnest($2::text[]) AS link
                 ORDER BY subject, link
                 ON CONFLICT DO NOTHING
                 RETURNING subject, link
@@ -100,6 +102,7 @@ class Journal:
             subjects,
             [link, *closes],
             link,
+            attempt,
         )
         return set(rows[0]["subjects"] or ()), rows[0]["now"]
 

@@ -1,5 +1,6 @@
 """What operators look at: which workflow has an order, what is parked, which refunds are owed."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import NamedTuple
 
@@ -51,13 +52,16 @@ class OwedRefund(BaseModel):
 
 
 class Carriage(NamedTuple):
-    """What the database knows of an order beside its journal. `done`: the links that have worked on it."""
+    """What the database knows of an order beside its journal.
+
+    `done`: the links that have worked on it, each with how many attempts it took; None for a single one.
+    """
 
     workflow_id: str | None
     dispatched_at: datetime | None
     ended: bool
     traceparent: str | None
-    done: frozenset[str]
+    done: Mapping[str, int | None]
 
 
 class Operations:
@@ -86,14 +90,14 @@ class Operations:
         async with connected(self._pool) as connection:
             row = await connection.fetchrow(
                 """
-                SELECT workflow_id, dispatched_at, ended_at IS NOT NULL AS ended,
-                       to_jsonb(subjects) ->> 'traceparent' AS traceparent,
-                       ARRAY(SELECT link FROM claims WHERE claims.subject = subjects.subject) AS done
+                SELECT workflow_id, dispatched_at, ended_at IS NOT NULL AS ended, traceparent,
+                       (SELECT coalesce(jsonb_object_agg(link, attempts), '{}')
+                        FROM claims WHERE claims.subject = subjects.subject) AS done
                 FROM subjects WHERE subject = $1
                 """,
                 order_id,
             )
-        return Carriage(**{**row, "done": frozenset(row["done"])}) if row else None
+        return Carriage(**row) if row else None
 
     async def taken(self, order_id: str, workflow_id: str) -> Taken:
         """The batch that the order travels in; if none has taken it yet, it goes alone, in this workflow."""

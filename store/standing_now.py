@@ -26,6 +26,9 @@ COUNTED_AT_FIRST = 50_000
 SETTLED_AFTER = timedelta(seconds=5)
 """An event takes its position in the journal before its transaction commits; after so long it has."""
 
+NEWEST = 5_000
+"""Events among which those are looked for that have just happened: more than a machine makes in the patience."""
+
 FORGOTTEN_AFTER = timedelta(minutes=1)
 """When nobody has looked for so long, counting begins anew."""
 
@@ -36,7 +39,7 @@ Made = tuple[str, str]
 class Group(NamedTuple):
     """Open orders of which the same is known.
 
-    `fresh`: they are on the way for a few seconds only. `ended`: they have ended, but money that came later is owed.
+    `fresh`: something has happened to them within the patience. `ended`: they have, but money that came later is owed.
     `done`: links that have worked on them. `told`: the types of their events that are not those of a straight way.
     `parked`: link, stage and reason of each place where they wait for a person.
     `owed`: how many have money to get back.
@@ -69,17 +72,22 @@ class Moment:
 
 
 class StandingNow:
-    """An order that is on the way for longer than `patience` merely waits. The links are those that give money back."""
+    """What has happened within `patience` is fresh. The links are those that give money back."""
 
     def __init__(self, pool: Pool, *, patience: timedelta, refund: str, late_refund: str) -> None:
         self._pool = pool
         self._asked = (patience, refund, late_refund)
         self._counting: _Counting | None = None
 
+    async def groups(self) -> list[Group]:
+        """Raises `Outage`."""
+        async with connected(self._pool) as connection:
+            return await self._groups(connection)
+
     async def look(self) -> Moment:
         """Raises `Outage`. One look at a time."""
         async with connected(self._pool) as connection:
-            rows = await connection.fetch(_GROUPS, *self._asked)
+            groups = await self._groups(connection)
             head = await connection.fetchrow("SELECT now(), coalesce(max(position), 0) FROM journal")
             assert head, "an aggregate has a row"
             now, position = head
@@ -87,7 +95,10 @@ class StandingNow:
                 self._counting = await _Counting.begun(connection, now)
             counting = self._counting
             await counting.go_on(connection, now, position)
-        return Moment([_group(row) for row in rows], position, counting.per_second, counting.made, counting.since)
+        return Moment(groups, position, counting.per_second, counting.made, counting.since)
+
+    async def _groups(self, connection: Transaction) -> list[Group]:
+        return [_group(row) for row in await connection.fetch(_GROUPS, *self._asked, NEWEST)]
 
 
 class _Counting:
@@ -170,8 +181,12 @@ _GROUPS = """
               AND NOT EXISTS (SELECT FROM claims WHERE claims.subject = arrived.subject AND link = $3)
         ) AS late USING (subject)
         WHERE ended_at IS NOT NULL
+    ), moved AS MATERIALIZED (  -- from the end of the journal, which has no index by time
+        SELECT DISTINCT subject FROM (SELECT subject, time FROM journal ORDER BY position DESC LIMIT $4) AS newest
+        WHERE time > now() - $1::interval
     )
-    SELECT dispatched_at IS NOT NULL AS dispatched, coalesce(dispatched_at > now() - $1::interval, false) AS fresh,
+    SELECT dispatched_at IS NOT NULL AS dispatched,
+           coalesce(dispatched_at > now() - $1::interval, false) OR subject IN (SELECT subject FROM moved) AS fresh,
            ended, claimed.done, turns.told, waits.parked,
            count(*) AS orders, count(money.owed) AS owed, min(received_at) AS oldest, min(waits.since) AS parked_since
     FROM standing

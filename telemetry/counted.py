@@ -48,6 +48,7 @@ class CountedJournal(Journal):
         *,
         unrecorded: bool = False,
         closes: Sequence[str] = (),
+        attempt: int = 1,
     ) -> list[AnyEvent]:
         given: dict[str, Event[Any]] = {}
         made: list[Event[Any]] = []
@@ -57,7 +58,7 @@ class CountedJournal(Journal):
             made[:] = await decide(work, fresh)
             return made
 
-        outcome = await super().once(link, events, noting, unrecorded=unrecorded, closes=closes)
+        outcome = await super().once(link, events, noting, unrecorded=unrecorded, closes=closes, attempt=attempt)
         _count(link, given, made)
         return outcome
 

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 import structlog
@@ -26,6 +26,10 @@ class Tracing(Protocol):
         """Where the current request stands, as W3C Trace Context writes it; kept with what the request accepts."""
         ...
 
+    def apart(self, name: str) -> AbstractContextManager[Any]:
+        """Within it begins a trace of its own: for an order that no request has brought."""
+        ...
+
     def running(self) -> AbstractAsyncContextManager[Any]:
         """Sends what was traced to its end when left."""
         ...
@@ -39,6 +43,9 @@ class Off:
 
     def traceparent(self) -> str | None:
         return None
+
+    def apart(self, name: str) -> AbstractContextManager[Any]:  # noqa: ARG002, nothing is named here
+        return nullcontext()
 
     def running(self) -> AbstractAsyncContextManager[Any]:
         return nullcontext()

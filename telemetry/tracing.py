@@ -87,6 +87,9 @@ class On:
     def traceparent(self) -> str | None:
         return _traceparent(contexts.get_current())
 
+    def apart(self, name: str) -> AbstractContextManager[Any]:
+        return self._provider.get_tracer("lanka").start_as_current_span(name, Context())
+
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         instrumentors: list[BaseInstrumentor] = [

@@ -1,11 +1,12 @@
 // One order: where it stands at each link, and its journal as a timeline.
 
 import { Chain } from "./console_chain.js";
+import { toast } from "./console_dialog.js";
 import { duration, h, keyed, say } from "./console_dom.js";
 import { cancel, reject, release } from "./console_parked.js";
 import { showStatus, status } from "./console_orders.js";
 import { call, follow } from "./console_server.js";
-import { EVENTS, LINKS, clock, count, day, money, took, words } from "./console_words.js";
+import { EVENTS, LINKS, clock, count, day, many, money, took, words } from "./console_words.js";
 
 const ENDED = ["confirmed", "rejected", "cancelled"];
 const SIGN = { done: "✓", in_progress: "…", waiting: "…", parked: "‖", ahead: "", left_out: "–" };
@@ -52,6 +53,8 @@ function build({ order }) {
   const error = h("p", { class: "last-error", hidden: true });
   const timeline = h("ol", { class: "timeline" });
   const whole = h("span", { class: "total number" });
+  const traceId = h("code", { class: "id" });
+  const trace = h("div", { hidden: true }, h("dt", {}, "Trace"), h("dd", {}, traceId, " ", copies("Copy the trace id", traceId)));
   const fact = (name, ...value) => [h("dt", {}, name), h("dd", {}, value)];
   const find = (text) => h("a", { class: "id", href: `#/orders?${new URLSearchParams({ q: text })}` }, text);
   const lines = h(
@@ -76,7 +79,7 @@ function build({ order }) {
           "section",
           { class: "panel about", "aria-labelledby": "about-title" },
           h("h2", { id: "about-title" }, "Order"),
-          h("dl", {}, fact("Received", h("span", { class: "number" }, `${day(order.received_at)}, ${clock(order.received_at)}`)), fact("Customer", find(order.customer_id)), fact("Payment", find(order.payment_id)), fact("Elsewhere", links)),
+          h("dl", {}, fact("Received", h("span", { class: "number" }, `${day(order.received_at)}, ${clock(order.received_at)}`)), fact("Customer", find(order.customer_id)), fact("Payment", find(order.payment_id)), fact("Elsewhere", links), trace),
           lines,
         ),
       ),
@@ -96,6 +99,8 @@ function build({ order }) {
         seen.workflow_url && ["Temporal history", seen.workflow_url],
         seen.trace_url && ["Trace", seen.trace_url],
       ].filter(Boolean);
+      trace.hidden = !seen.trace_id;
+      say(traceId, seen.trace_id ?? "");
       keyed(links, pages, ([name]) => name, ([name, url]) => h("a", { href: url, target: "_blank", rel: "noopener" }, `${name} ↗`), () => {});
       if (!pages.length) say(links, seen.workflow_id ?? "not taken by a workflow yet");
       chain.show(...oneOrder(seen));
@@ -108,6 +113,20 @@ function build({ order }) {
     },
   };
   return parts;
+}
+
+/** A button that puts what `source` says on the clipboard. */
+function copies(label, source) {
+  const copy = async () => {
+    try {
+      await navigator.clipboard.writeText(source.textContent);
+      toast("Copied.");
+    } catch {
+      getSelection().selectAllChildren(source); // an http page of another machine has no clipboard
+      toast("It is selected: copy it by keyboard.", "wait");
+    }
+  };
+  return h("button", { type: "button", class: "small", "aria-label": label, onclick: copy }, "Copy");
 }
 
 function whyNot({ order, events }) {
@@ -137,7 +156,7 @@ function oneOrder({ order, steps, events }) {
       facts: [
         { key: "state", mood: MOOD[step.state], text: open ? STATE[step.state] : "" },
         { key: "took", text: step.ended && step.began ? span(seconds(step.began, step.ended)) : step.state === "done" ? "nothing to do" : "" },
-        { key: "attempts", text: step.attempts ? `attempt ${step.attempts}` : "" },
+        { key: "attempts", text: tries(step, open) },
       ],
     };
     if (step.state === "done" && !no) flows[link] = Infinity;
@@ -152,6 +171,9 @@ function oneOrder({ order, steps, events }) {
   nodes.ends = { mood: back ? "soft" : "calm", count: back ? "✓" : "", what: back ? ` ${order.status}` : " not reached", facts: [{ key: "how", text: order.status === "cancelled" ? "cancelled" : "" }] };
   return [nodes, flows];
 }
+
+/** How often a link was tried, where once was not enough or it is being tried still. */
+const tries = ({ attempts }, open = false) => (!attempts ? "" : open ? `attempt ${attempts}` : many(attempts, "attempt"));
 
 /** The rows of the timeline: each event, when it came, and how long its link took for it. */
 function told({ order, steps, events }) {
@@ -170,6 +192,7 @@ function told({ order, steps, events }) {
       link,
       after: seconds(began, event.time),
       took: step?.began ? seconds(step.began, event.time) : null,
+      tries: step ? tries(step) : "",
       left: (from - began) / whole,
       width: (new Date(event.time) - from) / whole,
       mood: { OrderParked: "bad", OrderReleased: "busy", OrderConfirmed: "good" }[name] ?? (event.data.reason ? "bad" : "calm"),
@@ -203,7 +226,7 @@ function eventRow(row) {
       "div",
       { class: "what" },
       h("b", {}, EVENTS[row.name] ?? row.name),
-      h("span", { class: "soft" }, ` ${LINKS[row.link] ? `at ${LINKS[row.link].toLowerCase()}` : row.link}`, row.took === null ? "" : `, took ${span(row.took)}`),
+      h("span", { class: "soft" }, ` ${LINKS[row.link] ? `at ${LINKS[row.link].toLowerCase()}` : row.link}`, row.took === null ? "" : `, took ${span(row.took)}`, row.tries && ` and ${row.tries}`),
       row.notes.map((note) => h("p", {}, note)),
       h("details", {}, h("summary", {}, "Event"), h("pre", { tabindex: "0" }, JSON.stringify(row.event, null, 2))),
     ),

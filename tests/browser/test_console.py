@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import Browser, Locator, Page, expect
+from playwright.async_api import Browser, Locator, Page, Route, expect
 
 from lanka.home import Connection
 from tests.browser.conftest import PATIENCE, Person
@@ -162,6 +162,9 @@ async def test_broken_from_the_console_every_page_shows_where_orders_pile_up_and
         assert await at_link(page, "payment") == 0
     await expect(order.locator(".heading .status")).to_have_text("Confirmed")
     await expect(order.locator(".timeline")).to_contain_text("Confirmed at finalize")
+    at_payment = order.locator(".timeline > li", has_text="Payment confirmed")
+    await expect(at_payment).to_contain_text(re.compile(r"took .* and \d+ attempts"))
+    await expect(order.locator(".timeline > li", has_text="Stock reserved")).not_to_contain_text("attempt")
     assert [await page.evaluate("window.neverReloaded") for page in (console, second, order)] == [True] * 3
 
 
@@ -319,6 +322,31 @@ async def test_an_order_is_found_by_its_customer_its_payment_and_itself(
     await expect(history).to_have_attribute("href", url)
     for words in ("Received", "Payment confirmed", "Stock reserved", "Price confirmed", number):
         await expect(console.locator(".timeline")).to_contain_text(words)
+
+
+async def test_the_trace_of_an_order_is_copied_from_its_page(
+    person: Person, console: Page, customer: Customer, connection: Connection
+) -> None:
+    """The machine sends no traces, so its answer is given one on the way."""
+    order_id = await customer.orders((await customer.puts_on_sale(10), 1, 250))
+    await customer.ended(order_id)
+    trace = "0af7651916cd43dd8448eb211c80319c"
+
+    async def traced(route: Route) -> None:
+        answer = await route.fetch()
+        told = await answer.json() | {"trace_id": trace, "trace_url": f"http://traces.example/{trace}"}
+        await route.fulfill(response=answer, json=told)
+
+    await console.goto(f"/console#/orders/{order_id}")
+    await expect(console.locator(".timeline")).to_contain_text("Confirmed at finalize")
+    await expect(console.get_by_role("button", name="Copy the trace id")).to_be_hidden()
+    await console.route("**/operations/orders/*", traced)
+    await console.reload()
+    await expect(console.get_by_role("link", name="Trace")).to_have_attribute("href", f"http://traces.example/{trace}")
+    await person.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=connection.api)
+    await console.get_by_role("button", name="Copy the trace id").click()
+    await expect(console.locator("#toast")).to_have_text("Copied.")
+    assert await console.evaluate("navigator.clipboard.readText()") == trace
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1440), ("dark", 1440), ("light", 390), ("dark", 390)])

@@ -82,6 +82,24 @@ async def test_a_sample_order_is_shown_until_it_is_confirmed(machine: Machine) -
         assert order.printed().index("OrderReceived") < order.printed().index("OrderConfirmed")
 
 
+@pytest.mark.parametrize(
+    ("faults", "told"),
+    [({"error_rate": 1}, "waits at payment, attempt"), ({"garbage_rate": 1}, "unexpected answer after 3 attempts: ")],
+)
+async def test_a_sample_order_that_waits_or_is_parked_says_why(
+    machine: Machine, faults: dict[str, int], told: str
+) -> None:
+    connection = await machine.ready()
+    async with httpx.AsyncClient(base_url=connection.payments) as provider:
+        await provider.put("/faults", json=faults)
+        try:
+            async with process(LANKA, "order", "--home", machine.home.directory) as order:
+                await until(lambda: told in order.printed(), 30, f"{told} of the order")
+                assert "OrderConfirmed" not in order.printed()
+        finally:
+            await provider.put("/faults", json={})
+
+
 @pytest.mark.parametrize("part", sorted(PARTS))
 async def test_a_part_that_is_killed_is_started_again(machine: Machine, part: str) -> None:
     connection = await machine.ready()
@@ -94,7 +112,8 @@ async def test_a_part_that_is_killed_is_started_again(machine: Machine, part: st
 
     now: Connection = await until(started_again, 20, f"another {part}")
     await machine.says(f"{part} died (killed by signal 9), started again as pid {now.pids[part]}")
-    await machine.says("running: " + " · ".join(f"{name} ({pid})" for name, pid in now.pids.items()))
+    await machine.says(f"{part} restarting ({now.pids[part]})")
+    await machine.says(f"{part} ready ({now.pids[part]})")
     for url in (f"{now.api}/readyz", f"{now.payments}/livez"):
         await until(partial(http_answers, url), 30, url)
 

@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from lanka.home import Connection
 from tests.alerts import RULES_FILE, asked, with_prometheus
 from tests.e2e.collector import Collector, Span, a_collector, story
-from tests.e2e.customer import Customer
+from tests.e2e.customer import Customer, order_of
 from tests.e2e.machine import Machine, a_machine
 from tests.servers import free_port, process, until
 
@@ -49,12 +49,12 @@ async def customer(connection: Connection) -> AsyncIterator[Customer]:
     await customer.close()
 
 
-async def traced(collector: Collector, order_id: str, *names: str) -> list[Span]:
+async def traced(collector: Collector, order_id: str, *names: str, root: str = "POST /orders") -> list[Span]:
     """The trace of the order, once it has spans of all these names and those above them."""
 
     def complete() -> bool:
         spans = collector.of_order(order_id)
-        return set(names) <= {span.name for span in spans} and is_one_tree(spans)
+        return set(names) <= {span.name for span in spans} and is_one_tree(spans, root)
 
     try:
         await until(complete, 20, f"a whole trace of {order_id}")
@@ -72,9 +72,9 @@ async def release(customer: Customer, order_id: str) -> None:
     await until(released, 60, "the release")
 
 
-def is_one_tree(spans: list[Span]) -> bool:
+def is_one_tree(spans: list[Span], root: str = "POST /orders") -> bool:
     ids = {span.id for span in spans}
-    return [span.name for span in spans if span.parent not in ids] == ["POST /orders"]
+    return [span.name for span in spans if span.parent not in ids] == [root]
 
 
 def above(spans: list[Span], span: Span) -> list[str]:
@@ -262,6 +262,39 @@ async def test_each_order_of_a_batch_has_its_own_trace_linked_with_that_of_the_b
         assert spans[0].trace in ran.links
 
 
+async def test_every_order_shows_its_trace_whoever_sent_it(
+    customer: Customer, connection: Connection, collector: Collector
+) -> None:
+    """No client gives one: a program, the shop's page, a drill."""
+    sku = await customer.puts_on_sale(10)
+    by_program = await customer.orders((sku, 1, 250))
+    async with httpx.AsyncClient(base_url=connection.api, headers={"Origin": connection.api}) as page:
+        visitor = (await page.post("/shop/session")).json()["customer_id"]
+        body = order_of(await customer.pays(250), [(sku, 1, 250)]) | {"customer_id": visitor}
+        by_page = (await page.post("/orders", json=body, headers={"Idempotency-Key": "click"})).json()["order_id"]
+    drill = {"orders": 2, "rate_per_second": 100}
+    answer = await customer.api.post("/operations/sample-orders", json=drill, headers=customer.operator)
+    assert answer.is_success, answer.text
+
+    async def drilled() -> list[str]:
+        newest = (await customer.api.get("/orders", params={"limit": 2})).json()["orders"]
+        samples = [each["order_id"] for each in newest if each["customer_id"].startswith("cus_sample")]
+        return samples if len(samples) == drill["orders"] else []
+
+    by_drill = await until(drilled, 30, "the orders of the drill")
+    shown = {}
+    for order_id in (by_program, by_page, *by_drill):
+        assert (await customer.ended(order_id))["status"] == "confirmed"
+        answer = await customer.api.get(f"/operations/orders/{order_id}", headers=customer.operator)
+        shown[order_id] = answer.json()["trace_id"]
+
+    assert len(set(shown.values())) == 4, "each order is one trace"
+    for order_id, trace in shown.items():
+        root = "drill" if order_id in by_drill else "POST /orders"
+        spans = await traced(collector, order_id, root, "dispatch", *LINKS, root=root)
+        assert {span.trace for span in spans} == {trace}
+
+
 async def test_a_call_goes_on_in_the_trace_of_whoever_told_of_it(customer: Customer, collector: Collector) -> None:
     trace, client = secrets.token_hex(16), secrets.token_hex(8)
     call = f"call_{secrets.token_hex(4)}"
@@ -289,7 +322,8 @@ async def test_what_belongs_to_no_trace_makes_none(connection: Connection, colle
     """The dispatcher looks into the database twice a second; that is nobody's story."""
     roots = {span.name for span in collector.spans if span.parent is None}
 
-    assert {name.split()[0] for name in roots} <= {"GET", "POST", "PUT", "dispatch", "RunActivity:reconcile"}, roots
+    begins = {"GET", "POST", "PUT", "dispatch", "drill", "RunActivity:reconcile"}
+    assert {name.split()[0] for name in roots} <= begins, roots
     assert not roots & {"dispatch", "GET", "POST", "GET /livez", "GET /readyz", "GET /metrics"}
 
 

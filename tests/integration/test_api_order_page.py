@@ -37,7 +37,7 @@ async def dispatched(pool: Pool, order: Order, *done: str) -> None:
     await accept(pool, order)
     await fetch(pool, "UPDATE subjects SET workflow_id = 'order-1', taken_at = now(), dispatched_at = now()")
     for link in done:
-        await fetch(pool, "INSERT INTO claims VALUES ($1, $2)", order.order_id, link)
+        await fetch(pool, "INSERT INTO claims (subject, link) VALUES ($1, $2)", order.order_id, link)
 
 
 async def test_an_order_is_found_by_anything_that_names_it(api: httpx.AsyncClient, pool: Pool) -> None:
@@ -74,6 +74,10 @@ async def test_an_orders_steps_follow_from_its_journal(api: httpx.AsyncClient, p
     price = next(step for step in told["steps"] if step["link"] == "price")
     assert (price["attempts"], price["last_error"]) == (3, "KeyError: 'cup'")
     assert [each["link"] for each in told["parked"]] == ["price"]
+    assert {step["attempts"] for step in told["steps"] if step["state"] == "done"} == {None}, "once was enough"
+    await fetch(pool, "UPDATE claims SET attempts = 12 WHERE link = 'payment'")
+    told = await seen(api, later)
+    assert {step["link"]: step["attempts"] for step in told["steps"]}["payment"] == 12
     assert [event["type"] for event in told["events"]][-1] == "lanka.OrderParked"
 
 
@@ -87,11 +91,14 @@ async def test_the_links_to_elsewhere_are_shown_where_somebody_has_said_where(
     async with calling(shop) as api:
         told = await seen(api, order)
         assert told["workflow_url"] == "http://ui.example/namespaces/default/workflows/order-1"
-        assert told["trace_url"] is None
-        await fetch(pool, "ALTER TABLE subjects ADD COLUMN IF NOT EXISTS traceparent text")
+        assert (told["trace_id"], told["trace_url"]) == (None, None)
         await fetch(pool, "UPDATE subjects SET traceparent = $1", TRACEPARENT)
         told = await seen(api, order)
-        assert told["trace_url"] == "http://traces.example/trace/0af7651916cd43dd8448eb211c80319c"
+        assert told["trace_url"] == f"http://traces.example/trace/{told['trace_id']}"
+        await fetch(pool, "UPDATE subjects SET traceparent = $1", TRACEPARENT.removesuffix("01") + "00")
+        told = await seen(api, order)
+        assert told["trace_url"] is None, "what is not sampled has no page"
+        assert told["trace_id"] == "0af7651916cd43dd8448eb211c80319c"
 
 
 async def test_only_an_operator_looks(api: httpx.AsyncClient) -> None:

@@ -39,6 +39,15 @@ async def test_a_link_works_on_an_order_once(pool: Pool) -> None:
     assert await Journal(pool).done("cart", [e.subject for e in events]) == {e.subject for e in events}
 
 
+async def test_the_attempt_that_succeeded_is_kept_where_it_was_not_the_first(pool: Pool) -> None:
+    late, soon = await accept(pool, an_order(cup=1), an_order(cup=2))
+    await Journal(pool).once("cart", [late], reserve, closes=["price"], attempt=7)
+    await Journal(pool).once("cart", [late, soon], reserve, attempt=1)
+
+    kept = await fetch(pool, "SELECT subject, link, attempts FROM claims WHERE attempts IS NOT NULL")
+    assert kept == [{"subject": late.subject, "link": "cart", "attempts": 7}]
+
+
 async def test_a_second_attempt_waits_for_the_first_and_finds_its_event(pool: Pool) -> None:
     events = await accept(pool, *(an_order(cup=1) for _ in range(10)))
     worked: list[str] = []

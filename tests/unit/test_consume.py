@@ -1,10 +1,12 @@
 """The one way a consumer works, on a journal in memory."""
 
 import asyncio
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from temporalio.testing import ActivityEnvironment
 
 from activities import consume as mechanism
 from activities.consume import NotYet, ask_and_consume, consume
@@ -235,3 +237,13 @@ async def test_what_asks_to_be_left_alone_is_brought_again_no_sooner(journal: Tw
     with pytest.raises(Outage) as told:
         await ask_all(journal, received("a", "b"), Neighbour(a=busy, b=busier))
     assert told.value.retry_after == 60
+
+
+async def test_the_journal_is_told_at_which_attempt(journal: TwinJournal) -> None:
+    env = ActivityEnvironment()
+    env.info = dataclasses.replace(env.info, attempt=5)
+
+    await env.run(consume, journal, received("a"), OrderReceived, decide)
+    await consume(journal, received("b"), OrderReceived, decide)
+
+    assert journal.attempts == [5, 1]

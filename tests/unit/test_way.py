@@ -16,6 +16,7 @@ from orders.events import (
     OrderParked,
     OrderReceived,
     OrderRejected,
+    OrderReleased,
     PaymentConfirmed,
     PaymentRefunded,
     PriceConfirmed,
@@ -49,10 +50,12 @@ STOCK = made(StockReserved, "cart", reservations=[])
 PRICE = made(PriceConfirmed, "price", total=500, currency="EUR")
 
 
-def shown(*events: Event[Any]) -> list[str]:
+def shown(*events: Event[Any], page: dict[str, Any] | None = None) -> list[str]:
     way = Way()
     for event in events:
         way.line(event)
+    if page:
+        list(way.waits(page))
     console = Console(width=120, record=True, file=StringIO())
     console.print(way)
     # The spinner of a link that is at work turns.
@@ -91,5 +94,46 @@ def test_a_rejected_order_tells_why_and_what_becomes_of_the_money() -> None:
         made(PaymentRefunded, "refund", **REFUND),
         made(OrderRejected, "reject", **NO_STOCK),
     )
-    assert lines[-1] == "rejected (out_of_stock): only [1] cup is left; EUR 5.00 goes back"
+    assert lines[-1] == "rejected, out of stock: only [1] cup is left; EUR 5.00 goes back"
     assert "".join(line[0] for line in lines[:7]) == "✔✘✔○✔✔✘"
+
+
+def test_a_parked_order_tells_why_and_what_can_be_done() -> None:
+    lines = shown(*PAID, STOCK, made(OrderParked, "price", **PARKING))
+    assert "parked, a bug, after 3 attempts: ouch" in lines[2]
+    assert "lanka parked release" in lines[-2]
+    released = made(OrderReleased, "price", link="price", stage="price", by="Ann", why="mended")
+    assert "parked" not in " ".join(shown(*PAID, STOCK, made(OrderParked, "price", **PARKING), released))
+
+
+def a_page(link: str, state: str, error: str | None = None, attempts: int | None = None) -> dict[str, Any]:
+    """What the operators see of the order, as far as it matters here."""
+    step = {"link": link, "state": state, "last_error": error, "attempts": attempts}
+    return {"order": {"status": "processing"}, "workflow_id": "order-1", "steps": [step]}
+
+
+@pytest.mark.parametrize(
+    ("page", "told"),
+    [
+        (a_page("cart", "waiting", "the [database] is away", 4), "waits, attempt 4: the [database] is away"),
+        (a_page("cart", "waiting"), "waits, no answer yet"),
+        (a_page("cart", "in_progress"), "…"),
+        (a_page("cart", "parked", "ouch", 3), "…"),
+    ],
+)
+def test_an_order_that_waits_tells_what_for(page: dict[str, Any], told: str) -> None:
+    assert shown(*PAID, page=page)[1].rstrip().endswith(told)
+
+
+def test_an_order_that_no_workflow_has_taken_says_so() -> None:
+    page = a_page("payment", "waiting") | {"order": {"status": "received"}, "workflow_id": None}
+    assert "no workflow has taken it yet" in shown(PAID[0], page=page)[0]
+
+
+def test_into_a_pipe_the_same_reason_is_told_once() -> None:
+    way = Way()
+    told = [
+        list(way.waits(a_page("cart", "waiting", error, nth))) for nth, error in enumerate(["down", "down", "busy"])
+    ]
+    assert [len(lines) for lines in told] == [1, 0, 1]
+    assert list(way.waits(a_page("cart", "done"))) == []

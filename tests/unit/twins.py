@@ -19,6 +19,7 @@ class TwinJournal:
         self.made: dict[tuple[str, str], AnyEvent | None] = {}
         self.recorded: list[AnyEvent] = []
         self.transactions: list[list[str]] = []
+        self.attempts: list[int] = []
 
     async def once(
         self,
@@ -28,7 +29,9 @@ class TwinJournal:
         *,
         unrecorded: bool = False,
         closes: Sequence[str] = (),
+        attempt: int = 1,
     ) -> list[AnyEvent]:
+        self.attempts.append(attempt)
         self.transactions.append([event.subject for event in events])
         fresh = [event for event in events if (event.subject, link) not in self.made]
         made = {event.subject: untyped(event) for event in await decide(Work(None, link, NOW), fresh)}
