@@ -89,6 +89,9 @@ WORKS = "worker works"
 
 
 class Restart(NamedTuple):
+    """`started` when another process was seen, not yet at work; `ready` once it was."""
+
+    killed: datetime
     started: datetime
     ready: datetime
 
@@ -137,6 +140,7 @@ async def kill(machine: Machine, part: str) -> Restart:
     """`kill -9`, once; returns when what `lanka up` has started in its place is ready. `part`: worker or temporal."""
     connection = await machine.ready()
     before, works = connection.pids[part], machine.up.printed().count(WORKS)
+    killed = datetime.now(UTC)
     os.kill(before, signal.SIGKILL)
     await until(lambda: _pid(machine, part) != before, 30, f"another {part}")
     started = datetime.now(UTC)
@@ -144,7 +148,7 @@ async def kill(machine: Machine, part: str) -> Restart:
         await until(lambda: temporal_answers(connection.temporal), 30, "Temporal")
     else:
         await until(lambda: machine.up.printed().count(WORKS) > works, 30, "another worker")
-    return Restart(started, ready=datetime.now(UTC))
+    return Restart(killed, started, ready=datetime.now(UTC))
 
 
 @asynccontextmanager
@@ -260,7 +264,17 @@ def dispatched_in_disorder(orders: Sequence[Course]) -> Disorder:
     return disorder([rank for _, rank in told])
 
 
+def most_on_the_way(orders: Sequence[Course]) -> int:
+    """How many of them Temporal had been told of and had no effect yet, at most, at the moment of some first effect."""
+    told = [(course.dispatched, course.began) for course in orders if course.dispatched and course.began]
+    return max((sum(sent <= now <= began for sent, began in told) for _, now in told), default=0)
+
+
+def waiting(orders: Sequence[Course], at: datetime) -> list[Course]:
+    """Those that were accepted and had no effect then."""
+    return [course for course in orders if course.received <= at and (course.began is None or course.began > at)]
+
+
 def oldest_waiting(orders: Sequence[Course], at: datetime) -> float:
     """How old the oldest order without an effect was then, in seconds; 0 where none waited."""
-    waiting = [course for course in orders if course.received <= at and (course.began is None or course.began > at)]
-    return max(((at - course.received).total_seconds() for course in waiting), default=0.0)
+    return max(((at - course.received).total_seconds() for course in waiting(orders, at)), default=0.0)

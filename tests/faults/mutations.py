@@ -296,7 +296,17 @@ MUTATIONS = (
             Change(SCHEMA, ",\n        UNIQUE (source, id)", ""),
             Change(JOURNAL, "            ON CONFLICT (source, id) DO NOTHING\n", ""),
         ),
-        (GUARDS, MODEL),
+        (
+            GUARDS,
+            MODEL,
+            "tests/faults/test_crashes.py::test_a_process_that_is_killed_loses_nothing_and_does_nothing_twice",
+        ),
+    ),
+    # ---- soon again ----------------------------------------------------------------------------------------------
+    Mutation(
+        "what a silent worker had is given to another soon: the heartbeat",
+        (Change(ROUTER, "HEARTBEAT_TIMEOUT = timedelta(seconds=5)", "HEARTBEAT_TIMEOUT = timedelta(seconds=30)"),),
+        ("tests/faults/test_outages.py::test_after_a_kill_all_that_was_under_way_moves_again_within_ten_seconds",),
     ),
 )
 

@@ -83,11 +83,14 @@ async def test_in_a_batch_nobody_is_overtaken_though_a_smaller_batch_may_be_quic
 ) -> None:
     connection = await machine.ready()
     drill = await orders_gather(machine, connection, "worker", row, "in several batches", orders=150)
-    effects: dict[str | None, list[int]] = {}
+    batches: dict[str | None, list[Course]] = {}
     for course in drill.orders:
-        effects.setdefault(course.workflow_id, []).append(course.effect or 0)
-    assert len(effects) > 1
-    assert not any(disorder(batch).inversions for batch in effects.values())
+        batches.setdefault(course.workflow_id, []).append(course)
+    assert len(batches) > 1
+    for batch in batches.values():
+        assert begun_in_disorder(batch).inversions == 0
+        served = [course.status == "confirmed" for course in batch]
+        assert served == sorted(served, reverse=True), "in each batch the earlier get the last items"
 
 
 async def orders_gather(
