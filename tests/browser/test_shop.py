@@ -23,6 +23,9 @@ from tests.e2e.machine import Machine
 from tests.servers import until
 
 MUG = "Ceramic mug, white, 300 ml"
+SCREENSHOTS = os.environ.get("LANKA_SCREENSHOTS")
+"""Where the pictures of the README go, when they are to be taken; read before the environment is scrubbed."""
+
 PHONE = {"width": 360, "height": 740}
 
 expect.set_options(timeout=2 * PATIENCE)
@@ -587,8 +590,7 @@ async def is_accessible(page: Page, what: str) -> None:
 
 @pytest.mark.parametrize("colours", ["light", "dark"])
 async def test_the_page_has_its_picture_taken(somebody: Opens, tmp_path: Path, colours: str) -> None:
-    """`SCREENSHOTS=docs/images` keeps the pictures."""
-    kept = Path(os.environ.get("SCREENSHOTS", tmp_path))
+    kept = Path(SCREENSHOTS or tmp_path)
     desk = {"width": 1280, "height": 860}
     async with somebody(viewport=desk, color_scheme=colours, reduced_motion="reduce") as person:
         page = await person.opens()
