@@ -1,6 +1,6 @@
-"""The trace context of each subject: that of the request which it was accepted with."""
+"""The trace context of each subject: that of the request which it was accepted with, if there was one."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from store.database import Pool, connected
 
@@ -13,3 +13,17 @@ async def traceparents(pool: Pool, subjects: Sequence[str]) -> dict[str, str]:
             subjects,
         )
     return {row["subject"]: row["traceparent"] for row in rows}
+
+
+async def keep(pool: Pool, traceparents: Mapping[str, str]) -> None:
+    """For subjects that have none yet."""
+    async with connected(pool) as connection:
+        await connection.execute(
+            """
+            UPDATE subjects SET traceparent = given.traceparent
+            FROM unnest($1::text[], $2::text[]) AS given (subject, traceparent)
+            WHERE subjects.subject = given.subject AND subjects.traceparent IS NULL
+            """,
+            [*traceparents],
+            [*traceparents.values()],
+        )

@@ -37,7 +37,7 @@ from activities.consume import ABOUT
 from orders.batch import Batch, Processed
 from orders.errors import Outage
 from store.database import Pool, open_pool
-from store.traces import traceparents
+from store.traces import keep, traceparents
 
 log = structlog.get_logger()
 
@@ -56,6 +56,9 @@ NOT_TRACED = {"/livez", "/readyz", "/metrics"}
 
 FindContexts = Callable[[Sequence[str]], Any]
 """Awaited, it gives the trace context of each subject that has one."""
+
+KeepTraces = Callable[[Mapping[str, str]], Any]
+"""Awaited, it has kept the `traceparent` of each subject; whether it could."""
 
 
 def exporting_provider(service: str) -> TracerProvider:
@@ -81,7 +84,7 @@ class On:
             "auto_configure": False,
             "exclude": lambda scope: scope.get("path") in NOT_TRACED,
         }
-        self.interceptors: Sequence[Interceptor] = [Orders(provider.get_tracer("lanka"), self._contexts)]
+        self.interceptors: Sequence[Interceptor] = [Orders(provider.get_tracer("lanka"), self._contexts, self._keep)]
         self.processors: Sequence[structlog.types.Processor] = [_with_trace_id]
 
     def traceparent(self) -> str | None:
@@ -120,6 +123,17 @@ class On:
                 self._known.update(found)
         return {s: W3C.extract({"traceparent": self._known[s]}, Context()) for s in subjects if s in self._known}
 
+    async def _keep(self, traces: Mapping[str, str]) -> bool:
+        try:
+            with suppress_instrumentation():
+                async with asyncio.timeout(PATIENCE):
+                    if self._pool:
+                        await keep(self._pool, traces)
+        except (Outage, TimeoutError) as error:
+            log.warning("a trace could not be kept", error=str(error))
+            return False
+        return self._pool is not None
+
 
 class SomebodysCalls(Sampler):
     """Drops calls to a database or a server that belong to no trace, such as a look that finds nothing to do."""
@@ -148,9 +162,25 @@ class SomebodysCalls(Sampler):
 class Orders(TracingInterceptor):
     """The SDK's own tracing of workflows and activities, and the orders in it. For clients; their workers follow."""
 
-    def __init__(self, tracer: trace.Tracer, find: FindContexts) -> None:
+    def __init__(self, tracer: trace.Tracer, find: FindContexts, keep: KeepTraces) -> None:
         super().__init__(tracer)
         self.find = find
+        self._keep = keep
+
+    async def found_or_begun(self, subjects: Sequence[str]) -> dict[str, Context]:
+        """Whoever came without a trace (from an outbox, or while traces were off) has one from here on."""
+        found: dict[str, Context] = await self.find(subjects)
+        spans = {
+            subject: self.tracer.start_span("arrival", Context(), SpanKind.PRODUCER, {"lanka.order_id": subject})
+            for subject in subjects
+            if subject not in found
+        }
+        begun = {subject: trace.set_span_in_context(span, Context()) for subject, span in spans.items()}
+        if not begun or not await self._keep({s: _traceparent(each) or "" for s, each in begun.items()}):
+            return found  # a span without an end is not told
+        for span in spans.values():
+            span.end()
+        return found | begun
 
     def intercept_client(self, next: OutboundInterceptor) -> OutboundInterceptor:  # noqa: A002, Temporal's name
         return _Dispatches(super().intercept_client(next), next, self)
@@ -172,7 +202,7 @@ class _Dispatches(OutboundInterceptor):
         if input.start_signal != "received":
             return await super().start_workflow(input)
         subjects = [event.subject for event in input.start_signal_args[0]]
-        orders: dict[str, Context] = await self._tracing.find(subjects)
+        orders = await self._tracing.found_or_begun(subjects)
         about: dict[str, str | int] = {"lanka.workflow_id": input.id, "lanka.orders": len(subjects)}
         span = self._tracing.tracer.start_span(
             "dispatch" if len(subjects) == 1 else "dispatch batch",

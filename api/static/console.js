@@ -31,7 +31,7 @@ function overview(signal) {
   const legend = h(
     "ul",
     { class: "legend", "aria-label": "Colours" },
-    [["busy", "in progress"], ["wait", "waiting: longer on the way than usual"], ["bad", "parked: needs a decision"]].map(([mood, text]) => h("li", { "data-mood": mood }, text)),
+    [["busy", "in progress"], ["wait", "waiting: stands still"], ["bad", "parked: needs a decision"]].map(([mood, text]) => h("li", { "data-mood": mood }, text)),
   );
   return h(
     "div",

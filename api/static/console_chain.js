@@ -21,6 +21,8 @@ const BACK = ["refund", "release", "reject", "ends"];
 
 const SVG = "http://www.w3.org/2000/svg";
 
+const UNDER = 14; // pixels between what is written and a line below it
+
 /** 0 for none, then up to 1 for a thousand. */
 const swell = (orders) => Math.min(1, Math.log10(orders + 1) / 3);
 
@@ -42,18 +44,20 @@ export class Chain {
       this.#edges.push({ from, to, kind, line, flow });
     }
     const list = (names) => h("ol", {}, names.map((name) => (this.#nodes[name] = node(name)).element));
+    this.#back = list(BACK);
     this.element = h(
       "div",
       { class: "chain", role: "group", "aria-label": label },
       this.#svg,
       list(FORWARD),
       h("p", { class: "back-title" }, "The way back"),
-      list(BACK),
+      this.#back,
     );
     this.#element = this.element;
     new ResizeObserver(() => this.#draw()).observe(this.element);
   }
   #element;
+  #back;
 
   /**
    * `nodes`: by name { count, mood, orders, since, facts: [{ text, mood, href? }], what }; `orders` makes it swell.
@@ -75,8 +79,13 @@ export class Chain {
     const home = this.#element.getBoundingClientRect();
     if (!home.width) return;
     this.#svg.setAttribute("viewBox", `0 0 ${home.width} ${home.height}`);
+    const boxes = Object.fromEntries(Object.entries(this.#nodes).map(([name, each]) => [name, each.box(home)]));
+    // What passes below the way back, passes below all that is written there, and what follows stands below that.
+    const floor = Math.max(...BACK.map((name) => boxes[name].bottom)) + UNDER;
+    const room = floor + UNDER - (this.#back.getBoundingClientRect().bottom - home.top);
+    this.#element.style.setProperty("--room", `${Math.ceil(room)}px`);
     for (const { from, to, kind, line, flow } of this.#edges) {
-      const path = between(this.#nodes[from].box(home), this.#nodes[to].box(home), kind);
+      const path = between(boxes[from], boxes[to], kind, floor);
       line.setAttribute("d", path);
       flow.setAttribute("d", path);
     }
@@ -84,10 +93,10 @@ export class Chain {
 }
 
 /** A path from one link to the next: to its side if it stands beside, else to its top. */
-function between(a, b, kind) {
+function between(a, b, kind, floor) {
   const round = Math.round;
   if (kind.includes("under") && b.left > a.right) {
-    const y = Math.max(a.bottom, b.bottom) + 16;
+    const y = floor;
     return `M${round(a.x)} ${round(a.bottom)} C${round(a.x)} ${round(y)} ${round(a.x)} ${round(y)} ${round(a.x + 24)} ${round(y)} H${round(b.x - 24)} C${round(b.x)} ${round(y)} ${round(b.x)} ${round(y)} ${round(b.x)} ${round(b.bottom)}`;
   }
   if (b.left >= a.right - 1) {
@@ -173,8 +182,7 @@ export function allOrders(picture) {
         { mood: "bad", text: link.parked && `${count(link.parked)} parked`, href: "#/parked" },
         { mood: "wait", text: link.waiting && `${count(link.waiting)} waiting` },
         { mood: "busy", text: link.in_progress && `${count(link.in_progress)} in progress` },
-        { key: "rate", text: rate(link.per_second) },
-        { key: "done", text: link.done && `${count(link.done)} done` },
+        { key: "done", text: [rate(link.per_second), link.done && `${count(link.done)} done`].filter(Boolean).join(" · ") },
       ],
     };
     flows[link.name] = link.per_second;

@@ -162,7 +162,8 @@ function oneOrder({ order, steps, events }) {
     if (step.state === "done" && !no) flows[link] = Infinity;
   }
   const refused = steps.some((step) => step.link === "reject");
-  flows["payment>refund"] = flows["price>release"] = refused ? Infinity : 0;
+  flows["payment>refund"] = refused ? Infinity : 0;
+  flows["price>release"] = refused && at("price").began ? Infinity : 0;
   const checked = at("cart").began ? Infinity : 0;
   flows["payment>cart"] = flows["payment>price"] = checked;
   flows["cart>finalize"] = flows["price>finalize"] = at("finalize").began ? Infinity : 0;

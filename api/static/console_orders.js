@@ -5,6 +5,8 @@ import { toast } from "./console_dialog.js";
 import { call, follow } from "./console_server.js";
 import { LINKS, MOODS, STATUS, count, many, money, words } from "./console_words.js";
 
+const ENDED = ["confirmed", "rejected", "cancelled"];
+
 export const status = (props = {}) => h("span", { class: "status", ...props });
 
 export function showStatus(element, value) {
@@ -30,7 +32,7 @@ export function ordersPage(query, signal) {
     "table",
     { class: "orders" },
     h("caption", { class: "for-screen-readers" }, sought ? "Orders found" : "Newest orders"),
-    h("thead", {}, h("tr", {}, ["Order", "Status", "At", "Reason", "Total", "Customer", "Received"].map((name) => h("th", { scope: "col" }, name)))),
+    h("thead", {}, h("tr", {}, ["Order", "Number", "Status", "Stands at", "Reason", "Total", "Customer", "Received"].map((name) => h("th", { scope: "col" }, name)))),
     body,
   );
   const look = async () => {
@@ -57,24 +59,27 @@ export function ordersPage(query, signal) {
 
 function orderRow(order) {
   const now = status();
-  const at = h("td");
-  const reason = h("td", { class: "soft" });
+  const number = h("td", { class: "number" });
+  const at = h("td", { class: "at" });
+  const reason = h("td", { class: "reason soft" });
   const received = h("time");
   const row = h(
     "tr",
     {},
     h("th", { scope: "row" }, h("a", { class: "id", href: `#/orders/${order.order_id}` }, order.order_id)),
-    h("td", {}, now),
+    number,
+    h("td", { class: "now" }, now),
     at,
     reason,
-    h("td", { class: "number" }, money(order.total, order.currency)),
-    h("td", {}, h("a", { class: "id", href: `#/orders?${new URLSearchParams({ q: order.customer_id })}` }, order.customer_id)),
-    h("td", { class: "number soft" }, received, " ago"),
+    h("td", { class: "total number" }, money(order.total, order.currency)),
+    h("td", { class: "customer" }, h("a", { class: "id", href: `#/orders?${new URLSearchParams({ q: order.customer_id })}` }, order.customer_id)),
+    h("td", { class: "received number soft" }, received, " ago"),
   );
   setSince(received, order.received_at);
   row.show = (told) => {
     showStatus(now, told.status);
-    say(at, told.status === "confirmed" ? (told.order_number ?? "") : LINKS[told.stage]);
+    say(number, told.order_number ?? "");
+    say(at, ENDED.includes(told.status) ? "" : LINKS[told.stage]);
     say(reason, told.reason ? words(told.reason) : "");
   };
   return row;

@@ -1,6 +1,6 @@
 // What waits for a person: parked orders by what failed alike, and money that is owed.
 
-import { h, keyed, say, setSince } from "./console_dom.js";
+import { h, keyed, mark, say, setSince } from "./console_dom.js";
 import { decide, field, toast } from "./console_dialog.js";
 import { call, follow, live, onPicture } from "./console_server.js";
 import { LINKS, count, many, money, words } from "./console_words.js";
@@ -177,20 +177,21 @@ async function listOrders(group, list) {
       h("p", { class: "hint" }),
     );
   }
-  keyed(list.querySelector("tbody"), found.slice(0, SHOWN), (each) => each.order_id, parkedRow, () => {});
+  keyed(list.querySelector("tbody"), found.slice(0, SHOWN), (each) => each.order_id, parkedRow, (row, each) => row.show(each));
   say(list.querySelector("p"), found.length > SHOWN ? `The ${SHOWN} oldest of ${count(found.length)} are shown.` : "");
 }
 
 function parkedRow(each) {
+  const attempts = h("td", { class: "number", "data-name": "Attempts" });
   const since = h("time");
-  setSince(since, each.since);
-  return h(
+  const error = h("span");
+  const row = h(
     "tr",
     {},
     h("th", { scope: "row" }, h("a", { class: "id", href: `#/orders/${each.order_id}` }, each.order_id)),
-    h("td", { class: "number", "data-name": "Attempts" }, String(each.attempts)),
+    attempts,
     h("td", { class: "number", "data-name": "For" }, since),
-    h("td", { class: "error", title: each.last_error }, h("span", {}, each.last_error)),
+    h("td", { class: "error" }, error),
     h(
       "td",
       { class: "decide" },
@@ -198,6 +199,13 @@ function parkedRow(each) {
       h("button", { type: "button", class: "small", onclick: () => reject(each.order_id), "aria-label": `Reject ${each.order_id}` }, "Reject"),
     ),
   );
+  row.show = (now) => {
+    say(attempts, String(now.attempts));
+    setSince(since, now.since);
+    say(error, now.last_error);
+    mark(error, "title", now.last_error);
+  };
+  return row;
 }
 
 // ---- money that is owed --------------------------------------------------------------------------------------------
@@ -221,22 +229,29 @@ export function refundsPanel(signal) {
     say(total, owed ? count(owed) : "");
     empty.hidden = owed > 0;
     table.hidden = !owed;
-    keyed(body, refunds.slice(0, SHOWN), (each) => each.order_id, refundRow, () => {});
+    keyed(body, refunds.slice(0, SHOWN), (each) => each.order_id, refundRow, (row, each) => row.show(each));
   };
   follow(look, signal, (error) => toast(error.message, "bad"));
   return h("section", { class: "panel refunds", "aria-labelledby": "refunds-title" }, h("h2", { id: "refunds-title" }, "Refunds owed ", total), empty, table);
 }
 
 function refundRow(each) {
+  const amount = h("td", { class: "number" });
+  const because = h("td");
   const since = h("time");
-  setSince(since, each.since);
-  return h(
+  const row = h(
     "tr",
     {},
     h("th", { scope: "row" }, h("a", { class: "id", href: `#/orders/${each.order_id}` }, each.order_id)),
-    h("td", { class: "number" }, money(each.amount, each.currency)),
-    h("td", {}, words(each.reason) + (each.late ? ", paid late" : "")),
+    amount,
+    because,
     h("td", { class: "number" }, since),
   );
+  row.show = (now) => {
+    say(amount, money(now.amount, now.currency));
+    say(because, words(now.reason) + (now.late ? ", paid late" : ""));
+    setSince(since, now.since);
+  };
+  return row;
 }
 

@@ -59,7 +59,7 @@ export function drawChain(figure) {
 export function showChain(figure, states) {
   const all = {
     ...states,
-    fork: ["done", "undone"].includes(states.payment) ? "done" : states.payment === "stopped" ? "stopped" : "waiting",
+    fork: ["done", "undone"].includes(states.payment) ? "done" : ["refused", "stopped"].includes(states.payment) ? "stopped" : "waiting",
     join: states.cart === "done" && states.price === "done" ? "done" : states.finalize === "stopped" ? "stopped" : "waiting",
   };
   for (const drawn of figure.querySelectorAll("[data-link]")) drawn.dataset.state = all[drawn.dataset.link];

@@ -20,6 +20,7 @@ from tests.servers import until
 expect.set_options(timeout=PATIENCE)
 
 MANY = 50
+PHONE: Any = {"width": 390, "height": 844}
 AT_ONCE = 15
 """Seconds until the picture shows what has happened: two on a machine that has nothing else to do."""
 
@@ -376,6 +377,76 @@ async def test_everybody_can_read_and_reach_every_page(
     await expect(page.locator("tbody tr").first).to_be_visible()
     await passes(page)
     await context.close()
+
+
+async def test_the_line_below_the_way_back_crosses_nothing_that_is_written(console: Page, customer: Customer) -> None:
+    sku = await customer.puts_on_sale(1)
+    refused = await customer.orders((sku, 2, 250))
+    await customer.ended(refused)
+    await console.goto("/console#/")
+    await expect(link(console, "refund")).to_contain_text("done")
+    await console.set_viewport_size({"width": 1280, "height": 900})
+    under = console.locator(".edge.under")
+    lowest = "nodes => Math.max(...nodes.map(node => node.getBoundingClientRect().bottom))"
+    written = console.locator(":is(.refund, .release, .reject) .below")
+    assert await written.evaluate_all(lowest) < await bottom(under)
+    assert await bottom(under) < await top(console.locator(".legend"))
+
+    await console.set_viewport_size(PHONE)
+    for name in ("back under", "back"):
+        await expect(console.locator(f".edge[class='edge {name}']").first).to_be_visible()
+
+
+async def test_on_a_phone_nothing_is_cut_and_release_all_stands_above_what_it_releases(
+    console: Page, customer: Customer
+) -> None:
+    confirmed = await customer.orders((await customer.puts_on_sale(10), 1, 250))
+    number = (await customer.ended(confirmed))["order_number"]
+    (parked,) = await parked_orders(customer, 1)
+    await console.goto("/console#/orders")
+    await expect(console.get_by_role("row", name=re.compile(parked))).to_contain_text("Payment")
+    names = await console.locator(".orders thead th").all_inner_texts()
+    cells = await console.get_by_role("row", name=re.compile(confirmed)).locator("th, td").all_inner_texts()
+    told = dict(zip(names, cells, strict=True))
+    assert (told["Number"], told["Stands at"]) == (number, "")
+
+    await console.set_viewport_size(PHONE)
+    assert await console.locator(".panel").evaluate("panel => panel.scrollWidth <= panel.clientWidth")
+    await console.goto("/console#/")
+    row = await show_parked(console, parked)
+    assert await bottom(console.get_by_role("button", name="Release all")) <= await top(row)
+    await row.get_by_role("button", name="Reject").click()
+    await decides(console, "Reject")
+    await customer.ended(parked)
+
+
+async def test_a_parked_order_that_fails_in_another_way_is_told_so_where_it_stands(
+    console: Page, customer: Customer
+) -> None:
+    (order_id,) = await parked_orders(customer, 1)
+    row = await show_parked(console, order_id)
+    await expect(row).to_contain_text("answered 200")
+
+    async def fails_otherwise(route: Route) -> None:
+        answer = await route.fetch()
+        told = [each | {"attempts": 6, "last_error": "another failure"} for each in await answer.json()]
+        await route.fulfill(response=answer, json=told)
+
+    await console.route("**/operations/parked?*", fails_otherwise)
+    await customer.orders((await customer.puts_on_sale(10), 1, 250))  # something happens
+    await expect(row).to_contain_text("another failure")
+    await expect(row.locator("[data-name=Attempts]")).to_have_text("6")
+    await row.get_by_role("button", name="Reject").click()
+    await decides(console, "Reject")
+    await customer.ended(order_id)
+
+
+async def top(locator: Locator) -> float:
+    return float(await locator.evaluate("node => node.getBoundingClientRect().top"))
+
+
+async def bottom(locator: Locator) -> float:
+    return float(await locator.evaluate("node => node.getBoundingClientRect().bottom"))
 
 
 async def test_what_is_parked_can_be_read_by_everybody(console: Page, customer: Customer) -> None:

@@ -23,6 +23,9 @@ from tests.e2e.machine import Machine
 from tests.servers import until
 
 MUG = "Ceramic mug, white, 300 ml"
+SCREENSHOTS = os.environ.get("LANKA_SCREENSHOTS")
+"""Where the pictures of the README go, when they are to be taken; read before the environment is scrubbed."""
+
 PHONE = {"width": 360, "height": 740}
 
 expect.set_options(timeout=2 * PATIENCE)
@@ -263,9 +266,43 @@ async def test_with_the_provider_down_nothing_is_taken_and_the_page_goes_on_by_i
     await buys(page)
     note = page.locator("#order-note")
     await expect(note).to_contain_text("The payment provider does not answer. Nothing was taken.")
+    heights = [await each.bounding_box() for each in (page.locator("#order-title"), note, page.locator("#chain"))]
+    tops = [box["y"] for box in heights if box]
+    assert tops == sorted(tops), "what is wrong is said before the picture"
     await customer.payments.put("/faults", json={})
     await is_confirmed(page)
     await expect(note).to_have_text("")
+
+
+@pytest.mark.parametrize("colours", ["light", "dark"])
+async def test_a_ring_that_is_worked_on_stands_out(somebody: Opens, customer: Customer, colours: Any) -> None:
+    async with somebody(color_scheme=colours, reduced_motion="reduce") as person:
+        page = await person.opens()
+        await customer.payments.put("/faults", json={"latency_ms": 3000})
+        await buys(page)
+        ring = page.locator("#rings rect.ring[data-link=payment]")
+        await expect(ring).to_have_attribute("data-state", "working")
+        await page.wait_for_function(CONTRAST, arg=2, timeout=PATIENCE)
+        await customer.payments.put("/faults", json={})
+        await is_confirmed(page)
+
+
+CONTRAST = """wanted => {
+    const light = element => {
+        const canvas = Object.assign(document.createElement("canvas"), { width: 1, height: 1 }).getContext("2d");
+        canvas.fillStyle = element;
+        canvas.fillRect(0, 0, 1, 1);
+        const linear = [...canvas.getImageData(0, 0, 1, 1).data].map(value => value / 255)
+            .map(value => (value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4));
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2] + 0.05;
+    };
+    const working = document.querySelector("#rings .ring[data-state=working]");
+    if (!working) return false;
+    const ring = light(getComputedStyle(working).stroke);
+    const card = light(getComputedStyle(document.querySelector("#chain")).backgroundColor);
+    return Math.max(ring, card) / Math.min(ring, card) >= wanted;
+}"""
+"""Of the ring with the card that it lies on, as WCAG reckons it; the ring may still be changing its colour."""
 
 
 async def test_a_customer_who_does_not_want_to_wait_has_the_basket_again(person: Person, customer: Customer) -> None:
@@ -397,6 +434,9 @@ async def test_a_declined_card_is_told_in_words_and_another_way_to_pay_is_offere
     await state(page, "payment", "Refused")
     await expect(page.locator("#order-text")).to_have_text("The bank has declined the payment.")
     await expect(page.locator("#order-money")).to_have_text("Nothing was taken.")
+    states = page.locator("rect.ring[data-link]:not([data-link=payment])")
+    drawn = set(await states.evaluate_all("rings => rings.map(ring => ring.dataset.state)"))
+    assert drawn == {"stopped"}, "nothing beyond it is waited for, nor are the shackles"
     await page.get_by_role("button", name="Pay in another way").click()
     await pays(page)
     await is_confirmed(page)
@@ -550,8 +590,7 @@ async def is_accessible(page: Page, what: str) -> None:
 
 @pytest.mark.parametrize("colours", ["light", "dark"])
 async def test_the_page_has_its_picture_taken(somebody: Opens, tmp_path: Path, colours: str) -> None:
-    """`SCREENSHOTS=docs/images` keeps the pictures."""
-    kept = Path(os.environ.get("SCREENSHOTS", tmp_path))
+    kept = Path(SCREENSHOTS or tmp_path)
     desk = {"width": 1280, "height": 860}
     async with somebody(viewport=desk, color_scheme=colours, reduced_motion="reduce") as person:
         page = await person.opens()

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -318,11 +319,35 @@ async def test_a_call_goes_on_in_the_trace_of_whoever_told_of_it(customer: Custo
     assert request.parent == client
 
 
+async def test_what_an_outbox_publishes_has_a_trace_from_its_dispatch_on(
+    connection: Connection, collector: Collector
+) -> None:
+    call = f"call_{secrets.token_hex(4)}"
+    data = {"customer_id": "cus_42", "language": "uk", "skill": "orders"}
+    database = await asyncpg.connect(connection.database_url)
+    try:
+        await database.execute(
+            "INSERT INTO event_outbox (source, id, type, subject, data) VALUES ('/telephones', $1, $2, $1, $3)",
+            call,
+            "lanka.SupportCallStarted",
+            json.dumps(data),
+        )
+
+        async def goes_on() -> bool:
+            kept = await database.fetchval("SELECT traceparent FROM subjects WHERE subject = $1", call)
+            told = {span.name for span in collector.trace(kept.split("-")[1])} if kept else set()
+            return {"arrival", "dispatch", "assign"} <= told
+
+        await until(goes_on, 30, "the trace of the call")
+    finally:
+        await database.close()
+
+
 async def test_what_belongs_to_no_trace_makes_none(connection: Connection, collector: Collector) -> None:
     """The dispatcher looks into the database twice a second; that is nobody's story."""
     roots = {span.name for span in collector.spans if span.parent is None}
 
-    begins = {"GET", "POST", "PUT", "dispatch", "drill", "RunActivity:reconcile"}
+    begins = {"GET", "POST", "PUT", "dispatch", "drill", "arrival", "RunActivity:reconcile"}
     assert {name.split()[0] for name in roots} <= begins, roots
     assert not roots & {"dispatch", "GET", "POST", "GET /livez", "GET /readyz", "GET /metrics"}
 

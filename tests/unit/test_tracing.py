@@ -1,6 +1,6 @@
 """Tracing of orders: what is told once, what not at all, and what replay does not notice."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -53,6 +53,10 @@ async def find(subjects: Sequence[str]) -> dict[str, Context]:
     return {subject: W3C.extract({"traceparent": PARENT}, Context()) for subject in subjects}
 
 
+async def never_asked(traces: Mapping[str, str]) -> bool:
+    raise AssertionError(traces)
+
+
 def dispatch_of(*subjects: str) -> Any:
     events = [SimpleNamespace(subject=subject) for subject in subjects]
     return SimpleNamespace(start_signal="received", start_signal_args=[events], id=f"order-{subjects[0]}", headers={})
@@ -62,7 +66,7 @@ async def test_a_dispatch_that_is_tried_again_and_again_is_told_once_in_vain_and
     tracing: On, spans: InMemorySpanExporter
 ) -> None:
     temporal = Temporal(away=100)
-    orders = Orders(tracing._provider.get_tracer("test"), find)
+    orders = Orders(tracing._provider.get_tracer("test"), find, never_asked)
     client = orders.intercept_client(temporal)
 
     for _ in range(100):
@@ -76,6 +80,29 @@ async def test_a_dispatch_that_is_tried_again_and_again_is_told_once_in_vain_and
     assert done.parent
     assert f"{done.parent.trace_id:032x}" == PARENT.split("-")[1]
     assert f"{done.context.span_id:016x}" in temporal.headers[0], "the workflow goes on below the one that reached it"
+
+
+async def test_whoever_comes_without_a_trace_has_one_from_the_dispatch_on(
+    tracing: On, spans: InMemorySpanExporter
+) -> None:
+    kept: dict[str, str] = {}
+
+    async def find_kept(subjects: Sequence[str]) -> dict[str, Context]:
+        known = {"o1": PARENT} | kept
+        return {s: W3C.extract({"traceparent": known[s]}, Context()) for s in subjects if s in known}
+
+    async def keep(traces: Mapping[str, str]) -> bool:
+        kept.update(traces)
+        return True
+
+    client = Orders(tracing._provider.get_tracer("test"), find_kept, keep).intercept_client(Temporal(away=1))
+    with pytest.raises(RPCError):
+        await client.start_workflow(dispatch_of("o1", "o2"))
+    await client.start_workflow(dispatch_of("o1", "o2"))
+
+    assert list(kept) == ["o2"]
+    told = [span.name for span in spans.get_finished_spans() if f"{span.context.trace_id:032x}" in kept["o2"]]
+    assert told == ["arrival", "dispatch"]
 
 
 async def test_a_call_that_belongs_to_nothing_is_not_told_and_one_that_does_is(
