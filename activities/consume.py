@@ -135,12 +135,14 @@ async def _record(
         # A fault first: the router then lets each go its own way, and what is faulty parks while an outage lasts.
         raise next((failure for failure in serious if not isinstance(failure, Outage)), max(serious, key=_asked_for))
     made: list[AnyEvent] = []
+    attempt = batch.tried + _attempt()
     if events:
         made = await journal.once(
-            batch.link, events, decide, unrecorded=batch.unrecorded, closes=batch.closes, attempt=_attempt()
+            batch.link, events, decide, unrecorded=batch.unrecorded, closes=batch.closes, attempt=attempt
         )
     left_out = [event.subject for event in batch.events if event.subject in failures]
-    return Processed(events=made, left_out=left_out, pause=max(map(_asked_for, serious), default=0.0))
+    tried = attempt if serious else batch.tried
+    return Processed(events=made, left_out=left_out, pause=max(map(_asked_for, serious), default=0.0), tried=tried)
 
 
 def _asked_for(failure: Exception) -> float:

@@ -16,6 +16,7 @@ class Batch(BaseModel):
 
     `unrecorded`: the router made these events itself, so the consumer's transaction journals them first.
     `closes`: links that have nothing more to do with these subjects once this one has worked on them.
+    `tried`: attempts at this link before, in other company or with a fault.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -24,13 +25,14 @@ class Batch(BaseModel):
     events: list[AnyEvent]
     unrecorded: bool = False
     closes: list[str] = Field(default_factory=list)
+    tried: int = 0
 
 
 class Processed(BaseModel):
     """The next event of each subject that has one, and the subjects that could not be processed yet.
 
     A subject in neither list is done at this link and had nothing to say (a refund where nothing was paid). `pause`:
-    seconds before what was left out is brought again.
+    seconds before what was left out is brought again; `tried`: attempts at it so far.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -38,6 +40,7 @@ class Processed(BaseModel):
     events: list[AnyEvent]
     left_out: list[str] = Field(default_factory=list)
     pause: float = 0
+    tried: int = 0
 
 
 @dataclass(frozen=True)

@@ -151,22 +151,22 @@ class Router:
         self._show()
         await self._at(link, events, leave)
 
-    async def _at(self, link: Link, events: list[AnyEvent], onward: Onward) -> None:
+    async def _at(self, link: Link, events: list[AnyEvent], onward: Onward, tried: int = 0) -> None:
         """Brings the events to the link until each is processed; those that are go on, not held up by the rest."""
-        attempts = 0
+        attempts = 0  # since it was last parked
         while True:
             if link.asks_again:
                 await self._wait(link.asks_again, events)
                 if withdrawn := self._withdrawn_among(events):
-                    await self._part(link, events, withdrawn, onward)
+                    await self._part(link, events, withdrawn, onward, tried=tried)
                     return
             self._rung.difference_update(event.subject for event in events)
             try:
-                processed = await self._consume(link, events)
+                processed = await self._consume(link, events, tried)
             except ActivityError as error:
-                attempts += 1
+                attempts, tried = attempts + 1, tried + 1
                 if len(events) > 1:  # one bad event harms no other
-                    await asyncio.gather(*(self._at(link, [event], onward) for event in events))
+                    await asyncio.gather(*(self._at(link, [event], onward, tried) for event in events))
                     return
                 gone = self._withdrawn_among(events) or self._ended_among(events)
                 if not gone and attempts <= len(FAULT_PAUSES):
@@ -184,11 +184,17 @@ class Router:
             if len(left_out) < len(events):
                 made = {event.subject: event for event in processed.events}
                 outcome = {e.subject: made.get(e.subject) for e in events if e.subject not in left_out}
-                await self._part(link, events, outcome, onward, pause=processed.pause)
+                await self._part(link, events, outcome, onward, pause=processed.pause, tried=processed.tried)
                 return
 
     async def _part(
-        self, link: Link, events: list[AnyEvent], outcome: dict[str, AnyEvent | None], onward: Onward, pause: float = 0
+        self,
+        link: Link,
+        events: list[AnyEvent],
+        outcome: dict[str, AnyEvent | None],
+        onward: Onward,
+        pause: float = 0,
+        tried: int = 0,
     ) -> None:
         """Those with an outcome go on, the others stay at the link, and are brought to it again after the pause."""
         stay = [event for event in events if event.subject not in outcome]
@@ -197,11 +203,11 @@ class Router:
             if pause:
                 with suppress(TimeoutError):
                     await workflow.wait_condition(lambda: bool(self._withdrawn_among(stay)), timeout=pause)
-            await self._at(link, stay, onward)
+            await self._at(link, stay, onward, tried)
 
         await asyncio.gather(onward(outcome), *([again()] if stay else []))
 
-    async def _consume(self, link: Link, events: list[AnyEvent]) -> Processed:
+    async def _consume(self, link: Link, events: list[AnyEvent], tried: int = 0) -> Processed:
         return await workflow.execute_activity(
             link.consumer,
             args=[
@@ -210,6 +216,7 @@ class Router:
                     events=events,
                     unrecorded=events[0].type in self._table.own,
                     closes=link.closes,
+                    tried=tried,
                 )
             ],
             task_queue=link.queue,

@@ -245,5 +245,12 @@ async def test_the_journal_is_told_at_which_attempt(journal: TwinJournal) -> Non
 
     await env.run(consume, journal, received("a"), OrderReceived, decide)
     await consume(journal, received("b"), OrderReceived, decide)
+    await env.run(consume, journal, received("c").model_copy(update={"tried": 2}), OrderReceived, decide)
 
-    assert journal.attempts == [5, 1]
+    assert journal.attempts == [5, 1, 7]
+
+
+async def test_what_is_left_out_knows_how_often_it_was_tried(journal: TwinJournal) -> None:
+    given = received("a", "b").model_copy(update={"tried": 2})
+    assert (await ask_all(journal, given, Neighbour(a=Outage("429")))).tried == 3
+    assert (await ask_all(journal, given, Neighbour(a=NotYet("pending")))).tried == 2

@@ -96,6 +96,8 @@ async def test_one_bad_order_splits_the_batch_and_only_it_is_tried_again(
     assert together == names(batch)
     assert sorted(alone) == [[name] for name in names(batch)]
     assert again == [bad.order_id]
+    tried = [asked.batch.tried for asked in consumers.requests(*batch) if asked.consumer == "check_cart"]
+    assert tried == [0, *[1] * 5, 2]
     assert {consumers.outcome[name] for name in names(batch)} == {CONFIRMED}
     ends = [name for name in consumers.outcome if name in names(batch)]
     assert set(ends[:4]) == set(names(others))
