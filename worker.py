@@ -9,7 +9,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -162,18 +162,21 @@ class Crew:
             self._workers = [_worker(self._client, name, served[name]) for name in self._names or served]
             log.info("worker works", queues=[worker.task_queue for worker in self._workers])
             try:
-                await asyncio.gather(*(worker.run() for worker in self._workers), self._register(self._client))
+                await asyncio.gather(
+                    *(worker.run() for worker in self._workers),
+                    self._register(register_search_attributes, self._client),
+                    self._register(schedule_reconciliation, self._client),
+                )
             finally:
                 log.info("worker drains")
                 await asyncio.gather(*(worker.shutdown() for worker in self._workers))
                 await provider.close()
                 log.info("worker is done")
 
-    async def _register(self, client: Client) -> None:
+    async def _register(self, what: Callable[[Client], Awaitable[None]], client: Client) -> None:
         """Beside the work, which does not wait for it; and again, as Temporal may have lost all that it knew."""
         while not self._names or "order-confirmation" in self._names:
-            await register_search_attributes(client)
-            await schedule_reconciliation(client)
+            await what(client)
             await asyncio.sleep(REGISTER_AGAIN)
 
     def note_failure(self, working: asyncio.Task[None]) -> None:

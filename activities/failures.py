@@ -45,7 +45,8 @@ class _Sorting(ActivityInboundInterceptor):
         except Exception as fault:
             message = f"{type(fault).__name__}: {fault}"
             activity.logger.exception("a consumer failed unexpectedly")
-            raise ApplicationError(message, type=reason_of(fault), non_retryable=True) from fault
+            attempt = activity.info().attempt
+            raise ApplicationError(message, attempt, type=reason_of(fault), non_retryable=True) from fault
         finally:
             alive.cancel()
 

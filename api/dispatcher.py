@@ -54,6 +54,7 @@ class DispatchSettings(BaseSettings):
 
     `gather_seconds` is how long a batch that is not full waits at most for one on the way to end. Where each order goes
     alone, more are on the way: 20 confirm a tenth more orders/s than 4, and more than that gain nothing.
+    `lost_after_seconds`: how long a workflow is under way before it is looked for, and between two looks.
     """
 
     model_config = SettingsConfigDict(env_prefix="LANKA_")
@@ -62,6 +63,7 @@ class DispatchSettings(BaseSettings):
     batch_bytes: int = 500_000  # a Temporal payload may have 2 MiB, one gRPC message 4 MiB
     batches: int = Field(default_factory=lambda given: 20 if given["batch_size"] == 1 else 4)
     gather_seconds: float = 0.25
+    lost_after_seconds: float = Field(default=30.0, gt=0)
 
 
 class Bell:
@@ -113,7 +115,7 @@ async def _stand_by(pool: Pool, bell: Bell, settings: DispatchSettings) -> None:
                 log.info("dispatcher leads")
                 dispatcher = Dispatcher(connection, settings)
                 bell.here = dispatcher.arrived
-                beside = asyncio.create_task(bring_back_lost(pool))
+                beside = asyncio.create_task(bring_back_lost(pool, settings.lost_after_seconds))
                 try:
                     await dispatcher.run()
                 finally:
@@ -214,7 +216,8 @@ class Dispatcher:
         else:
             taken = await self._take()
         if taken:
-            await send(client, taken)
+            if taken.events:
+                await send(client, taken)
             reach("dispatch.before_mark")
             await mark_dispatched(self._connection, taken)
             self._pace.leaves(len(taken.events))
@@ -232,9 +235,11 @@ class Dispatcher:
 
 @stamina.retry(on=RPCError, attempts=None, timeout=None, wait_initial=0.1, wait_max=2.0)
 async def send(client: Client, taken: Taken) -> None:
-    # Started before and ended: the workflow knows these events already.
+    start = start_of(taken)
+    if taken.again:  # they are open, so if their workflow has completed it did not bring them to an end
+        start["id_reuse_policy"] = WorkflowIDReusePolicy.ALLOW_DUPLICATE
     with suppress(WorkflowAlreadyStartedError):
-        await tell(client, CHAINS[taken.chain], taken.events, **start_of(taken))
+        await tell(client, CHAINS[taken.chain], taken.events, **start)
 
 
 def start_of(taken: Taken) -> dict[str, Any]:

@@ -5,9 +5,11 @@ from temporalio.client import Client
 from temporalio.common import WorkflowIDReusePolicy
 from temporalio.service import RPCError, RPCStatusCode
 
+from api.lost_workflows import COMPLETED, why_gone
 from api.temporal import tell
 from store.database import Transaction
 from store.intake import Message, mark_delivered, undelivered
+from store.lost_workflows import let_go, waits_for_another
 from workflows.chains import CHAINS
 
 log = structlog.get_logger()
@@ -17,31 +19,48 @@ async def deliver_messages(connection: Transaction, client: Client) -> None:
     """At least once. One that follows the end of its workflow starts another run of it."""
     for message in await undelivered(connection, [*CHAINS]):
         try:
-            await _deliver(client, message)
+            delivered = await _deliver(connection, client, message)
         except RPCError as error:
             if error.status is not RPCStatusCode.INVALID_ARGUMENT:
                 raise
             log.exception("Temporal refuses a message", subject=message.subject)  # kept; the others are not held up
             continue
-        await mark_delivered(connection, [message])
+        if delivered:
+            await mark_delivered(connection, [message])
 
 
-async def _deliver(client: Client, message: Message) -> None:
-    chain = CHAINS[message.chain]
-    if message.event is not None:
-        await tell(
-            client,
-            chain,
-            [message.event],
-            id=message.workflow_id,
-            task_queue=chain.queue,
-            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-            search_attributes=chain.attributes([message.event]),
-            static_summary=f"{message.event.type.removeprefix('lanka.')} of {message.subject}",
-        )
-        return
+async def _deliver(connection: Transaction, client: Client, message: Message) -> bool:
+    """False where it has to wait: its workflow is lost, and what it carried comes first."""
+    handle = client.get_workflow_handle(message.workflow_id)
     try:
-        await client.get_workflow_handle(message.workflow_id).signal("news", [message.subject])
+        if message.event is None:
+            await handle.signal("news", [message.subject])
+        else:
+            await handle.signal("received", [message.event])
     except RPCError as error:
-        if error.status is not RPCStatusCode.NOT_FOUND:  # it has ended, so nobody waits for news
+        if error.status is not RPCStatusCode.NOT_FOUND:
             raise
+        if message.event is None:
+            return True  # it has ended, so nobody waits for news
+    else:
+        return True
+    why = await why_gone(client, message.workflow_id)
+    if why is None:
+        return False  # another run has just begun
+    if why != COMPLETED:
+        async with connection.transaction():
+            await let_go(connection, message.workflow_id)
+            if await waits_for_another(connection, message.workflow_id):
+                return False
+    chain = CHAINS[message.chain]
+    await tell(
+        client,
+        chain,
+        [message.event],
+        id=message.workflow_id,
+        task_queue=chain.queue,
+        id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+        search_attributes=chain.attributes([message.event]),
+        static_summary=f"{message.event.type.removeprefix('lanka.')} of {message.subject}",
+    )
+    return True

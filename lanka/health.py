@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from enum import StrEnum
 
-EVERY = 2.0
+EVERY = 5.0
 """Seconds between two looks while nothing happens."""
 
 SOON = 0.25

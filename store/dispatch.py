@@ -1,7 +1,7 @@
 """The dispatch mark: which subjects Temporal has been told of, and which workflow carries them."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -21,11 +21,12 @@ LEADER = 6_012_027
 
 @dataclass(frozen=True)
 class Taken:
-    """A batch with its workflow: repeated, it is the same batch under the same id."""
+    """A batch with its workflow: repeated, it is the same batch under the same id. `again`: it may have been there."""
 
     chain: str
     workflow_id: str
     events: Sequence[AnyEvent]
+    again: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,31 +56,33 @@ async def lead(connection: Transaction) -> bool:
 async def taken_before(connection: Transaction, chains: Sequence[str]) -> Taken | None:
     """The oldest batch that was taken, but not marked as dispatched: its dispatcher died between the two.
 
-    Or its workflow was lost: then it holds those that are still open, and who was taken back begins with that.
+    Or its workflow was lost. It holds those that are still open, if any, and who was taken back begins with that.
     """
     rows = await connection.fetch(
         """
-        SELECT * FROM intake WHERE dispatched_at IS NULL AND workflow_id = (
+        SELECT intake.*, ended_at IS NOT NULL AS ended FROM intake JOIN subjects USING (subject)
+        WHERE intake.dispatched_at IS NULL AND intake.workflow_id = (
             SELECT workflow_id FROM subjects
             WHERE dispatched_at IS NULL AND taken_at IS NOT NULL AND chain = ANY($1::text[])
             ORDER BY position LIMIT 1
         )
-        ORDER BY position
+        ORDER BY intake.position
         """,
         chains,
     )
     if not rows:
         return None
-    taken = _taken(rows)
+    events = [event_of(row) for row in rows if not row["ended"]]
     back = await connection.fetch(
         """
         SELECT source, id, type, subject, time, data FROM journal
         WHERE subject = ANY($1::text[]) AND type IN ('lanka.OrderWithdrawn', 'lanka.Withdrawn')
         """,
-        [event.subject for event in taken.events],
+        [event.subject for event in events],
     )
     withdrawn = {row["subject"]: event_of(row) for row in back}
-    return replace(taken, events=[withdrawn.get(event.subject, event) for event in taken.events])
+    events = [withdrawn.get(event.subject, event) for event in events]
+    return Taken(rows[0]["chain"], rows[0]["workflow_id"], events, again=True)
 
 
 async def taken_with(connection: Transaction, subject: str) -> Taken:

@@ -164,6 +164,9 @@ async def mark_delivered(connection: Transaction, messages: Sequence[Message]) -
         """
         WITH delivered AS (
             UPDATE messages SET delivered_at = now() WHERE position = ANY($1::bigint[]) RETURNING subject, source, id
+        ), awake AS (
+            UPDATE subjects SET at_rest = false FROM delivered
+            WHERE subjects.subject = delivered.subject AND at_rest
         )
         UPDATE subjects  -- whose end was published before their beginning, or at the same moment
         SET status = coalesce(routes.status, subjects.status), ended_at = now()

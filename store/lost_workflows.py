@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import NamedTuple
 
 from orders.envelope import AnyEvent, type_of
 from orders.events import OrderParked, OrderReleased
 from orders.subject import Parked, Released
 from store.database import Transaction
 from store.journal import record
+from store.orders import CHAIN
 from store.webhooks import LATE
 
 BY, WHY = "Lanka", "its workflow was lost, another one takes its place"
@@ -15,20 +17,28 @@ BY, WHY = "Lanka", "its workflow was lost, another one takes its place"
 RELEASED = {type_of(OrderParked): type_of(OrderReleased), type_of(Parked): type_of(Released)}
 
 
+class Carrier(NamedTuple):
+    """A workflow that has had something to do for some time."""
+
+    workflow_id: str
+    chain: str
+
+
 async def long_under_way(
     connection: Transaction, *, chains: Sequence[str], late_refund: str, since: timedelta, after: str, limit: int
-) -> list[str]:
-    """Workflows that have had something to do for some time, by id, from behind `after`.
+) -> list[Carrier]:
+    """By id, from behind `after`.
 
     Those that carry open subjects, and those that give late money back, which is what the link `late_refund` does.
     """
     rows = await connection.fetch(
         """
-        SELECT workflow_id FROM (
-            SELECT workflow_id FROM subjects
-            WHERE ended_at IS NULL AND dispatched_at < now() - $3::interval AND chain = ANY($1::text[])
+        SELECT workflow_id, chain FROM (
+            SELECT workflow_id, chain FROM subjects
+            WHERE ended_at IS NULL AND dispatched_at < now() - $3::interval AND NOT at_rest
+              AND chain = ANY($1::text[])
             UNION
-            SELECT $6 || id FROM journal AS late
+            SELECT $6 || id, $7 FROM journal AS late
             WHERE type = 'lanka.PaymentArrivedLate' AND time < now() - $3::interval
               AND NOT EXISTS (SELECT FROM claims WHERE claims.subject = late.subject AND link = $2)
         ) AS carriers
@@ -40,8 +50,25 @@ async def long_under_way(
         after,
         limit,
         LATE,
+        CHAIN,
     )
-    return [row["workflow_id"] for row in rows]
+    return [Carrier(**row) for row in rows]
+
+
+async def come_to_rest(connection: Transaction, workflow_id: str) -> None:
+    """Its workflow has completed, and none of its chain's events has to be an end."""
+    await connection.execute(
+        "UPDATE subjects SET at_rest = true WHERE workflow_id = $1 AND ended_at IS NULL", workflow_id
+    )
+
+
+async def waits_for_another(connection: Transaction, workflow_id: str) -> bool:
+    """Whether subjects of this workflow are to be dispatched once more."""
+    return bool(
+        await connection.fetchval(
+            "SELECT EXISTS (SELECT FROM subjects WHERE workflow_id = $1 AND dispatched_at IS NULL)", workflow_id
+        )
+    )
 
 
 async def let_go(tx: Transaction, workflow_id: str) -> list[str]:

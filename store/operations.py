@@ -13,13 +13,17 @@ from store.webhooks import LATE, REFUSALS
 
 
 class Carried(NamedTuple):
-    """A subject and the workflow that carries it, if one has taken it; `dispatched` once Temporal knows of it."""
+    """A subject and the workflow that carries it, if one has taken it; `dispatched` once Temporal knows of it.
+
+    `withdrawn`: the reason, if it was taken back.
+    """
 
     chain: str
     status: str
     ended: bool
     workflow_id: str | None
     dispatched: bool
+    withdrawn: str | None
 
 
 class ParkedOrder(BaseModel):
@@ -78,7 +82,11 @@ class Operations:
             row = await connection.fetchrow(
                 """
                 SELECT chain, status, ended_at IS NOT NULL AS ended, workflow_id,
-                       dispatched_at IS NOT NULL AS dispatched
+                       dispatched_at IS NOT NULL AS dispatched,
+                       (
+                           SELECT data ->> 'reason' FROM journal
+                           WHERE journal.subject = subjects.subject AND type = 'lanka.OrderWithdrawn' LIMIT 1
+                       ) AS withdrawn
                 FROM subjects WHERE subject = $1
                 """,
                 order_id,

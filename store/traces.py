@@ -15,15 +15,17 @@ async def traceparents(pool: Pool, subjects: Sequence[str]) -> dict[str, str]:
     return {row["subject"]: row["traceparent"] for row in rows}
 
 
-async def keep(pool: Pool, traceparents: Mapping[str, str]) -> None:
-    """For subjects that have none yet."""
+async def keep(pool: Pool, traceparents: Mapping[str, str]) -> set[str]:
+    """For subjects that have none yet: which these were."""
     async with connected(pool) as connection:
-        await connection.execute(
+        rows = await connection.fetch(
             """
             UPDATE subjects SET traceparent = given.traceparent
             FROM unnest($1::text[], $2::text[]) AS given (subject, traceparent)
             WHERE subjects.subject = given.subject AND subjects.traceparent IS NULL
+            RETURNING subjects.subject
             """,
             [*traceparents],
             [*traceparents.values()],
         )
+    return {row["subject"] for row in rows}

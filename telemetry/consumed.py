@@ -43,6 +43,9 @@ class _Telling(ActivityInboundInterceptor):
                 log.warning("not consumed", kind=kind, reason=failure.type, error=failure.message, ms=_ms(began))
                 raise
             except asyncio.CancelledError:
+                limit = activity.info().start_to_close_timeout
+                if limit and _ms(began) < limit.total_seconds() * 1000:  # the worker stops, or the workflow is gone
+                    raise
                 failed.labels(batch.link, OUTAGE, GIVEN_UP).inc()
                 log.warning("not consumed", kind=OUTAGE, reason=GIVEN_UP, error="it took too long", ms=_ms(began))
                 raise

@@ -58,7 +58,7 @@ FindContexts = Callable[[Sequence[str]], Any]
 """Awaited, it gives the trace context of each subject that has one."""
 
 KeepTraces = Callable[[Mapping[str, str]], Any]
-"""Awaited, it has kept the `traceparent` of each subject; whether it could."""
+"""Awaited, it has kept the `traceparent` of those subjects that had none, and tells which."""
 
 
 def exporting_provider(service: str) -> TracerProvider:
@@ -123,16 +123,14 @@ class On:
                 self._known.update(found)
         return {s: W3C.extract({"traceparent": self._known[s]}, Context()) for s in subjects if s in self._known}
 
-    async def _keep(self, traces: Mapping[str, str]) -> bool:
+    async def _keep(self, traces: Mapping[str, str]) -> set[str]:
         try:
             with suppress_instrumentation():
                 async with asyncio.timeout(PATIENCE):
-                    if self._pool:
-                        await keep(self._pool, traces)
+                    return await keep(self._pool, traces) if self._pool else set()
         except (Outage, TimeoutError) as error:
             log.warning("a trace could not be kept", error=str(error))
-            return False
-        return self._pool is not None
+            return set()
 
 
 class SomebodysCalls(Sampler):
@@ -176,11 +174,10 @@ class Orders(TracingInterceptor):
             if subject not in found
         }
         begun = {subject: trace.set_span_in_context(span, Context()) for subject, span in spans.items()}
-        if not begun or not await self._keep({s: _traceparent(each) or "" for s, each in begun.items()}):
-            return found  # a span without an end is not told
-        for span in spans.values():
-            span.end()
-        return found | begun
+        kept = await self._keep({s: _traceparent(each) or "" for s, each in begun.items()}) if begun else set()
+        for subject in kept:
+            spans[subject].end()  # one without an end is not told
+        return found | {subject: begun[subject] for subject in kept}
 
     def intercept_client(self, next: OutboundInterceptor) -> OutboundInterceptor:  # noqa: A002, Temporal's name
         return _Dispatches(super().intercept_client(next), next, self)

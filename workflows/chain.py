@@ -23,6 +23,7 @@ def links_only(_: Sequence[AnyEvent]) -> str:
 class Chain:
     """`starts`: what a subject begins with. `accepts`: what may come from outside (`POST /events`, the outbox).
 
+    `always_ends`: every subject comes to an event that ends it, so one whose workflow completes without it is lost.
     `alone` is the prefix of the workflow id of a subject that travels alone, `queue` the router's. `summary` and
     `carried` (in Markdown) tell in the Temporal Web UI what the workflow carries.
     """
@@ -31,6 +32,7 @@ class Chain:
     starts: type[Event[Any]]
     alone: str
     accepts: tuple[type[Event[Any]], ...] = ()
+    always_ends: bool = False
     queue: str = "order-confirmation"
     summary: Callable[[Sequence[AnyEvent]], str] = in_words
     carried: Callable[[Sequence[AnyEvent]], str] = links_only

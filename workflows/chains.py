@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
 
-from orders.envelope import AnyEvent, Outside, type_of
+from orders.envelope import AnyEvent, Outside, in_words, type_of
 from orders.events import OrderReceived
 from orders.order import Order
 from orders.support import SupportCallEnded, SupportCallStarted
@@ -33,6 +33,8 @@ def order_summary(events: Sequence[AnyEvent]) -> str:
     """`3 items · EUR 41.50 · cus_42`, or `20 orders · 57 items`."""
     if len(events) > 1:
         return f"{len(events)} orders · {sum(_items(order) for order in _told(events))} items"
+    if events[0].type != type_of(OrderReceived):
+        return in_words(events)
     orders = _readable(events)
     return orders[0].summary() if orders else "an order that cannot be read"
 
@@ -99,6 +101,7 @@ CHAINS: Mapping[str, Chain] = {
         workflow=OrderConfirmation,
         starts=OrderReceived,
         alone="order",
+        always_ends=True,
         summary=order_summary,
         carried=order_details,
         attributes=order_attributes,

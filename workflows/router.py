@@ -164,7 +164,7 @@ class Router:
             try:
                 processed = await self._consume(link, events, tried)
             except ActivityError as error:
-                attempts, tried = attempts + 1, tried + 1
+                attempts, tried = attempts + 1, tried + _attempts(error)
                 if len(events) > 1:  # one bad event harms no other
                     await asyncio.gather(*(self._at(link, [event], onward, tried) for event in events))
                     return
@@ -407,9 +407,15 @@ def _joined(join: Join, links: Sequence[Link], given: AnyEvent, made: dict[str, 
     )
 
 
+def _attempts(error: ActivityError) -> int:
+    """As many as Temporal has made (see activities/failures.py)."""
+    told = error.cause.details if isinstance(error.cause, ApplicationError) else ()
+    return int(told[0]) if told else 1
+
+
 def _pause(first: timedelta, events: Sequence[AnyEvent]) -> timedelta:
-    """Until the consumer is asked again: as long again as it has waited; by the deadline at last."""
+    """Until the consumer is asked again: as long again as it has waited here; by the deadline at last."""
     now = workflow.now()
     deadlines = [datetime.fromisoformat(e.data["deadline"]) - now for e in events if "deadline" in e.data]
-    pause = max(first, now - min(event.time for event in events))
+    pause = max(first, now - max(min(event.time for event in events), workflow.info().start_time))
     return max(timedelta(seconds=1), min([pause, *deadlines]))

@@ -14,7 +14,12 @@ log = structlog.get_logger()
 
 NAMES = tuple(key.name for key in (ORDER_IDS, CUSTOMER_IDS, PARKED_STAGES))
 
-AWAY = (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED)
+AWAY = (
+    RPCStatusCode.UNAVAILABLE,
+    RPCStatusCode.DEADLINE_EXCEEDED,
+    RPCStatusCode.CANCELLED,
+    RPCStatusCode.NOT_FOUND,  # the namespace, which somebody is about to make
+)
 
 
 def _is_away(error: Exception) -> bool:
@@ -26,10 +31,10 @@ async def register_search_attributes(client: Client) -> None:
     try:
         await _register(client)
     except RPCError as error:
-        log.exception("Temporal's search attributes could not be registered", names=NAMES, error=str(error))
+        log.error("Temporal's search attributes could not be registered", names=NAMES, error=str(error))  # noqa: TRY400
 
 
-@stamina.retry(on=_is_away, attempts=None, timeout=None, wait_max=60.0)
+@stamina.retry(on=_is_away, attempts=None, timeout=None, wait_max=5.0)
 async def _register(client: Client) -> None:
     known = await client.operator_service.list_search_attributes(
         ListSearchAttributesRequest(namespace=client.namespace)

@@ -41,6 +41,7 @@ JOURNAL, STOCK, PAYMENTS, ORDERS, DISPATCH = (
     f"store/{name}.py" for name in ("journal", "stock", "payments", "orders", "dispatch")
 )
 ROUTER = "workflows/router.py"
+PEOPLE = "tests/workflows/test_people.py"
 LOST = "tests/integration/test_lost_workflows.py"
 NO_CONSTRAINT = Change(SCHEMA, ",\n        CONSTRAINT never_more_than_there_is CHECK (reserved <= on_hand)", "")
 NO_LOOK_AT_STOCK = Change(STOCK, "if available.get(sku, 0) < quantity}", "if sku not in available}")
@@ -132,7 +133,13 @@ MUTATIONS = (
     ),
     Mutation(
         "a workflow that Temporal has lost is brought again",
-        (Change("api/dispatcher.py", "create_task(bring_back_lost(pool))", "create_task(asyncio.sleep(3600))"),),
+        (
+            Change(
+                "api/dispatcher.py",
+                "create_task(bring_back_lost(pool, settings.lost_after_seconds))",
+                "create_task(asyncio.sleep(3600))",
+            ),
+        ),
         (
             f"{LOST}::test_a_temporal_that_has_lost_everything_is_told_again",
             f"{LOST}::test_the_open_orders_of_a_terminated_workflow_are_brought_again",
@@ -142,6 +149,16 @@ MUTATIONS = (
         "an order that was taken back begins with that in the workflow that takes the place of a lost one",
         (Change(DISPATCH, "withdrawn.get(event.subject, event)", "event"),),
         (f"{LOST}::test_what_was_parked_is_released_and_what_was_taken_back_begins_with_that",),
+    ),
+    Mutation(
+        "in the workflow that takes the place of a lost one a parking has an id of its own",
+        (Change(ROUTER, "workflow.uuid4().hex[:8] if workflow.patched(FRUGAL) else self._parkings", "self._parkings"),),
+        (f"{PEOPLE}::test_in_the_workflow_that_takes_the_place_of_a_lost_one_a_parking_is_another",),
+    ),
+    Mutation(
+        "what follows in a lost workflow waits until that is there again",
+        (Change("api/messages.py", "if why != COMPLETED:", "if False:"),),
+        (f"{LOST}::test_what_follows_in_a_lost_workflow_brings_back_what_that_carried",),
     ),
     Mutation(
         "an order that was parked before a patch goes on as it began: workflow.patched",

@@ -19,6 +19,7 @@ from orders.errors import UnexpectedAnswer
 from orders.events import OrderParked, OrderReleased, OrderWithdrawn, PaymentArrivedLate, PaymentDeclined
 from orders.order import Order
 from orders.payment import PaymentStatus
+from orders.reasons import Reason
 from orders.subject import Parked
 from store.database import Pool, transaction
 from store.dispatch import take_alone, take_oldest
@@ -449,6 +450,19 @@ async def test_after_the_end_the_answer_needs_no_workflow(api: httpx.AsyncClient
         order = await on_the_way(pool)
         await end(pool, order, status)
         assert await cancel(api, order) == (200, verdict)
+
+
+@pytest.mark.parametrize(
+    ("reason", "verdict"), [("cancelled_by_customer", "already_cancelled"), ("rejected_by_operator", "too_late")]
+)
+async def test_what_was_decided_stays_decided_while_its_workflow_is_away(
+    api: httpx.AsyncClient, pool: Pool, reason: str, verdict: str
+) -> None:
+    order = await on_the_way(pool)
+    await journalled(
+        pool, an_event(OrderWithdrawn, order, "withdrawal", reason=Reason(reason), detail="", by="somebody")
+    )
+    assert await cancel(api, order) == (200, verdict)
 
 
 async def test_an_order_whose_workflow_is_gone_is_not_called_cancelled(

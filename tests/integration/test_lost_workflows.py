@@ -1,23 +1,28 @@
 """Workflows that Temporal has lost, between a real PostgreSQL and a real Temporal server, without a worker."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
+from temporalio import workflow
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from api.dispatcher import Bell, running_dispatcher
+from orders.envelope import AnyEvent
 from orders.events import OrderParked, OrderReleased, OrderWithdrawn
 from orders.order import Order
 from store.database import Pool, transaction
+from store.intake import Intake, register
 from store.journal import Journal, record
 from store.operations import Operations
 from tests.servers import temporal_server, until
 from tests.shop import accept, an_order, fetch, journal_of, untyped
+from workflows.chains import outside
 
 WHY = {"reason": "zero_division_error", "attempts": 3, "last_error": "ZeroDivisionError"}
 
@@ -153,14 +158,119 @@ async def test_what_was_parked_is_released_and_what_was_taken_back_begins_with_t
 
 async def test_a_workflow_that_runs_is_left_alone(pool: Pool, client: Client) -> None:
     order, lost = an_order(cup=1), an_order(cup=1)
-    run_id = await first_run(pool, client, order)
+    await first_run(pool, client, order)
     lost_run = await first_run(pool, client, lost)
     await client.get_workflow_handle(carrier(lost)).terminate("by mistake")
-    async with running_dispatcher(pool, Bell(pool)):
-        await another_run(client, carrier(lost), lost_run)  # so a look has been
-        await until(lambda: dispatched(pool, lost), 10, "the mark")
+    with capture_logs() as logs:
+        async with running_dispatcher(pool, Bell(pool)):
+            await another_run(client, carrier(lost), lost_run)  # so a look has been
+            await until(lambda: dispatched(pool, lost), 10, "the mark")
 
-    assert (await client.get_workflow_handle(carrier(order)).describe()).run_id == run_id
+    assert lost_ones(logs) == [carrier(lost)]
+
+
+def lost_ones(logs: Iterable[Any]) -> list[str]:
+    return [entry["workflow_id"] for entry in logs if entry["event"] == "a workflow is lost, it is started again"]
+
+
+@workflow.defn(name="OrderConfirmation")
+class EndsTooSoon:
+    @workflow.run
+    async def run(self) -> None:
+        pass
+
+    @workflow.signal
+    async def received(self, events: list[Any]) -> None:
+        pass
+
+
+async def test_an_open_order_whose_workflow_has_completed_is_brought_again(pool: Pool, client: Client) -> None:
+    order = an_order(cup=1)
+    run_id = await first_run(pool, client, order)
+    async with Worker(
+        client, task_queue="order-confirmation", workflows=[EndsTooSoon], workflow_runner=UnsandboxedWorkflowRunner()
+    ):
+        await client.get_workflow_handle(carrier(order)).result()
+    with capture_logs() as logs:
+        async with running_dispatcher(pool, Bell(pool)):
+            events = await another_run(client, carrier(order), run_id)
+    assert [event["id"] for event in events] == [f"{order.order_id}.intake"]
+    assert [entry["why"] for entry in logs if "why" in entry] == ["completed"]
+
+
+@workflow.defn(name="SupportCall")
+class ComesToRest(EndsTooSoon):
+    @workflow.run
+    async def run(self) -> None:
+        pass
+
+
+async def calls_of(pool: Pool, client: Client, *calls: str) -> str:
+    """The calls begin, together; returns the workflow's id."""
+    async with transaction(pool) as tx:
+        await register(tx, outside())
+    await Intake(pool).publish([call_event("SupportCallStarted", call) for call in calls])
+    async with running_dispatcher(pool, Bell(pool)):
+
+        async def are_dispatched() -> bool:
+            return not await fetch(pool, "SELECT FROM subjects WHERE dispatched_at IS NULL")
+
+        await until(are_dispatched, 10, "the dispatch")
+    return f"{'call' if len(calls) == 1 else 'batch'}-{calls[0]}"
+
+
+def call_event(kind: str, call: str) -> AnyEvent:
+    data = {"customer_id": "cus_1", "language": "uk", "skill": "orders"} if kind == "SupportCallStarted" else {}
+    now = datetime.now(UTC)
+    return AnyEvent(source="/pbx", id=f"{call}.{kind}", type=f"lanka.{kind}", subject=call, time=now, data=data)
+
+
+async def test_a_subject_that_comes_to_no_end_is_at_rest_until_there_is_more_of_it(pool: Pool, client: Client) -> None:
+    workflow_id = await calls_of(pool, client, "call-at-rest")
+    async with Worker(
+        client, task_queue="order-confirmation", workflows=[ComesToRest], workflow_runner=UnsandboxedWorkflowRunner()
+    ):
+        await client.get_workflow_handle(workflow_id).result()
+
+    async def is_at_rest() -> bool:
+        (row,) = await fetch(pool, "SELECT at_rest FROM subjects")
+        return bool(row["at_rest"])
+
+    with capture_logs() as logs:
+        async with running_dispatcher(pool, Bell(pool)):
+            await until(is_at_rest, 10, "the look")
+            await Intake(pool).publish([call_event("SupportCallEnded", "call-at-rest")])
+            await until(lambda: _delivered(pool), 10, "the message")
+    assert not await is_at_rest()
+    assert lost_ones(logs) == []
+
+
+async def _delivered(pool: Pool) -> bool:
+    return not await fetch(pool, "SELECT FROM messages WHERE delivered_at IS NULL")
+
+
+async def test_what_follows_in_a_lost_workflow_brings_back_what_that_carried(
+    pool: Pool, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LANKA_LOST_AFTER_SECONDS", "3600")
+    calls = ["call-stays-1", "call-hangs-up", "call-stays-2"]
+    workflow_id = await calls_of(pool, client, *calls)
+    await client.get_workflow_handle(workflow_id).terminate("by mistake")
+    await Intake(pool).publish([call_event("SupportCallEnded", "call-hangs-up")])
+    async with running_dispatcher(pool, Bell(pool)):
+        await until(lambda: _delivered(pool), 10, "the message")
+
+    history = await client.get_workflow_handle(workflow_id).fetch_history()
+    signals = [
+        event.workflow_execution_signaled_event_attributes.input
+        for event in history.events
+        if event.HasField("workflow_execution_signaled_event_attributes")
+    ]
+    told = [(await client.data_converter.decode(signal.payloads))[0] for signal in signals]
+    assert [[event["id"] for event in events] for events in told] == [
+        ["call-stays-1.SupportCallStarted", "call-stays-2.SupportCallStarted"],
+        ["call-hangs-up.SupportCallEnded"],
+    ]
 
 
 async def test_what_followed_the_first_event_is_delivered_again(pool: Pool, client: Client) -> None:

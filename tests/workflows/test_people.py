@@ -339,6 +339,22 @@ async def test_an_order_that_was_taken_back_goes_back_in_the_workflow_that_takes
     assert sorted(consumers.asked_about(mine)) == ["refund_payment", "reject_order", "release_stock"]
 
 
+async def test_in_the_workflow_that_takes_the_place_of_a_lost_one_a_parking_is_another(
+    send: Send, consumers: Consumers
+) -> None:
+    mine = order("parked-lost")
+    consumers.script["check_cart", mine.order_id] = [*BROKEN, *BROKEN]
+    lost = await send(mine)
+    await parked(consumers, mine)
+    await lost.terminate("by mistake")
+    handle = await send(mine)
+    await until(lambda: told_types(consumers, mine) == ["OrderParked", "OrderParked"], 10, "another parking")
+    assert len({event.id for event in told(consumers, mine)}) == 2
+
+    await handle.execute_update("release", ann_wants(mine))
+    await ended(handle)
+
+
 async def test_a_withdrawal_that_is_delivered_to_the_workflow_that_made_it_is_dropped(
     send: Send, consumers: Consumers
 ) -> None:
