@@ -115,11 +115,7 @@ async def _stand_by(pool: Pool, bell: Bell, settings: DispatchSettings) -> None:
                 log.info("dispatcher leads")
                 dispatcher = Dispatcher(connection, settings)
                 bell.here = dispatcher.arrived
-                beside = asyncio.create_task(bring_back_lost(pool, settings.lost_after_seconds))
-                try:
-                    await dispatcher.run()
-                finally:
-                    beside.cancel()
+                await dispatcher.run(pool)
         except Outage as outage:
             log.warning("dispatcher waits for PostgreSQL", error=str(outage))
         except Exception:
@@ -167,11 +163,19 @@ class Dispatcher:
         self._rung = False
         self._gathering = False
 
-    async def run(self) -> None:
+    async def run(self, pool: Pool) -> None:
+        """What is done beside takes its connections from the pool."""
         await register(self._connection, outside())
         client = await connect()
         for channel in (ACCEPTED, CHANNEL):
             await self._connection.add_listener(channel, self._ring)
+        looking = asyncio.create_task(bring_back_lost(pool, client, self._settings.lost_after_seconds))
+        try:
+            await self._run(client)
+        finally:
+            looking.cancel()
+
+    async def _run(self, client: Client) -> None:
         while True:
             self._wake.clear()
             self._rung = self._gathering = False

@@ -14,10 +14,10 @@ from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError
 
 from orders.errors import Outage
-from store.database import Pool, connected, transaction
-from store.lost_workflows import come_to_rest, let_go, long_under_way
+from store.database import Pool, Transaction, connected, transaction
+from store.failpoints import reach
+from store.lost_workflows import Carrier, come_to_rest, let_go, long_under_way
 from workflows.chains import CHAINS
-from workflows.connect import connect
 from workflows.routing import LATE_REFUND
 
 log = structlog.get_logger()
@@ -38,26 +38,23 @@ GONE = {
 }
 
 
-async def bring_back_lost(pool: Pool, pause: float) -> None:
+async def bring_back_lost(pool: Pool, client: Client, pause: float) -> None:
     """Until cancelled, every `pause` seconds. One process does it: where the dispatcher leads."""
     after = ""
     while True:
         found = 0
         try:
-            client = await connect()
-            while True:
-                workflow_ids, found = await _look(pool, client, since=timedelta(seconds=pause), after=after)
-                after = workflow_ids[-1] if len(workflow_ids) == LOOKED_AT else ""
-                # Where some are lost there are probably more: Temporal may have lost all.
-                await asyncio.sleep(0 if found and after else pause)
+            seen, found = await _look(pool, client, since=timedelta(seconds=pause), after=after)
+            after = seen[-1].workflow_id if len(seen) == LOOKED_AT else ""
         except (Outage, RPCError) as error:
             log.warning("nobody could look for lost workflows", error=str(error))
         except Exception:
             log.exception("the look for lost workflows failed, it is repeated")
-        await asyncio.sleep(pause)
+        # Where some are lost there are probably more: Temporal may have lost all.
+        await asyncio.sleep(0 if found and after else pause)
 
 
-async def _look(pool: Pool, client: Client, *, since: timedelta, after: str) -> tuple[list[str], int]:
+async def _look(pool: Pool, client: Client, *, since: timedelta, after: str) -> tuple[list[Carrier], int]:
     """The workflows that were looked at, and how many of them were lost."""
     async with connected(pool) as connection:
         carriers = await long_under_way(
@@ -65,25 +62,31 @@ async def _look(pool: Pool, client: Client, *, since: timedelta, after: str) -> 
         )
     limit = asyncio.Semaphore(AT_ONCE)
 
-    async def ask(workflow_id: str) -> str | None:
+    async def ask(carrier: Carrier) -> str | None:
         async with limit:
-            return await why_gone(client, workflow_id)
+            return await why_gone(client, carrier.workflow_id)
 
     found = 0
-    answers = await asyncio.gather(*(ask(each.workflow_id) for each in carriers))
-    for (workflow_id, chain), why in zip(carriers, answers, strict=True):
+    for carrier, why in zip(carriers, await asyncio.gather(*map(ask, carriers)), strict=True):
         if why is None:
             continue
         async with transaction(pool) as tx:  # after Temporal's answer: what has ended meanwhile is not open any more
-            if why == COMPLETED and not CHAINS[chain].always_ends:
-                await come_to_rest(tx, workflow_id)
-                continue
-            subjects = await let_go(tx, workflow_id)
-        if subjects:
-            found += 1
-            brought_again.inc()
-            log.warning("a workflow is lost, it is started again", workflow_id=workflow_id, why=why, subjects=subjects)
-    return [each.workflow_id for each in carriers], found
+            if why == COMPLETED and not CHAINS[carrier.chain].always_ends:
+                await come_to_rest(tx, carrier.workflow_id, carrier.seen)
+            else:
+                found += await give_up(tx, carrier.workflow_id, why)
+                reach("lost.before_commit")
+        reach("lost.after_commit")
+    return carriers, found
+
+
+async def give_up(tx: Transaction, workflow_id: str, why: str) -> bool:
+    """Has what a lost workflow carried brought again, if there is anything."""
+    subjects = await let_go(tx, workflow_id)
+    if subjects:
+        brought_again.inc()
+        log.warning("a workflow is lost, it is started again", workflow_id=workflow_id, why=why, subjects=subjects)
+    return bool(subjects)
 
 
 async def why_gone(client: Client, workflow_id: str) -> str | None:

@@ -5,11 +5,11 @@ from temporalio.client import Client
 from temporalio.common import WorkflowIDReusePolicy
 from temporalio.service import RPCError, RPCStatusCode
 
-from api.lost_workflows import COMPLETED, why_gone
+from api.lost_workflows import COMPLETED, give_up, why_gone
 from api.temporal import tell
 from store.database import Transaction
 from store.intake import Message, mark_delivered, undelivered
-from store.lost_workflows import let_go, waits_for_another
+from store.lost_workflows import waits_for_another
 from workflows.chains import CHAINS
 
 log = structlog.get_logger()
@@ -49,7 +49,7 @@ async def _deliver(connection: Transaction, client: Client, message: Message) ->
         return False  # another run has just begun
     if why != COMPLETED:
         async with connection.transaction():
-            await let_go(connection, message.workflow_id)
+            await give_up(connection, message.workflow_id, why)
             if await waits_for_another(connection, message.workflow_id):
                 return False
     chain = CHAINS[message.chain]

@@ -12,10 +12,9 @@ from temporalio.service import RPCError, RPCStatusCode
 from store.database import Transaction
 from store.webhooks import LATE, News, arrived_late, mark_handled, put_off, unhandled
 from workflows.chains import CHAINS
+from workflows.connect import AWAY
 
 log = structlog.get_logger()
-
-AWAY = (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED)
 
 PATIENCE = timedelta(minutes=1)
 """News of a payment that no order has claimed by then is for none: one that comes later asks the provider itself."""

@@ -15,8 +15,8 @@ from temporalio.workflow import UpdateMethodMultiParam
 from api.dispatcher import start_of
 from api.problems import MAX_TEXT, Code, Problem
 from api.temporal import Temporal
-from orders.reasons import Reason, Status
-from orders.wishes import BulkRelease, Verdict, Wish
+from orders.reasons import Status
+from orders.wishes import BulkRelease, Verdict, Wish, again
 from store.dispatch import Taken
 from store.failpoints import reach
 from store.operations import Carried, Operations
@@ -50,8 +50,7 @@ class Wishes:
         if order.ended:
             return _after_the_end(order)
         if order.withdrawn:  # decided before, also where the workflow that has decided is lost
-            by_customer = order.withdrawn == Reason.CANCELLED_BY_CUSTOMER
-            return Verdict.ALREADY_CANCELLED if by_customer else Verdict.TOO_LATE
+            return again(order.withdrawn)
         if order.workflow_id and order.dispatched:
             verdict = await self._ask(order.workflow_id, ChainWorkflow.cancel, wish)
         else:

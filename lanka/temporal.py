@@ -4,6 +4,7 @@ import sysconfig
 from pathlib import Path
 
 from lanka.ports import HOST
+from workflows.search_attributes import NAMES as SEARCH_ATTRIBUTES
 
 BINARY = Path(sysconfig.get_path("scripts")) / "temporal"
 
@@ -28,8 +29,6 @@ _DYNAMIC_CONFIG = {
     "matching.numTaskqueueWritePartitions": "1",
 }
 
-_SEARCH_ATTRIBUTES = ("OrderIds", "CustomerIds", "ParkedStages")
-
 
 def command(*, port: int, ui_port: int | None, database: Path | None) -> list[str]:
     """Without `ui_port` there is no Web UI, without `database` everything is forgotten at the end."""
@@ -41,6 +40,6 @@ def command(*, port: int, ui_port: int | None, database: Path | None) -> list[st
             words += ["--sqlite-pragma", f"{pragma}={value}"]
     for key, value in _DYNAMIC_CONFIG.items():
         words += ["--dynamic-config-value", f"{key}={value}"]
-    for name in _SEARCH_ATTRIBUTES:
+    for name in SEARCH_ATTRIBUTES:
         words += ["--search-attribute", f"{name}=KeywordList"]
     return words

@@ -6,6 +6,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
+from orders.reasons import Reason
+
 
 class Verdict(StrEnum):
     """Decided once, by the workflow. The first three answer a cancel, the others a release or a rejection."""
@@ -16,6 +18,11 @@ class Verdict(StrEnum):
     RELEASED = "released"
     REJECTED = "rejected"
     NOT_PARKED = "not_parked"
+
+
+def again(reason: str) -> Verdict:
+    """What a cancel hears of an order that was taken back before, for this reason."""
+    return Verdict.ALREADY_CANCELLED if reason == Reason.CANCELLED_BY_CUSTOMER else Verdict.TOO_LATE
 
 
 def printable(text: str) -> str:

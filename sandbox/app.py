@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, BackgroundTasks, Depends, FastAPI, Header, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi_offline import FastAPIOffline
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
@@ -39,7 +40,7 @@ class Page(BaseModel):
 
 
 def create_app(ledger: Ledger, webhooks: Webhooks | None) -> FastAPI:
-    app = FastAPI(title="Sandbox payment provider")
+    app = FastAPIOffline(title="Sandbox payment provider", redoc_url=None)
     app.state.ledger = ledger
     app.state.webhooks = webhooks
     app.include_router(calls)

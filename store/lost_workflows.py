@@ -1,7 +1,7 @@
 """Open subjects whose workflow Temporal no longer has: let go of, so that the dispatcher brings them again."""
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from orders.envelope import AnyEvent, type_of
@@ -18,10 +18,11 @@ RELEASED = {type_of(OrderParked): type_of(OrderReleased), type_of(Parked): type_
 
 
 class Carrier(NamedTuple):
-    """A workflow that has had something to do for some time."""
+    """A workflow that has had something to do for some time before `seen`."""
 
     workflow_id: str
     chain: str
+    seen: datetime
 
 
 async def long_under_way(
@@ -33,7 +34,7 @@ async def long_under_way(
     """
     rows = await connection.fetch(
         """
-        SELECT workflow_id, chain FROM (
+        SELECT workflow_id, chain, now() AS seen FROM (
             SELECT workflow_id, chain FROM subjects
             WHERE ended_at IS NULL AND dispatched_at < now() - $3::interval AND NOT at_rest
               AND chain = ANY($1::text[])
@@ -55,10 +56,17 @@ async def long_under_way(
     return [Carrier(**row) for row in rows]
 
 
-async def come_to_rest(connection: Transaction, workflow_id: str) -> None:
-    """Its workflow has completed, and none of its chain's events has to be an end."""
+async def come_to_rest(connection: Transaction, workflow_id: str, seen: datetime) -> None:
+    """Its workflow had completed before `seen`, and none of its chain's events has to be an end."""
     await connection.execute(
-        "UPDATE subjects SET at_rest = true WHERE workflow_id = $1 AND ended_at IS NULL", workflow_id
+        """
+        UPDATE subjects SET at_rest = true
+        WHERE workflow_id = $1 AND ended_at IS NULL AND NOT EXISTS (  -- what began another run since
+            SELECT FROM messages WHERE messages.subject = subjects.subject AND delivered_at >= $2
+        )
+        """,
+        workflow_id,
+        seen,
     )
 
 
@@ -107,15 +115,8 @@ async def let_go(tx: Transaction, workflow_id: str) -> list[str]:
 async def _released(tx: Transaction, subjects: Sequence[str]) -> list[AnyEvent]:
     rows = await tx.fetch(
         """
-        SELECT id, source, type, subject, data, clock_timestamp() AS now FROM journal AS parked
-        WHERE subject = ANY($1::text[]) AND type IN ('lanka.OrderParked', 'lanka.Parked')
-          AND NOT EXISTS (
-              SELECT FROM journal AS later
-              WHERE later.subject = parked.subject AND later.position > parked.position AND (
-                  later.id = parked.id || '.released' OR later.type IN ('lanka.OrderWithdrawn', 'lanka.Withdrawn')
-              )
-          )
-        ORDER BY position
+        SELECT id, source, type, subject, data, clock_timestamp() AS now
+        FROM parkings WHERE subject = ANY($1::text[]) ORDER BY position
         """,
         subjects,
     )

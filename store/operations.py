@@ -133,20 +133,10 @@ class Operations:
                 )
                 SELECT parked.data || jsonb_build_object('order_id', carried.subject, 'workflow_id', workflow_id)
                        AS told, parked.time AS since
-                -- LATERAL with an OFFSET, and types as literals: a look into the index journal_turns for each open
-                -- order. Left to itself a prepared plan compares everything with everything.
+                -- LATERAL with an OFFSET: a look into the index for each open order. Left to itself a prepared plan
+                -- compares everything with everything.
                 FROM carried CROSS JOIN LATERAL (
-                    SELECT * FROM journal AS parked
-                    WHERE parked.subject = carried.subject AND type IN ('lanka.OrderParked', 'lanka.Parked')
-                      AND NOT EXISTS (
-                          SELECT FROM journal AS later
-                          WHERE later.subject = parked.subject AND later.position > parked.position
-                            AND (
-                                later.id = parked.id || '.released'
-                                OR later.type IN ('lanka.OrderWithdrawn', 'lanka.Withdrawn')
-                            )
-                      )
-                    OFFSET 0
+                    SELECT * FROM parkings WHERE parkings.subject = carried.subject OFFSET 0
                 ) AS parked
                 WHERE ($2::text IS NULL OR carried.subject = $2)
                   AND ($3::text IS NULL OR parked.data ->> 'stage' = $3)

@@ -206,13 +206,7 @@ _GROUPS = """
     CROSS JOIN LATERAL (
         SELECT array_agg(ARRAY[data ->> 'link', data ->> 'stage', data ->> 'reason'] ORDER BY position) AS parked,
                min(time) AS since
-        FROM journal AS parking
-        WHERE turns.parked AND parking.subject = standing.subject AND type = 'lanka.OrderParked'
-          AND NOT EXISTS (
-              SELECT FROM journal AS later
-              WHERE later.subject = parking.subject AND later.position > parking.position
-                AND (later.id = parking.id || '.released' OR later.type = 'lanka.OrderWithdrawn')
-          )
+        FROM parkings WHERE turns.parked AND parkings.subject = standing.subject
     ) AS waits
     LEFT JOIN LATERAL (
         SELECT true AS owed FROM payments

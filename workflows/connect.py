@@ -4,10 +4,14 @@ import stamina
 from temporalio.client import Client, Interceptor
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.envconfig import ClientConfig
-from temporalio.service import GrpcCompression, RPCError
+from temporalio.service import GrpcCompression, RPCError, RPCStatusCode
 
 INTERCEPTORS: list[Interceptor] = []
 """Of every client of this process. Filled by the roots, before anybody connects."""
+
+
+AWAY = (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED)
+"""What is answered while the server is away; anything else it has said itself."""
 
 
 @stamina.retry(on=(RuntimeError, RPCError), attempts=None, timeout=None, wait_max=5.0)

@@ -20,7 +20,7 @@ from temporalio.exceptions import ActivityError, ApplicationError
 from orders.batch import Batch, Processed
 from orders.envelope import AnyEvent, Event, class_of, id_of, in_words, source_of, type_of
 from orders.reasons import Reason
-from orders.wishes import BulkRelease, Verdict, Wish, printable
+from orders.wishes import BulkRelease, Verdict, Wish, again, printable
 from workflows.routing import Join, Link, Route, Table
 from workflows.shown import now_list
 
@@ -41,7 +41,7 @@ MAX_ERROR = 1_000
 
 PARKED_STAGES = SearchAttributeKey.for_keyword_list("ParkedStages")
 
-FRUGAL = "parked-stages-when-changed"
+PARKING_PATCH = "parked-stages-when-changed"
 """The patch from which on the search attribute is written when it changes only, and each parking has its own id."""
 
 Onward = Callable[[dict[str, AnyEvent | None]], Coroutine[Any, Any, None]]
@@ -251,7 +251,7 @@ class Router:
         self._show_parked()
         self._parkings += 1
         # By chance, because in a workflow that takes the place of one that was lost it is another parking.
-        told = f"{link.name}.parked.{workflow.uuid4().hex[:8] if workflow.patched(FRUGAL) else self._parkings}"
+        told = f"{link.name}.parked.{workflow.uuid4().hex[:8] if workflow.patched(PARKING_PATCH) else self._parkings}"
         here = {"link": link.name, "stage": parked.stage}
         last_error = printable(last_error.replace("\n", " "))[:MAX_ERROR]
         details = here | {"reason": reason, "attempts": attempts, "last_error": last_error}
@@ -279,7 +279,7 @@ class Router:
     def _show_parked(self) -> None:
         self._show()
         stages = sorted({parked.stage for parked in self._parked.values()})
-        if workflow.patched(FRUGAL) and stages == self._shown_parked:
+        if workflow.patched(PARKING_PATCH) and stages == self._shown_parked:
             return
         self._shown_parked = stages
         workflow.upsert_search_attributes([PARKED_STAGES.value_set(stages) if stages else PARKED_STAGES.value_unset()])
@@ -315,8 +315,7 @@ class Router:
     def cancel(self, wish: Wish) -> Verdict:
         """The customer takes the order back: possible until its finalisation begins, and before it is received."""
         if earlier := self._withdrawn.get(wish.subject):
-            by_customer = earlier.data["reason"] == Reason.CANCELLED_BY_CUSTOMER
-            return Verdict.ALREADY_CANCELLED if by_customer else Verdict.TOO_LATE
+            return again(earlier.data["reason"])
         if wish.subject in self._too_late:
             return Verdict.TOO_LATE
         self._withdraw(wish, Reason.CANCELLED_BY_CUSTOMER)

@@ -8,22 +8,17 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from workflows.chains import CUSTOMER_IDS, ORDER_IDS
+from workflows.connect import AWAY
 from workflows.router import PARKED_STAGES
 
 log = structlog.get_logger()
 
 NAMES = tuple(key.name for key in (ORDER_IDS, CUSTOMER_IDS, PARKED_STAGES))
 
-AWAY = (
-    RPCStatusCode.UNAVAILABLE,
-    RPCStatusCode.DEADLINE_EXCEEDED,
-    RPCStatusCode.CANCELLED,
-    RPCStatusCode.NOT_FOUND,  # the namespace, which somebody is about to make
-)
 
-
-def _is_away(error: Exception) -> bool:
-    return isinstance(error, RPCError) and error.status in AWAY
+def _not_yet(error: Exception) -> bool:
+    """Not found is the namespace, which somebody is about to make."""
+    return isinstance(error, RPCError) and error.status in (*AWAY, RPCStatusCode.NOT_FOUND)
 
 
 async def register_search_attributes(client: Client) -> None:
@@ -34,7 +29,7 @@ async def register_search_attributes(client: Client) -> None:
         log.error("Temporal's search attributes could not be registered", names=NAMES, error=str(error))  # noqa: TRY400
 
 
-@stamina.retry(on=_is_away, attempts=None, timeout=None, wait_max=5.0)
+@stamina.retry(on=_not_yet, attempts=None, timeout=None, wait_max=5.0)
 async def _register(client: Client) -> None:
     known = await client.operator_service.list_search_attributes(
         ListSearchAttributesRequest(namespace=client.namespace)

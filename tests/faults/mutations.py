@@ -136,7 +136,7 @@ MUTATIONS = (
         (
             Change(
                 "api/dispatcher.py",
-                "create_task(bring_back_lost(pool, settings.lost_after_seconds))",
+                "create_task(bring_back_lost(pool, client, self._settings.lost_after_seconds))",
                 "create_task(asyncio.sleep(3600))",
             ),
         ),
@@ -152,7 +152,13 @@ MUTATIONS = (
     ),
     Mutation(
         "in the workflow that takes the place of a lost one a parking has an id of its own",
-        (Change(ROUTER, "workflow.uuid4().hex[:8] if workflow.patched(FRUGAL) else self._parkings", "self._parkings"),),
+        (
+            Change(
+                ROUTER,
+                "workflow.uuid4().hex[:8] if workflow.patched(PARKING_PATCH) else self._parkings",
+                "self._parkings",
+            ),
+        ),
         (f"{PEOPLE}::test_in_the_workflow_that_takes_the_place_of_a_lost_one_a_parking_is_another",),
     ),
     Mutation(
@@ -162,7 +168,7 @@ MUTATIONS = (
     ),
     Mutation(
         "an order that was parked before a patch goes on as it began: workflow.patched",
-        (Change(ROUTER, "workflow.patched(FRUGAL) and stages", "stages"),),
+        (Change(ROUTER, "workflow.patched(PARKING_PATCH) and stages", "stages"),),
         ("tests/workflows/test_replay.py::test_an_old_history_is_replayed_by_the_code_of_today",),
     ),
     Mutation(

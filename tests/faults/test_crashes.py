@@ -15,11 +15,12 @@ import asyncpg
 import httpx
 import pytest
 import stamina
+from temporalio.client import Client
 
 from lanka.home import Connection
 from tests.e2e.customer import ENDS, Customer, order_of
 from tests.faults.counts import Counts, count
-from tests.faults.small_shop import NAMESPACES, Servers, a_shop, servers_for_shops
+from tests.faults.small_shop import NAMESPACES, Servers, Shop, a_shop, servers_for_shops
 from tests.faults.table import WHOLE, Rows
 from tests.servers import until
 
@@ -45,6 +46,7 @@ class Story(NamedTuple):
     `operations`: what was done to the payment, and the link whose idempotency key it was done with.
     `settled`: once the order is at one of these statuses, the provider decides the pending payment so.
     `broken`: so is the provider, until something is `asked`.
+    `lost`: once all are parked their workflows are terminated, and the provider is mended.
     """
 
     pays: str
@@ -56,6 +58,7 @@ class Story(NamedTuple):
     deadline: int = 60
     broken: Mapping[str, float] = MappingProxyType({})
     asked: Wish | None = None
+    lost: bool = False
 
 
 CONFIRMED = Story(
@@ -98,6 +101,7 @@ RELEASED = Story(
     broken={"garbage_rate": 1},
     asked=Wish("parked", "/operations/parked/{}/release"),
 )
+LOST = RELEASED._replace(asked=None, lost=True)
 RELEASED_WITH_OTHERS = RELEASED._replace(asked=Wish("parked", "/operations/parked/release"))
 REJECTED = Story(
     "authorized",
@@ -134,6 +138,7 @@ STORIES = {
     "reject": REFUSED,
     "late-refund": PAID_LATE,
 }
+LOOKS = ("lost.before_commit", "lost.after_commit")
 PLACES = ("before_transaction", "before_commit", "after_commit")
 API = ("accept.before_commit", "accept.after_commit", "dispatch.before_mark")
 TOLD = [  # by the router
@@ -168,6 +173,8 @@ class Case(NamedTuple):
 
     @property
     def story(self) -> Story:
+        if self.fail_point in LOOKS:
+            return LOST
         return DECISIONS[self.decision] if self.decision else STORIES.get(self.fail_point.partition(".")[0], CONFIRMED)
 
     @property
@@ -180,7 +187,7 @@ class Case(NamedTuple):
 
 ALL = [
     *(Case(f"{link}.{place}", batch) for link in STORIES for place in PLACES for batch in (1, 20)),
-    *(Case(fail_point, batch) for fail_point in API for batch in (1, 20)),
+    *(Case(fail_point, batch) for fail_point in (*API, *LOOKS) for batch in (1, 20)),
     *(Case(f"{told}.{place}", batch, decision) for told, decision in TOLD for place in PLACES for batch in (1, 20)),
     *(Case(fail_point, batch, decision) for fail_point, decision in DECIDED for batch in (1, 20)),
     *(Case(f"decide.{place}_start", 1, "cancelled before it is dispatched") for place in ("before", "after")),
@@ -192,6 +199,7 @@ SAMPLE = [
     Case("refund.before_commit", 20),
     Case("accept.after_commit", 1),
     Case("dispatch.before_mark", 20),
+    Case("lost.after_commit", 20),
     Case("OrderParked.before_commit", 20, "released"),
     Case("OrderReleased.after_commit", 1, "released"),
     Case("OrderWithdrawn.before_commit", 1, "rejected"),
@@ -250,6 +258,7 @@ async def crash(servers: Servers, case: Case) -> Counts:
         "LANKA_FAIL_POINT": case.fail_point,
         "LANKA_BATCH_SIZE": str(case.batch),
         "LANKA_PAYMENT_DEADLINE_SECONDS": str(story.deadline),
+        "LANKA_LOST_AFTER_SECONDS": "1" if story.lost else "30",
     }
     async with a_shop(servers, **settings) as shop, AsyncExitStack() as before_dispatch:
         await before_dispatch.enter_async_context(shop.nobody_dispatches())
@@ -265,6 +274,8 @@ async def crash(servers: Servers, case: Case) -> Counts:
                 await settle(customer, story.settled, dict(zip(order_ids, payments, strict=True)))
             if story.asked and story.asked.at != "received":
                 await ask(customer, story.asked, order_ids)
+            if story.lost:
+                await lose(shop, customer, order_ids)
             for order_id in order_ids:
                 await until(partial(told, customer, order_id, story), 60, f"the story of {order_id} at {case}")
 
@@ -301,6 +312,18 @@ async def settle(customer: Customer, settled: tuple[str, set[str]], payments: Ma
     for payment in payments.values():
         answer = await customer.payments.post(f"/payments/{payment}/settle", json={"outcome": outcome})
         assert answer.is_success, answer.text
+
+
+async def lose(shop: Shop, customer: Customer, order_ids: Sequence[str]) -> None:
+    async def is_parked(order_id: str) -> bool:
+        return bool((await customer.sees(order_id))["status"] == "parked")
+
+    for order_id in order_ids:
+        await until(partial(is_parked, order_id), 60, f"{order_id} to be parked")
+    client = await Client.connect(shop.connection.temporal, namespace=shop.namespace)
+    for workflow_id in await carriers(shop.connection):
+        await client.get_workflow_handle(workflow_id).terminate("a drill")
+    await customer.payments.put("/faults", json={})
 
 
 async def ask(customer: Customer, wish: Wish, order_ids: Sequence[str]) -> None:

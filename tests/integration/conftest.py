@@ -1,20 +1,61 @@
-"""The API on a fresh database: in this process for most tests, as a process of its own where the wire matters."""
+"""The API on a fresh database, in this process for most tests, as a process of its own where the wire matters.
+
+And a real Temporal server for each module that asks for one, with what its workflows were told.
+"""
 
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
+from typing import Any
 
 import httpx
 import pytest
 from starlette.types import Receive, Scope, Send
+from temporalio.client import Client
+from temporalio.contrib.pydantic import pydantic_data_converter
 
 from api.app import create_app
+from orders.order import Order
+from store.database import Pool
 from store.seed import seed
-from tests.servers import Started, free_port, process, until
+from tests.servers import Started, free_port, process, temporal_server, until
+from tests.shop import fetch
 
 SHOP = {"Authorization": "Bearer shop-key"}
 OPERATOR = {"Authorization": "Bearer operator-key"}
 KEYS = {"shop": "shop-key", "operator": "operator-key"}
+
+
+@pytest.fixture(scope="module")
+async def temporal(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+    async with temporal_server(tmp_path_factory.mktemp("temporal")) as address:
+        yield address
+
+
+@pytest.fixture
+async def client(temporal: str, monkeypatch: pytest.MonkeyPatch) -> Client:
+    monkeypatch.setenv("TEMPORAL_ADDRESS", temporal)
+    return await Client.connect(temporal, data_converter=pydantic_data_converter)
+
+
+async def signalled(client: Client, workflow_id: str) -> list[list[dict[str, Any]]]:
+    """The events of each signal that the workflow got."""
+    history = await client.get_workflow_handle(workflow_id).fetch_history()
+    signals = [
+        event.workflow_execution_signaled_event_attributes.input
+        for event in history.events
+        if event.HasField("workflow_execution_signaled_event_attributes")
+    ]
+    return [(await client.data_converter.decode(signal.payloads))[0] for signal in signals]
+
+
+async def dispatched(pool: Pool, *orders: Order) -> bool:
+    rows = await fetch(
+        pool,
+        "SELECT FROM subjects WHERE dispatched_at IS NOT NULL AND subject = ANY($1::text[])",
+        [order.order_id for order in orders],
+    )
+    return len(rows) == len(orders)
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from typing import Any
 import httpx
 import pytest
 from temporalio.client import Client
-from temporalio.contrib.pydantic import pydantic_data_converter
 
 from api.dispatcher import Bell, running_dispatcher
 from api.operations import BulkRequest, _in_turn
@@ -28,7 +27,7 @@ from store.operations import ParkedOrder
 from store.payments import Payments
 from store.webhooks import Webhooks
 from tests.integration.conftest import OPERATOR, calling
-from tests.servers import temporal_server, until
+from tests.servers import until
 from tests.shop import TwinProvider, accept, an_order, fetch, journal_of, paid
 from worker import WorkerSettings, _worker, queues
 from workflows.chains import CHAINS
@@ -305,17 +304,6 @@ async def test_a_cancel_has_json_or_nothing_in_its_body(api: httpx.AsyncClient) 
 
 
 # ---- what workflows decide ---------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-async def temporal(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
-    async with temporal_server(tmp_path_factory.mktemp("temporal")) as address:
-        yield address
-
-
-@pytest.fixture
-async def client(temporal: str) -> Client:
-    return await Client.connect(temporal, data_converter=pydantic_data_converter)
 
 
 @pytest.fixture

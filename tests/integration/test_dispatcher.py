@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -11,47 +10,18 @@ import pytest
 from structlog.testing import capture_logs
 from temporalio.client import Client
 from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
-from temporalio.contrib.pydantic import pydantic_data_converter
 
 from api.dispatcher import Bell, DispatchSettings, running_dispatcher
-from orders.order import Order
 from store.database import Pool, open_pool
+from tests.integration.conftest import dispatched, signalled
 from tests.servers import free_port, temporal_server, until
 from tests.shop import accept, an_order, fetch
 from workflows.chains import CHAINS
 
 
-@pytest.fixture(scope="module")
-async def temporal(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
-    async with temporal_server(tmp_path_factory.mktemp("temporal")) as address:
-        yield address
-
-
-@pytest.fixture
-async def client(temporal: str, monkeypatch: pytest.MonkeyPatch) -> Client:
-    monkeypatch.setenv("TEMPORAL_ADDRESS", temporal)
-    return await Client.connect(temporal, data_converter=pydantic_data_converter)
-
-
-async def signalled(client: Client, workflow_id: str) -> list[list[str]]:
+async def subjects_told(client: Client, workflow_id: str) -> list[list[str]]:
     """The subjects of each signal that the workflow got."""
-    history = await client.get_workflow_handle(workflow_id).fetch_history()
-    signals = [
-        event.workflow_execution_signaled_event_attributes.input
-        for event in history.events
-        if event.HasField("workflow_execution_signaled_event_attributes")
-    ]
-    decoded = [(await client.data_converter.decode(signal.payloads))[0] for signal in signals]
-    return [[event["subject"] for event in events] for events in decoded]
-
-
-async def dispatched(pool: Pool, *orders: Order) -> bool:
-    rows = await fetch(
-        pool,
-        "SELECT 1 FROM subjects WHERE dispatched_at IS NOT NULL AND subject = ANY($1::text[])",
-        [order.order_id for order in orders],
-    )
-    return len(rows) == len(orders)
+    return [[event["subject"] for event in events] for events in await signalled(client, workflow_id)]
 
 
 async def carriers(pool: Pool) -> list[tuple[str, int]]:
@@ -73,7 +43,7 @@ async def test_an_order_alone_gets_a_workflow_of_its_own(
         bell.ring()
         await until(lambda: dispatched(pool, order), 10, "the dispatch")
 
-    assert await signalled(client, f"order-{order.order_id}") == [[order.order_id]]
+    assert await subjects_told(client, f"order-{order.order_id}") == [[order.order_id]]
     described = await client.get_workflow_handle(f"order-{order.order_id}").describe()
     assert await described.static_summary() == "3 items · EUR 7.50 · cus_1"
     details = await described.static_details()
@@ -94,7 +64,7 @@ async def test_orders_that_gather_travel_together_oldest_first(pool: Pool, clien
 
     workflow_id = f"batch-{orders[0].order_id}"
     assert await carriers(pool) == [(workflow_id, 20)]
-    assert await signalled(client, workflow_id) == [[order.order_id for order in orders]]
+    assert await subjects_told(client, workflow_id) == [[order.order_id for order in orders]]
     described = await client.get_workflow_handle(workflow_id).describe()
     assert await described.static_summary() == "20 orders · 20 items"
 
@@ -141,7 +111,7 @@ async def test_what_nobody_has_registered_holds_no_order_up(
         async with running_dispatcher(pool, Bell(pool)):
             await until(lambda: dispatched(pool, order), 20, "the dispatch")
     assert "Temporal refuses the search attributes" in {entry["event"] for entry in logs}
-    assert await signalled(client, f"order-{order.order_id}") == [[order.order_id]]
+    assert await subjects_told(client, f"order-{order.order_id}") == [[order.order_id]]
 
 
 async def test_a_few_batches_are_on_the_way_and_a_waiting_one_gives_its_place_up(
@@ -229,7 +199,7 @@ async def test_a_batch_whose_dispatcher_died_is_repeated_as_it_was(pool: Pool, c
     async with running_dispatcher(pool, Bell(pool)):
         await until(lambda: dispatched(pool, *taken, later), 10, "the dispatch")
 
-    assert await signalled(client, workflow_id) == [[order.order_id for order in taken]]
+    assert await subjects_told(client, workflow_id) == [[order.order_id for order in taken]]
     assert await carriers(pool) == [(workflow_id, 2), (f"order-{later.order_id}", 1)]
 
 
@@ -247,7 +217,7 @@ async def test_several_api_processes_do_not_send_an_order_twice(database_url: st
                 bells[n % 3].ring()
             await until(lambda: dispatched(pool, *orders), 30, "the dispatch")
 
-    sent = [await signalled(client, workflow_id) for workflow_id, _ in await carriers(pool)]
+    sent = [await subjects_told(client, workflow_id) for workflow_id, _ in await carriers(pool)]
     assert all(len(signals) == 1 for signals in sent)
     assert [subject for (subjects,) in sent for subject in subjects] == [order.order_id for order in orders]
 

@@ -56,8 +56,11 @@ def an_event(order_id: str, link: str, kind: str, at: datetime, /, **data: Any) 
 
 
 async def an_order_that(pool: Pool, *way: tuple[str, str], each: float = 1.0, ago: float = 0.0, **data: Any) -> str:
-    """Accepted `ago` seconds ago, then one event after the other, `each` so many seconds after the one before."""
-    received = datetime.now(UTC) - timedelta(seconds=ago)
+    """Accepted, then one event after the other, `each` so many seconds after the one before, the last one `ago`.
+
+    None is of the future unless `ago` says so: the funnel tells of the hours up to now.
+    """
+    received = datetime.now(UTC) - timedelta(seconds=ago + each * len(way))
     order = an_order(cup=1).model_copy(update={"received_at": received})
     await accept(pool, order)
     taken = "UPDATE subjects SET workflow_id = subject, taken_at = received_at, dispatched_at = received_at"
@@ -110,10 +113,10 @@ async def test_funnel_console_and_the_orders_own_page_count_alike(
     orders = [
         await an_order_that(pool, ago=-50),  # what has just happened is as new as that for as long as this test takes
         await an_order_that(pool, ago=50),
-        await an_order_that(pool, *WAY[:1], ago=50, each=100),
+        await an_order_that(pool, *WAY[:1], ago=-50, each=100),
         await an_order_that(pool, *WAY[:1], ago=50, each=1),
-        await an_order_that(pool, pending, ago=50, each=100, order=None, deadline=datetime.now(UTC).isoformat()),
-        await an_order_that(pool, ("payment", "OrderParked"), ago=50, each=100, **at_payment),
+        await an_order_that(pool, pending, ago=-50, each=100, order=None, deadline=datetime.now(UTC).isoformat()),
+        await an_order_that(pool, ("payment", "OrderParked"), ago=-50, each=100, **at_payment),
     ]
     shown = {
         link.name: (link.waiting, link.in_progress, link.parked) for link in pictured(await standing.look(), None).links

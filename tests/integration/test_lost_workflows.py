@@ -1,6 +1,6 @@
 """Workflows that Temporal has lost, between a real PostgreSQL and a real Temporal server, without a worker."""
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,9 @@ from orders.order import Order
 from store.database import Pool, transaction
 from store.intake import Intake, register
 from store.journal import Journal, record
+from store.lost_workflows import come_to_rest
 from store.operations import Operations
+from tests.integration.conftest import dispatched, signalled
 from tests.servers import temporal_server, until
 from tests.shop import accept, an_order, fetch, journal_of, untyped
 from workflows.chains import outside
@@ -27,26 +29,9 @@ from workflows.chains import outside
 WHY = {"reason": "zero_division_error", "attempts": 3, "last_error": "ZeroDivisionError"}
 
 
-@pytest.fixture(scope="module")
-async def temporal(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
-    async with temporal_server(tmp_path_factory.mktemp("temporal")) as address:
-        yield address
-
-
-@pytest.fixture
-async def client(temporal: str, monkeypatch: pytest.MonkeyPatch) -> Client:
-    monkeypatch.setenv("TEMPORAL_ADDRESS", temporal)
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LANKA_LOST_AFTER_SECONDS", "0.2")
-    return await Client.connect(temporal, data_converter=pydantic_data_converter)
-
-
-async def dispatched(pool: Pool, *orders: Order) -> bool:
-    rows = await fetch(
-        pool,
-        "SELECT FROM subjects WHERE dispatched_at IS NOT NULL AND subject = ANY($1::text[])",
-        [order.order_id for order in orders],
-    )
-    return len(rows) == len(orders)
 
 
 async def first_run(pool: Pool, client: Client, *orders: Order) -> str:
@@ -68,14 +53,8 @@ async def another_run(client: Client, workflow_id: str, run_id: str) -> list[Any
         return (await client.get_workflow_handle(workflow_id).describe()).run_id != run_id
 
     await until(found, 10, "another run")
-    history = await client.get_workflow_handle(workflow_id).fetch_history()
-    signals = [
-        event.workflow_execution_signaled_event_attributes.input
-        for event in history.events
-        if event.HasField("workflow_execution_signaled_event_attributes")
-    ]
-    (events,) = [(await client.data_converter.decode(signal.payloads))[0] for signal in signals]
-    return list(events)
+    (events,) = await signalled(client, workflow_id)
+    return events
 
 
 async def test_the_open_orders_of_a_terminated_workflow_are_brought_again(pool: Pool, client: Client) -> None:
@@ -245,6 +224,19 @@ async def test_a_subject_that_comes_to_no_end_is_at_rest_until_there_is_more_of_
     assert lost_ones(logs) == []
 
 
+async def test_what_began_another_run_meanwhile_is_not_at_rest(pool: Pool, client: Client) -> None:
+    workflow_id = await calls_of(pool, client, "call-goes-on")
+    (before,) = await fetch(pool, "SELECT now() AS time")
+    await fetch(
+        pool, "INSERT INTO messages (subject, source, id, delivered_at) VALUES ('call-goes-on', '/pbx', 'more', now())"
+    )
+    (after,) = await fetch(pool, "SELECT now() AS time")
+    for seen, rests in ((before, False), (after, True)):
+        async with transaction(pool) as tx:
+            await come_to_rest(tx, workflow_id, seen["time"])
+        assert await fetch(pool, "SELECT at_rest FROM subjects") == [{"at_rest": rests}]
+
+
 async def _delivered(pool: Pool) -> bool:
     return not await fetch(pool, "SELECT FROM messages WHERE delivered_at IS NULL")
 
@@ -260,14 +252,7 @@ async def test_what_follows_in_a_lost_workflow_brings_back_what_that_carried(
     async with running_dispatcher(pool, Bell(pool)):
         await until(lambda: _delivered(pool), 10, "the message")
 
-    history = await client.get_workflow_handle(workflow_id).fetch_history()
-    signals = [
-        event.workflow_execution_signaled_event_attributes.input
-        for event in history.events
-        if event.HasField("workflow_execution_signaled_event_attributes")
-    ]
-    told = [(await client.data_converter.decode(signal.payloads))[0] for signal in signals]
-    assert [[event["id"] for event in events] for events in told] == [
+    assert [[event["id"] for event in events] for events in await signalled(client, workflow_id)] == [
         ["call-stays-1.SupportCallStarted", "call-stays-2.SupportCallStarted"],
         ["call-hangs-up.SupportCallEnded"],
     ]

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Worker
 
 from activities.assign_operator import AssignOperator
@@ -24,22 +23,10 @@ from store.database import Pool, connected, transaction
 from store.intake import Intake, mark_delivered, register, ring
 from store.journal import Journal
 from store.support import Operator, Support
-from tests.servers import temporal_server, until
+from tests.servers import until
 from tests.shop import fetch
 from workflows.chains import CHAINS, outside
 from workflows.support_call import SupportCall
-
-
-@pytest.fixture(scope="module")
-async def temporal(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
-    async with temporal_server(tmp_path_factory.mktemp("temporal")) as address:
-        yield address
-
-
-@pytest.fixture
-async def client(temporal: str, monkeypatch: pytest.MonkeyPatch) -> Client:
-    monkeypatch.setenv("TEMPORAL_ADDRESS", temporal)
-    return await Client.connect(temporal, data_converter=pydantic_data_converter)
 
 
 @pytest.fixture

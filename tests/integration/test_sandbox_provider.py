@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -433,3 +434,11 @@ async def test_a_settled_payment_is_told_by_a_signed_webhook_until_it_is_heard(t
     assert event["data"] == {"payment_id": payment_id, "status": "captured"}
     assert first["webhook-id"] == second["webhook-id"]
     assert json.loads(heard[0][1]) == event
+
+
+async def test_its_reference_needs_nothing_from_elsewhere(sandbox: httpx.AsyncClient) -> None:
+    page = (await sandbox.get("/docs")).text
+    needed = re.findall(r'(?:src|href)="([^"]+)"', page)
+    assert needed
+    assert not [each for each in needed if "//" in each]
+    assert {(await sandbox.get(each)).status_code for each in needed} == {200}

@@ -339,6 +339,34 @@ async def test_an_order_that_was_taken_back_goes_back_in_the_workflow_that_takes
     assert sorted(consumers.asked_about(mine)) == ["refund_payment", "reject_order", "release_stock"]
 
 
+async def test_the_workflow_that_takes_the_place_of_a_lost_one_does_not_wait_as_long_again(
+    send: Send, consumers: Consumers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine, an_hour_ago = order("pending-lost"), datetime.now(UTC) - timedelta(hours=1)
+
+    async def waited_for_an_hour(link: str, event: AnyEvent) -> Any:
+        pending = await waits_for_payment(timedelta(hours=2))(link, event)
+        assert pending
+        return pending.model_copy(update={"time": an_hour_ago})
+
+    consumers.script["check_payment", mine.order_id] = [waited_for_an_hour]
+    handle = await send(mine)
+    await until(lambda: _timers(handle), 10, "the wait")
+    assert await _timers(handle) == [15]
+    await handle.signal("news", [mine.order_id])
+    await ended(handle)
+
+
+async def _timers(handle: Handle) -> list[int]:
+    """How many seconds each is set to."""
+    history = await handle.fetch_history()
+    return [
+        round(event.timer_started_event_attributes.start_to_fire_timeout.ToTimedelta().total_seconds())
+        for event in history.events
+        if event.HasField("timer_started_event_attributes")
+    ]
+
+
 async def test_in_the_workflow_that_takes_the_place_of_a_lost_one_a_parking_is_another(
     send: Send, consumers: Consumers
 ) -> None:

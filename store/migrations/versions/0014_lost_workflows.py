@@ -1,4 +1,7 @@
-"""Lost workflows are looked for without asking again and again for those that came to rest, or reading whole tables."""
+"""Lost workflows are looked for without asking again and again for those that came to rest, or reading whole tables.
+
+And one view says what waits for a person.
+"""
 
 from alembic import op
 
@@ -12,6 +15,17 @@ STATEMENTS = (
     "ALTER TABLE subjects ADD COLUMN at_rest boolean NOT NULL DEFAULT false",
     "CREATE INDEX messages_by_subject ON messages (subject)",
     "CREATE INDEX webhooks_by_payment ON webhooks (payment_id)",
+    """
+    CREATE VIEW parkings AS  -- of which nobody has released or taken back the subject; by the index journal_turns
+    SELECT subject, position, source, id, type, time, data
+    FROM journal AS parked
+    WHERE type IN ('lanka.OrderParked', 'lanka.Parked') AND NOT EXISTS (
+        SELECT FROM journal AS later
+        WHERE later.subject = parked.subject AND later.position > parked.position AND (
+            later.id = parked.id || '.released' OR later.type IN ('lanka.OrderWithdrawn', 'lanka.Withdrawn')
+        )
+    )
+    """,
 )
 
 
