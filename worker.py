@@ -25,7 +25,6 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from temporalio.client import Client
 from temporalio.worker import PollerBehaviorAutoscaling, UnsandboxedWorkflowRunner, Worker
 
-from activities.assign_operator import AssignOperator
 from activities.check_cart import CheckCart
 from activities.check_payment import CheckPayment
 from activities.check_price import CheckPrice
@@ -36,9 +35,8 @@ from activities.reconcile import Reconcile
 from activities.refund_payment import RefundPayment
 from activities.reject_order import RejectOrder
 from activities.release_stock import ReleaseStock
-from api.logs import set_up_logs
-from api.settings import settled
 from gateways.sandbox import SandboxPayments
+from lanka.settings import load_settings
 from store.catalogue import Catalogue
 from store.database import Pool, open_pool
 from store.orders import Orders
@@ -46,10 +44,12 @@ from store.outbox import Outbox
 from store.payments import Payments
 from store.reconciliation import GRACE, Reconciliations
 from store.stock import Stock
-from store.support import Support
-from telemetry.consumed import Consumed
-from telemetry.counted import CountedJournal
+from support.consumers import AssignOperator
+from support.store import Support
+from telemetry.activity_log import Consumed
 from telemetry.exposition import CONTENT_TYPE, Exposition, metrics_of_the_sdk
+from telemetry.logs import set_up_logs
+from telemetry.metrics import CountedJournal
 from telemetry.switch import Tracing, tracing_of
 from workflows import chains
 from workflows.connect import INTERCEPTORS, connect
@@ -245,7 +245,7 @@ def main(
     queue: Annotated[list[str] | None, typer.Option(help="A task queue to serve; all if none is named.")] = None,
 ) -> None:
     """Runs the router and the consumers until SIGTERM."""
-    settings = settled(WorkerSettings)
+    settings = load_settings(WorkerSettings)
     tracing = tracing_of("lanka-worker", settings.database_url)
     set_up_logs(*tracing.processors)
     INTERCEPTORS[:] = tracing.interceptors

@@ -6,15 +6,16 @@ from typing import Any, Protocol
 
 from temporalio import activity
 
-from activities.consume import Journal, NotYet, ask_and_consume
-from orders.batch import Batch, Processed, Work
-from orders.envelope import Event
+from activities.consume import Journal, NotYet, call_then_consume
+from chain.batch import Batch, Processed, Work
+from chain.event import Event
+from chain.subject import Refusal
 from orders.events import OrderReceived, PaymentConfirmed, PaymentDeclined, PaymentPending
 from orders.money import written
 from orders.order import Order
-from orders.payment import Payment, PaymentProvider, PaymentStatus
-from orders.reasons import Reason
-from orders.subject import Refusal
+from orders.payment import Payment, PaymentStatus
+from orders.ports import PaymentProvider
+from orders.words import Reason
 
 PAID = (PaymentStatus.AUTHORIZED, PaymentStatus.CAPTURED)
 
@@ -35,12 +36,12 @@ class CheckPayment:
     @activity.defn
     async def check_payment(self, batch: Batch) -> Processed:
         """OrderReceived -> PaymentConfirmed | PaymentPending | PaymentDeclined."""
-        return await ask_and_consume(self._journal, batch, OrderReceived, self._ask, self._decide)
+        return await call_then_consume(self._journal, batch, OrderReceived, self._ask, self._decide)
 
     @activity.defn
     async def settle_payment(self, batch: Batch) -> Processed:
         """PaymentPending -> PaymentConfirmed | PaymentDeclined; left out while the provider has not decided."""
-        return await ask_and_consume(self._journal, batch, PaymentPending, self._ask_pending, self._decide)
+        return await call_then_consume(self._journal, batch, PaymentPending, self._ask_pending, self._decide)
 
     async def _ask(self, event: OrderReceived, seconds: float) -> Payment | None:
         return await self._provider.find(event.data.order.payment_id, timeout=seconds)

@@ -7,12 +7,12 @@ from typing import Any, Protocol
 from temporalio import activity
 
 from activities.consume import Journal, consume
-from orders.batch import Batch, Processed, Work
-from orders.envelope import Event
+from chain.batch import Batch, Processed, Work
+from chain.event import Event
+from chain.subject import Refusal
 from orders.events import PaidOrder, PaymentConfirmed, PriceChanged, PriceConfirmed
 from orders.money import written
-from orders.reasons import Reason
-from orders.subject import Refusal
+from orders.words import Reason
 
 
 class Price(Protocol):

@@ -12,9 +12,9 @@ from typing import Any, Protocol, TypeVar
 from pydantic import ValidationError
 from temporalio import activity
 
-from orders.batch import Batch, Processed, Work
-from orders.envelope import AnyEvent, Event
-from orders.errors import Failure, Outage, UnreadableEvent
+from chain.batch import Batch, Processed, Work
+from chain.event import AnyEvent, Event
+from chain.failures import Failure, Outage, UnreadableEvent
 
 ABOUT: ContextVar[Callable[[str], AbstractContextManager[object]]] = ContextVar("ABOUT", default=nullcontext)
 """Gives what surrounds the external call for one subject: whoever traces puts the subject's own trace here."""
@@ -64,7 +64,7 @@ async def consume(
     return await _record(journal, batch, events, failures, decide)
 
 
-async def ask_and_consume(
+async def call_then_consume(
     journal: Journal,
     batch: Batch,
     kind: type[E],

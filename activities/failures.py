@@ -13,7 +13,7 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError, CancelledError
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
-from orders.errors import Outage
+from chain.failures import Outage
 
 OUTAGE = "outage"
 """The type of failure that Temporal retries; every other type is a fault, named by its reason."""

@@ -5,14 +5,15 @@ from typing import Any, Protocol
 
 from temporalio import activity
 
-from activities.consume import Journal, ask_and_consume
-from orders.batch import Batch, Processed, Work
-from orders.envelope import Event
-from orders.errors import UnexpectedAnswer
+from activities.consume import Journal, call_then_consume
+from chain.batch import Batch, Processed, Work
+from chain.event import Event
+from chain.failures import UnexpectedAnswer
+from chain.subject import Refusal
 from orders.events import CartConfirmed, OrderConfirmed, PaymentDeclined
-from orders.payment import Payment, PaymentProvider, PaymentStatus
-from orders.reasons import Reason
-from orders.subject import Refusal
+from orders.payment import Payment, PaymentStatus
+from orders.ports import PaymentProvider
+from orders.words import Reason
 
 
 class Orders(Protocol):
@@ -51,7 +52,7 @@ class FinalizeOrder:
     @activity.defn
     async def finalize_order(self, batch: Batch) -> Processed:
         """CartConfirmed -> OrderConfirmed | PaymentDeclined, where the authorisation ran out on the way."""
-        return await ask_and_consume(self._journal, batch, CartConfirmed, self._capture, self._decide)
+        return await call_then_consume(self._journal, batch, CartConfirmed, self._capture, self._decide)
 
     async def _capture(self, event: CartConfirmed, seconds: float) -> Payment:
         payment = event.data.payment

@@ -5,8 +5,8 @@ from typing import Protocol
 
 from temporalio import activity
 
-from orders.batch import Batch, Processed
-from orders.envelope import AnyEvent
+from chain.batch import Batch, Processed
+from chain.event import AnyEvent
 
 
 class Journal(Protocol):

@@ -7,7 +7,7 @@ from typing import Protocol
 from temporalio import activity
 
 from orders.discrepancies import Report
-from orders.payment import ListedPayment, PaymentBooks
+from orders.ports import ListedPayment, PaymentBooks
 
 PAGE_TIMEOUT = 20.0
 """Seconds the provider may take for a page of its books."""

@@ -5,12 +5,13 @@ from typing import Any, Protocol
 
 from temporalio import activity
 
-from activities.consume import Journal, ask_and_consume
-from orders.batch import Batch, Processed, Work
-from orders.envelope import Event
-from orders.errors import UnexpectedAnswer
+from activities.consume import Journal, call_then_consume
+from chain.batch import Batch, Processed, Work
+from chain.event import Event
+from chain.failures import UnexpectedAnswer
 from orders.events import PaymentArrivedLate, PaymentRefunded, Refused
-from orders.payment import Payment, PaymentProvider, PaymentStatus
+from orders.payment import Payment, PaymentStatus
+from orders.ports import PaymentProvider
 
 MONEY = (PaymentStatus.PENDING, PaymentStatus.AUTHORIZED, PaymentStatus.CAPTURED)
 """Where there is money, or may yet be."""
@@ -43,7 +44,7 @@ class RefundPayment:
             payment = held.get(event.subject) or await self._unclaimed(event, named.get(event.subject), seconds)
             return await self._refund(event, payment, seconds) if payment else None
 
-        return await ask_and_consume(self._journal, batch, Refused, refund, self._decide)
+        return await call_then_consume(self._journal, batch, Refused, refund, self._decide)
 
     @activity.defn
     async def refund_late_payment(self, batch: Batch) -> Processed:
@@ -56,7 +57,7 @@ class RefundPayment:
                 raise UnexpectedAnswer(f"payment {payment.payment_id} was to be refunded and is {payment.status}")
             return payment
 
-        return await ask_and_consume(self._journal, batch, PaymentArrivedLate, refund, self._decide)
+        return await call_then_consume(self._journal, batch, PaymentArrivedLate, refund, self._decide)
 
     async def _unclaimed(self, event: Refused, payment_id: str | None, seconds: float) -> Payment | None:
         """The payment of an order that was taken back before it was checked: paid, and claimed by nobody else."""

@@ -6,8 +6,8 @@ from typing import Any, Protocol
 from temporalio import activity
 
 from activities.consume import Journal, consume
-from orders.batch import Batch, Processed, Work
-from orders.envelope import Event
+from chain.batch import Batch, Processed, Work
+from chain.event import Event
 from orders.events import Refused, Reservation, StockReleased
 
 

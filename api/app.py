@@ -32,23 +32,22 @@ from api.auth import Callers
 from api.backlog import Backlog, BacklogSettings, watched_backlog
 from api.body import document_models
 from api.catalogue import ProductRequest
-from api.dispatcher import Bell, running_dispatcher
+from api.commands import Commands
 from api.drills import DrillRequest, Drills, Faults
 from api.events import SentEvent
 from api.funnel import Counts, running_count
 from api.live import LivePicture, Picture, running_picture
-from api.logs import RequestLog, set_up_logs
 from api.operations import BulkRequest, Decision
-from api.order_page import Elsewhere
+from api.order_page import ExternalLinks
 from api.orders import CancelRequest, OrderRequest
 from api.payments import BankDecision, PaymentRequest, ShopPayments
 from api.problems import ProblemDetails, answer_with_problems
 from api.sessions import LogIn
 from api.stream import Live, running_stream
-from api.support import OperatorRequest
-from api.temporal import Temporal
 from api.webhooks import Notice, signatures
-from api.wishes import Wishes
+from chain.table import LATE_REFUND, REFUND
+from dispatch.dispatcher import Wakeup, running_dispatcher
+from dispatch.temporal import Temporal
 from store.api_keys import ApiKeys
 from store.catalogue import Catalogue
 from store.database import Pool, open_pool
@@ -56,16 +55,17 @@ from store.intake import Intake, one_chain_each
 from store.journal import Journal
 from store.operations import Operations
 from store.orders import Orders
+from store.overview import Overview
 from store.sessions import Sessions
-from store.standing_now import StandingNow
-from store.support import Support
 from store.webhooks import Webhooks
+from support.routes import OperatorRequest
+from support.store import Support
 from telemetry.exposition import Exposition
+from telemetry.logs import RequestLog, set_up_logs
 from telemetry.requests import RequestSeconds
 from telemetry.switch import Tracing, tracing_of
 from workflows.chains import outside
 from workflows.connect import INTERCEPTORS
-from workflows.routing import LATE_REFUND, REFUND
 
 
 class Settings(BaseSettings):
@@ -92,14 +92,14 @@ class State(TypedDict):
     catalogue: Catalogue
     callers: Callers
     sessions: Sessions
-    bell: Bell
+    wakeup: Wakeup
     backlog: Backlog
     temporal: Temporal
-    wishes: Wishes
+    commands: Commands
     operations: Operations
     drills: Drills
     live_picture: LivePicture
-    elsewhere: Elsewhere
+    elsewhere: ExternalLinks
     webhooks: Webhooks
     payments: ShopPayments
     signatures: Mapping[str, Webhook]
@@ -160,20 +160,20 @@ def _lifespan(settings: Settings, tracing: Tracing) -> Callable[[FastAPI], Abstr
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
         async with tracing.running(), open_pool(settings.database_url) as pool:
-            bell = Bell(pool)
+            wakeup = Wakeup(pool)
             sessions = Sessions(pool)
             operations = Operations(pool, refund=REFUND.name, late_refund=LATE_REFUND.name)
             orders, catalogue = Orders(pool), Catalogue(pool)
-            standing = StandingNow(pool, patience=SHOWN_AFTER, refund=REFUND.name, late_refund=LATE_REFUND.name)
+            standing = Overview(pool, patience=SHOWN_AFTER, refund=REFUND.name, late_refund=LATE_REFUND.name)
             counts = Counts(pool, standing)
             async with (
-                running_dispatcher(pool, bell),
+                running_dispatcher(pool, wakeup),
                 running_stream(pool) as stream,
                 watched_backlog(pool, limits) as backlog,
                 running_count(counts),
                 Temporal() as temporal,
                 aclosing(ShopPayments(settings.payments_url)) as payments,
-                aclosing(Drills(settings.payments_url, orders, catalogue, bell, tracing)) as drills,
+                aclosing(Drills(settings.payments_url, orders, catalogue, wakeup, tracing)) as drills,
                 running_picture(standing, drills) as picture,
             ):
                 yield State(
@@ -187,14 +187,14 @@ def _lifespan(settings: Settings, tracing: Tracing) -> Callable[[FastAPI], Abstr
                     catalogue=catalogue,
                     callers=Callers(ApiKeys(pool), sessions),
                     sessions=sessions,
-                    bell=bell,
+                    wakeup=wakeup,
                     backlog=backlog,
                     temporal=temporal,
-                    wishes=Wishes(operations, temporal),
+                    commands=Commands(operations, temporal),
                     operations=operations,
                     drills=drills,
                     live_picture=picture,
-                    elsewhere=Elsewhere(settings.temporal_ui, settings.trace_url),
+                    elsewhere=ExternalLinks(settings.temporal_ui, settings.trace_url),
                     webhooks=Webhooks(pool),
                     payments=payments,
                     signatures=signatures(settings.webhook_secret),

@@ -3,8 +3,8 @@
 from datetime import timedelta
 from typing import Literal
 
-from store.standing_now import Group
-from workflows.routing import LATE_REFUND, SETTLEMENT
+from chain.table import LATE_REFUND, SETTLEMENT
+from store.overview import Group
 from workflows.whereabouts import stands_at
 
 SHOWN_AFTER = timedelta(seconds=0.75)

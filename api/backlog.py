@@ -15,7 +15,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from api.problems import Code, Problem
-from orders.errors import Outage
+from chain.failures import Outage
 from store.database import Pool, connected
 from store.dispatch import Waiting, waiting
 from workflows.chains import CHAINS

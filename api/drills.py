@@ -14,10 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api.auth import Operator
 from api.body import Body, documented_body
-from api.dispatcher import Bell
 from api.orders import OrderRequest
 from api.problems import MAX_DRILL, MAX_RATE, MIN_RATE, Code, Problem, documented
-from orders.errors import Outage
+from chain.failures import Outage
+from dispatch.dispatcher import Wakeup
 from orders.order import Line, new_order_id
 from store.catalogue import Catalogue, Product
 from store.orders import Orders
@@ -68,7 +68,7 @@ class Drills:
     """Without `payments_url` there is no sandbox, and no drill."""
 
     def __init__(
-        self, payments_url: str | None, orders: Orders, catalogue: Catalogue, bell: Bell, tracing: Tracing
+        self, payments_url: str | None, orders: Orders, catalogue: Catalogue, wakeup: Wakeup, tracing: Tracing
     ) -> None:
         # The sandbox is a neighbour: no proxy from the environment may come between.
         self._sandbox = (
@@ -76,7 +76,7 @@ class Drills:
         )
         self._orders = orders
         self._catalogue = catalogue
-        self._bell = bell
+        self._bell = wakeup
         self._tracing = tracing
         self._paying = asyncio.Lock()
         self._sending: asyncio.Task[None] | None = None

@@ -17,10 +17,10 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from api.auth import Shop
 from api.backlog import Backlog
 from api.body import JSON, parsed, read_body
-from api.dispatcher import Bell
 from api.problems import MAX_ATTRIBUTE, MAX_EVENTS, Code, Flaw, Problem, documented, flaw_at, flawed, in_body
 from api.stream import documented_stream, journal_of
-from orders.envelope import AnyEvent, class_of
+from chain.event import AnyEvent, class_of
+from dispatch.dispatcher import Wakeup
 from orders.order import Identifier
 from store.database import connected
 from store.intake import Intake, NoRouteError, OtherChainError, register
@@ -161,7 +161,7 @@ router = APIRouter(tags=["events"])
     },
 )
 async def take_events(request: Request, _: Shop) -> Stored:
-    bell: Bell = request.state.bell
+    wakeup: Wakeup = request.state.wakeup
     backlog: Backlog = request.state.backlog
     intake: Intake = request.state.intake
     events = await _events(request)
@@ -172,7 +172,7 @@ async def take_events(request: Request, _: Shop) -> Stored:
         fresh = await _published(request, events)
     except OtherChainError as error:
         raise Problem(Code.SUBJECT_OF_ANOTHER_CHAIN, f"{error}.") from None
-    bell.ring()
+    wakeup.ring()
     backlog.add(sum(fresh))
     return Stored(
         events=[

@@ -17,17 +17,17 @@ from api.at_links import RECEIVED, at_links
 from api.auth import Operator
 from api.orders import refuse_repeated
 from api.problems import MAX_HOURS, Code, Problem, documented
-from orders.envelope import class_of, type_of
-from orders.errors import Outage
-from orders.reasons import Status
+from chain.event import class_of, type_of
+from chain.failures import Outage
+from chain.position import inputs, refusals
+from chain.table import Table
+from orders.words import Status
 from store.database import Pool
 from store.funnel import PAUSE, Funnel, Made, Reading
 from store.orders import CHAIN, LINK
+from store.overview import Group, Overview
 from store.standing import NOT_DISPATCHED
-from store.standing_now import Group, StandingNow
 from workflows.chains import CHAINS
-from workflows.funnel import inputs, refusals
-from workflows.routing import Table
 
 log = structlog.get_logger()
 
@@ -140,7 +140,7 @@ async def read_funnel(request: Request, _: Operator, window: Annotated[Window, Q
 class Counts:
     """The funnel of the order chain, read once for all who ask at the same time."""
 
-    def __init__(self, pool: Pool, standing: StandingNow) -> None:
+    def __init__(self, pool: Pool, standing: Overview) -> None:
         self.store = _funnel(pool)
         self._standing = standing
         self._now = _Fresh(self._read_now)

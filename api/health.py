@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
 from api.problems import Code, documented
-from api.temporal import PATIENCE, Temporal
+from dispatch.temporal import PATIENCE, Temporal
 from store.database import Pool, connected
 from telemetry.exposition import CONTENT_TYPE, Exposition
 

@@ -16,8 +16,9 @@ from api.auth import Operator, may_still_operate
 from api.closing import before_shutdown
 from api.drills import Drills, Faults
 from api.problems import Code, Problem, documented
-from orders.envelope import source_of, type_of
-from orders.errors import Outage
+from chain.event import source_of, type_of
+from chain.failures import Outage
+from chain.table import CART, FINALIZE, LATE_REFUND, PAYMENT, PRICE, REFUND, REJECT, RELEASE, SETTLEMENT
 from orders.events import (
     OrderCancelled,
     OrderConfirmed,
@@ -27,9 +28,8 @@ from orders.events import (
     OrderReleased,
     OrderWithdrawn,
 )
-from orders.reasons import Status
-from store.standing_now import Made, Moment, StandingNow
-from workflows.routing import CART, FINALIZE, LATE_REFUND, PAYMENT, PRICE, REFUND, REJECT, RELEASE, SETTLEMENT
+from orders.words import Status
+from store.overview import Made, Moment, Overview
 
 log = structlog.get_logger()
 
@@ -158,7 +158,7 @@ def _maker(made: Made) -> str:
 # ---- for however many watch --------------------------------------------------------------------------------------
 
 
-class Sight(NamedTuple):
+class Frame(NamedTuple):
     """What those who watch are sent: a `picture`, or that the database is `away`."""
 
     kind: str
@@ -174,7 +174,7 @@ class LivePicture:
         self._watchers = 0
         self._looking: asyncio.Task[None] | None = None
         self._news = asyncio.Event()
-        self.sight: Sight | None = None
+        self.sight: Frame | None = None
         self.closing = False
 
     @contextmanager
@@ -195,7 +195,7 @@ class LivePicture:
         self.closing = True
         self._tell()
 
-    async def news_since(self, seen: Sight | None) -> None:
+    async def news_since(self, seen: Frame | None) -> None:
         """Returns when there is something else to see than `seen`, or the process ends."""
         while self.sight is seen and not self.closing:
             await self._news.wait()
@@ -210,14 +210,14 @@ class LivePicture:
             took = asyncio.get_running_loop().time() - began
             await asyncio.sleep(max(self._every - took, SHARE * took))
 
-    async def _sight(self) -> Sight:
+    async def _sight(self) -> Frame:
         try:
-            return Sight("picture", (await self._look()).model_dump_json())
+            return Frame("picture", (await self._look()).model_dump_json())
         except Outage as outage:
             log.warning("the live picture waits for PostgreSQL", error=str(outage))
         except Exception:
             log.exception("the live picture failed, it is tried again")
-        return Sight("away", "{}")
+        return Frame("away", "{}")
 
     def _tell(self) -> None:
         self._news.set()
@@ -225,7 +225,7 @@ class LivePicture:
 
 
 @asynccontextmanager
-async def running_picture(standing: StandingNow, drills: Drills) -> AsyncIterator[LivePicture]:
+async def running_picture(standing: Overview, drills: Drills) -> AsyncIterator[LivePicture]:
     """Ends its streams when the process is told to stop."""
 
     async def look() -> Picture:
@@ -257,7 +257,7 @@ class LiveStream(EventSourceResponse):
     async def _frames(self) -> AsyncIterator[bytes]:
         now = asyncio.get_running_loop().time
         check_at = now() + RECHECKED
-        seen: Sight | None = None
+        seen: Frame | None = None
         yield format_sse_event(comment="the live picture")
         while not self._live.closing:
             sight = self._live.sight

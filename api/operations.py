@@ -8,10 +8,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from api.auth import Caller, Operator
 from api.body import Body, documented_body
+from api.commands import Answer, Commands, Text
 from api.orders import OrderId, refuse_repeated
 from api.problems import MAX_RATE, MAX_RELEASE, MIN_RATE, Code, documented
-from api.wishes import Answer, Text, Wishes
-from orders.wishes import BulkRelease, Wish
+from chain.commands import BulkCommand, Command
 from store.operations import Operations, OwedRefund, ParkedOrder
 from workflows.chains import CHAINS
 
@@ -114,8 +114,8 @@ async def release_order(
     request: Request, caller: Operator, order_id: OrderId, decision: Annotated[Decision, Depends(Body(Decision))]
 ) -> Answer:
     """The order goes on at the same link. `released`, or `not_parked`."""
-    wishes: Wishes = request.state.wishes
-    return Answer(verdict=await wishes.release(_wish(caller, order_id, decision)))
+    commands: Commands = request.state.commands
+    return Answer(verdict=await commands.release(_wish(caller, order_id, decision)))
 
 
 @router.post("/parked/{order_id}/reject", responses=_DECIDING, openapi_extra=documented_body(Decision))
@@ -123,8 +123,8 @@ async def reject_order(
     request: Request, caller: Operator, order_id: OrderId, decision: Annotated[Decision, Depends(Body(Decision))]
 ) -> Answer:
     """What was done for the order is undone. `rejected`, or `not_parked`: also when it is on its way back already."""
-    wishes: Wishes = request.state.wishes
-    return Answer(verdict=await wishes.reject(_wish(caller, order_id, decision)))
+    commands: Commands = request.state.commands
+    return Answer(verdict=await commands.reject(_wish(caller, order_id, decision)))
 
 
 _MANY: dict[str, Any] = {
@@ -158,13 +158,13 @@ async def _many(
     request: Request, response: Response, caller: Caller, wanted: BulkRequest, *, reject: bool
 ) -> BulkAnswer:
     operations: Operations = request.state.operations
-    wishes: Wishes = request.state.wishes
+    commands: Commands = request.state.commands
     parked = await operations.parked(stage=wanted.stage, reason=wanted.reason, limit=wanted.limit)
     orders = list(dict.fromkeys(each.order_id for each in parked))
     if wanted.dry_run:
         response.status_code = 200
         return BulkAnswer(matched=len(orders), orders=orders[:SHOWN], dry_run=True)
-    told = await wishes.release_all(_in_turn(parked, wanted, _name(caller, wanted.by), reject=reject))
+    told = await commands.release_all(_in_turn(parked, wanted, _name(caller, wanted.by), reject=reject))
     decided = {"rejected" if reject else "released": told}
     return BulkAnswer(matched=len(orders), **decided, dry_run=False)
 
@@ -176,26 +176,26 @@ async def list_refunds(request: Request, _: Operator) -> list[OwedRefund]:
     return await operations.refunds()
 
 
-def _wish(caller: Caller, order_id: str, decision: Decision) -> Wish:
-    return Wish(subject=order_id, by=_name(caller, decision.by), why=decision.reason)
+def _wish(caller: Caller, order_id: str, decision: Decision) -> Command:
+    return Command(subject=order_id, by=_name(caller, decision.by), why=decision.reason)
 
 
 def _name(caller: Caller, by: str | None) -> str:
     return f"{by} ({caller.name})" if by else caller.name
 
 
-def _in_turn(parked: list[ParkedOrder], wanted: BulkRequest, by: str, *, reject: bool) -> dict[str, BulkRelease]:
+def _in_turn(parked: list[ParkedOrder], wanted: BulkRequest, by: str, *, reject: bool) -> dict[str, BulkCommand]:
     """What each workflow is told, so that over all of them one order after the other goes on at the wanted rate.
 
     The orders of one workflow go on one behind the other, at the turn of its oldest.
     """
     first = {each.workflow_id: nth for nth, each in reversed(list(enumerate(parked)))}
-    told: dict[str, BulkRelease] = {}
+    told: dict[str, BulkCommand] = {}
     gone = 0
     in_groups = sorted(parked, key=lambda each: first[each.workflow_id])
     for workflow_id, group in groupby(in_groups, key=lambda each: each.workflow_id):
         subjects = list(dict.fromkeys(each.order_id for each in group))
-        told[workflow_id] = BulkRelease(
+        told[workflow_id] = BulkCommand(
             by=by,
             why=wanted.why,
             subjects=subjects,

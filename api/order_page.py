@@ -14,11 +14,25 @@ from temporalio.service import RPCError
 
 from api.at_links import SHOWN_AFTER, manner
 from api.auth import Operator
+from api.commands import Text
 from api.orders import OrderAnswer, OrderId, refuse_repeated
 from api.problems import Code, Problem, documented
-from api.temporal import Temporal
-from api.wishes import Text
-from orders.envelope import AnyEvent, Event, source_of, type_of
+from chain.event import AnyEvent, Event, source_of, type_of
+from chain.table import (
+    CART,
+    FINALIZE,
+    LATE_REFUND,
+    ORDER_TABLE,
+    PAYMENT,
+    PRICE,
+    REFUND,
+    REJECT,
+    RELEASE,
+    SETTLEMENT,
+    Link,
+    in_order,
+)
+from dispatch.temporal import Temporal
 from orders.events import (
     CartConfirmed,
     OrderParked,
@@ -35,20 +49,6 @@ from store.journal import Journal
 from store.operations import Carriage, Operations, ParkedOrder
 from store.orders import Orders
 from store.webhooks import REFUSALS
-from workflows.routing import (
-    CART,
-    FINALIZE,
-    LATE_REFUND,
-    ORDER_TABLE,
-    PAYMENT,
-    PRICE,
-    REFUND,
-    REJECT,
-    RELEASE,
-    SETTLEMENT,
-    Link,
-    in_order,
-)
 from workflows.whereabouts import stands_at
 
 FOUND = 100
@@ -104,7 +104,7 @@ class Sought(BaseModel):
     q: Text
 
 
-class Elsewhere:
+class ExternalLinks:
     """Pages outside of Lanka. `trace_url` holds `{trace_id}`."""
 
     def __init__(self, temporal_ui: str | None, trace_url: str | None) -> None:
@@ -151,7 +151,7 @@ async def see_order(request: Request, _: Operator, order_id: OrderId) -> OrderSe
     orders: Orders = request.state.orders
     operations: Operations = request.state.operations
     journal: Journal = request.state.journal
-    elsewhere: Elsewhere = request.state.elsewhere
+    elsewhere: ExternalLinks = request.state.elsewhere
     order, carriage = await orders.find(order_id), await operations.carriage(order_id)
     if order is None or carriage is None:
         raise Problem(Code.ORDER_NOT_FOUND)

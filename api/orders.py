@@ -16,16 +16,16 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from api.auth import Anybody, Caller
 from api.backlog import Backlog
 from api.body import Body, documented_body
-from api.dispatcher import Bell
+from api.commands import Answer, Commands, Text
 from api.problems import MAX_PAGE, Code, Flaw, Problem, documented, flaw_at, flawed
 from api.stream import documented_stream, journal_of
-from api.wishes import Answer, Text, Wishes
-from orders.envelope import AnyEvent
+from chain.commands import Command
+from chain.event import AnyEvent
+from dispatch.dispatcher import Wakeup
 from orders.money import CurrencyCode
 from orders.order import MAX_LINES, Identifier, Line, Order, new_order_id
-from orders.reasons import Status
 from orders.standing import KnownOrder
-from orders.wishes import Wish
+from orders.words import Status
 from store.orders import KeyReused, Orders
 
 _VISIBLE_ASCII = re.compile(r"[!-~]{1,255}")
@@ -225,8 +225,8 @@ async def submit_order(
         raise backlog.refusal()
     if not accepted.replayed:
         backlog.add(1)
-        bell: Bell = request.state.bell
-        bell.ring()
+        wakeup: Wakeup = request.state.wakeup
+        wakeup.ring()
     structlog.contextvars.bind_contextvars(order_id=accepted.order_id)
     links = Links.to(accepted.order_id)
     headers = {"Location": links.self} | ({"Idempotency-Replayed": "true"} if accepted.replayed else {})
@@ -322,8 +322,8 @@ async def cancel_order(
     wanted: Annotated[CancelRequest, Depends(Body(CancelRequest, optional=True))],
 ) -> Answer:
     """Decided once, by the workflow."""
-    wishes: Wishes = request.state.wishes
-    return Answer(verdict=await wishes.cancel(Wish(subject=order_id, by=caller.name, why=wanted.reason)))
+    commands: Commands = request.state.commands
+    return Answer(verdict=await commands.cancel(Command(subject=order_id, by=caller.name, why=wanted.reason)))
 
 
 def refuse_repeated(request: Request) -> None:

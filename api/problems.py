@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from orders.errors import Outage
+from chain.failures import Outage
 from orders.money import MAX_UNIT_PRICE
 from orders.order import MAX_LINES, MAX_QUANTITY
 
@@ -236,7 +236,7 @@ class Problem(Exception):
 
 
 def answer_with_problems(app: FastAPI) -> None:
-    """Makes every error of the app a problem. Unexpected exceptions are up to `api.logs`."""
+    """Makes every error of the app a problem. Unexpected exceptions are up to `telemetry.logs`."""
     app.add_exception_handler(Problem, _answer_problem)
     app.add_exception_handler(RequestValidationError, _answer_flaws)
     app.add_exception_handler(HTTPException, _answer_http)

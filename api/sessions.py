@@ -10,8 +10,8 @@ from ulid import ULID
 
 from api.auth import CONSOLE_COOKIE, SHOP_COOKIE, Callers, same_origin
 from api.body import Body, documented_body
+from api.commands import Text
 from api.problems import Code, Problem, documented
-from api.wishes import Text
 from store.api_keys import Scope
 from store.sessions import Sessions
 

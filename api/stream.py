@@ -20,12 +20,12 @@ from starlette.types import Message, Receive, Scope, Send
 
 from api.closing import before_shutdown
 from api.problems import Code, Problem
-from orders.envelope import AnyEvent, class_of, type_of
-from orders.errors import Outage
+from chain.event import AnyEvent, class_of, type_of
+from chain.failures import Outage
+from chain.table import in_order
 from store.database import Pool, Transaction, session
 from store.journal import CHANNEL, Journal, events_at, positions_of
 from workflows.chains import CHAINS
-from workflows.routing import in_order
 
 log = structlog.get_logger()
 
@@ -92,7 +92,7 @@ def documented_stream() -> dict[int | str, dict[str, Any]]:
 # ---- where a reader is -------------------------------------------------------------------------------------------
 
 
-class Had:
+class ReadMark:
     """Which events of a subject a reader has, by their positions in the journal."""
 
     def __init__(self, mark: str | None) -> None:
@@ -295,7 +295,7 @@ class EventStream(EventSourceResponse):
         headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no", "Vary": "Accept"}
         super().__init__(_nothing(), headers=headers)
         self._live: Live = request.state.live
-        self._had = Had(request.headers.get("last-event-id"))
+        self._had = ReadMark(request.headers.get("last-event-id"))
         self._subject = subject
         self._unknown = unknown
 

@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from api.body import documented_body, parsed, read_body
-from api.dispatcher import Bell
 from api.problems import Code, Problem, documented, flawed, in_body
+from dispatch.dispatcher import Wakeup
 from orders.order import Identifier
 from store.webhooks import Webhooks
 
@@ -61,7 +61,7 @@ router = APIRouter(tags=["webhooks"])
 async def take_webhook(request: Request, provider: str) -> None:
     known: Mapping[str, Webhook] = request.state.signatures
     webhooks: Webhooks = request.state.webhooks
-    bell: Bell = request.state.bell
+    wakeup: Wakeup = request.state.wakeup
     if provider not in known:
         raise Problem(Code.PROVIDER_NOT_FOUND)
     body = await read_body(request)
@@ -72,7 +72,7 @@ async def take_webhook(request: Request, provider: str) -> None:
     except ValidationError as error:
         raise flawed(in_body(error.errors(include_url=False, include_context=False, include_input=False))) from None
     await webhooks.keep(provider, request.headers["webhook-id"], notice.data.payment_id, payload)
-    bell.ring()
+    wakeup.ring()
 
 
 def _verify(webhook: Webhook, body: bytes, request: Request) -> None:

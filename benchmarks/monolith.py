@@ -15,7 +15,7 @@ from benchmarks import steps
 from benchmarks.served import serve, shop_only
 from gateways.sandbox import SandboxPayments
 from orders.order import Order
-from orders.payment import PaymentProvider
+from orders.ports import PaymentProvider
 from store.database import Pool, connected, open_pool, transaction
 
 CONNECTIONS = 20

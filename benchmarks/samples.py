@@ -26,7 +26,8 @@ with workflow.unsafe.imports_passed_through():
     from benchmarks.served import serve, shop_only
     from gateways.sandbox import SandboxPayments
     from orders.order import Order
-    from orders.payment import Payment, PaymentProvider
+    from orders.payment import Payment
+from orders.ports import PaymentProvider
     from store.database import Pool, open_pool, transaction
     from workflows.connect import connect
 

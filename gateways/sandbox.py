@@ -13,8 +13,9 @@ import stamina
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from yarl import URL
 
-from orders.errors import Outage, UnexpectedAnswer
-from orders.payment import ListedPayment, Payment, PaymentStatus
+from chain.failures import Outage, UnexpectedAnswer
+from orders.payment import Payment, PaymentStatus
+from orders.ports import ListedPayment
 
 LONGEST_PAUSE = 3600.0
 """Seconds. A mistaken Retry-After must not put an order to sleep for years."""

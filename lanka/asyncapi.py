@@ -10,10 +10,10 @@ from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
-from orders.envelope import Event, class_of, type_of
+from chain.event import Event, class_of, type_of
+from chain.table import Link
 from workflows.chain import Chain
 from workflows.chains import CHAINS
-from workflows.routing import Link
 
 Kind = type[Event[Any]]
 

@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from orders.envelope import Event, class_of
+from chain.event import Event, class_of
+from chain.table import Link, Route, Table
 from workflows.chain import Chain
-from workflows.routing import Link, Route, Table
 
 Kinds = Sequence[type[Event[Any]]]
 

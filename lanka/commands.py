@@ -72,10 +72,10 @@ def api(
     import uvicorn
 
     from api.app import Settings
-    from api.settings import settled
+    from lanka.settings import load_settings
     from store.intake import TwoChainsError
 
-    settled(Settings)
+    load_settings(Settings)
     try:
         uvicorn.run(
             "api.app:create_app",

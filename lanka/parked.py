@@ -92,20 +92,22 @@ def reject(
     _decide("reject", order_id, bulk, where_to(api, key, home), why, by)
 
 
-def _decide(wish: str, order_id: str | None, bulk: dict[str, Any], where: tuple[str, str], why: str, by: str) -> None:
+def _decide(
+    command: str, order_id: str | None, bulk: dict[str, Any], where: tuple[str, str], why: str, by: str
+) -> None:
     from urllib.parse import quote
 
     if order_id is None:
-        answer = call("POST", f"/parked/{wish}", where, body={**bulk, "why": why, "by": by})
-        done = {"release": "released", "reject": "rejected"}[wish]
+        answer = call("POST", f"/parked/{command}", where, body={**bulk, "why": why, "by": by})
+        done = {"release": "released", "reject": "rejected"}[command]
         if "dry_run" in bulk:
             typer.echo("\n".join([*answer["orders"], f"{answer['matched']} would be {done}"]))
         else:
-            typer.echo(f"{answer[done]} of {answer['matched']} {'go on' if wish == 'release' else 'are rejected'}")
+            typer.echo(f"{answer[done]} of {answer['matched']} {'go on' if command == 'release' else 'are rejected'}")
         return
     if bulk:
         raise typer.BadParameter("one order needs neither --stage nor --reason, --rate, --limit or --dry-run")
-    verdict = call("POST", f"/parked/{quote(order_id, safe='')}/{wish}", where, body={"reason": why, "by": by})[
+    verdict = call("POST", f"/parked/{quote(order_id, safe='')}/{command}", where, body={"reason": why, "by": by})[
         "verdict"
     ]
     if verdict == "not_parked":

@@ -52,7 +52,7 @@ def prepare(data: Path, password: str, *, durable: bool = True) -> None:
         return
     data.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=data.parent) as made_here:
-        # Elsewhere first, then renamed: a directory that is half made never gets the name.
+        # ExternalLinks first, then renamed: a directory that is half made never gets the name.
         half_made = Path(made_here) / "data"
         half_made.mkdir(mode=0o700)
         password_file = Path(made_here) / "password"

@@ -7,9 +7,9 @@ from rich.console import Console
 from rich.table import Table
 
 from activities.reconcile import Reconcile
+from chain.failures import LankaError
 from gateways.sandbox import SandboxPayments
 from orders.discrepancies import Report
-from orders.errors import LankaError
 from store.database import open_pool
 from store.reconciliation import Reconciliations
 

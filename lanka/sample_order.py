@@ -12,9 +12,9 @@ import httpx
 from rich.console import Console
 from rich.live import Live
 
+from chain.event import Event
 from lanka.home import Connection
-from lanka.way import Way
-from orders.envelope import Event
+from lanka.order_progress import OrderProgress
 from orders.events import ORDER_EVENT
 from orders.money import written
 
@@ -98,7 +98,7 @@ def _total(order: dict[str, Any]) -> int:
 
 
 async def _show(shop: httpx.AsyncClient, operator: httpx.AsyncClient, order_id: str, console: Console) -> None:
-    way = Way()
+    way = OrderProgress()
 
     def tell(line: str) -> None:
         if not console.is_terminal:  # where it is one, the chain is drawn anew all the time
@@ -114,7 +114,7 @@ async def _show(shop: httpx.AsyncClient, operator: httpx.AsyncClient, order_id: 
             asking.cancel()
 
 
-async def _ask_why(operator: httpx.AsyncClient, order_id: str, way: Way, tell: Callable[[str], None]) -> None:
+async def _ask_why(operator: httpx.AsyncClient, order_id: str, way: OrderProgress, tell: Callable[[str], None]) -> None:
     """What the order waits for is no event: the operators' page of it knows."""
     while True:
         await asyncio.sleep(ASKED_EVERY)

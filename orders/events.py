@@ -4,11 +4,12 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
 
-from orders.envelope import Event
+from chain.event import Event, Kind
+from chain.subject import Data, Parked, Released
+from chain.subject import Refusal as AnyRefusal
 from orders.order import Order
 from orders.payment import Payment
-from orders.reasons import Reason, Status
-from orders.subject import Data, Parked, Refusal, Released, Withdrawn
+from orders.words import Reason, Status
 
 # ---- what the events carry ---------------------------------------------------------------------------------------
 
@@ -27,6 +28,18 @@ class AwaitedPayment(Data):
 class PaidOrder(Data):
     order: Order
     payment: Payment
+
+
+class Refusal(AnyRefusal):
+    """A "no" with one of the shop's reasons."""
+
+    reason: Reason
+
+
+class Withdrawal(Refusal):
+    """Who has taken the order back: the customer who cancelled it, or the operator who rejected it."""
+
+    by: str
 
 
 class Why(BaseModel):
@@ -78,11 +91,13 @@ class Refund(Data):
 
 
 class OrderReceived(Event[ReceivedOrder]):
+    kind: ClassVar = Kind.START
     status: ClassVar = Status.RECEIVED
     type: Literal["lanka.OrderReceived"] = "lanka.OrderReceived"
 
 
 class PaymentPending(Event[AwaitedPayment]):
+    kind: ClassVar = Kind.PENDING
     status: ClassVar = Status.AWAITING_PAYMENT
     type: Literal["lanka.PaymentPending"] = "lanka.PaymentPending"
 
@@ -93,6 +108,7 @@ class PaymentConfirmed(Event[PaidOrder]):
 
 
 class PaymentDeclined(Event[Refusal]):
+    kind: ClassVar = Kind.REFUSAL
     status: ClassVar = Status.PROCESSING
     type: Literal["lanka.PaymentDeclined"] = "lanka.PaymentDeclined"
 
@@ -102,6 +118,7 @@ class StockReserved(Event[ReservedStock]):
 
 
 class CartUnavailable(Event[Refusal]):
+    kind: ClassVar = Kind.REFUSAL
     type: Literal["lanka.CartUnavailable"] = "lanka.CartUnavailable"
 
 
@@ -110,6 +127,7 @@ class PriceConfirmed(Event[CheckedTotal]):
 
 
 class PriceChanged(Event[Refusal]):
+    kind: ClassVar = Kind.REFUSAL
     type: Literal["lanka.PriceChanged"] = "lanka.PriceChanged"
 
 
@@ -120,8 +138,8 @@ class CartConfirmed(Event[PaidOrder]):
 
 
 class OrderConfirmed(Event[ConfirmedOrder]):
+    kind: ClassVar = Kind.END
     status: ClassVar = Status.CONFIRMED
-    ends: ClassVar = True
     type: Literal["lanka.OrderConfirmed"] = "lanka.OrderConfirmed"
 
 
@@ -134,22 +152,22 @@ class PaymentRefunded(Event[Refund]):
 
 
 class OrderRejected(Event[Refusal]):
+    kind: ClassVar = Kind.END
     status: ClassVar = Status.REJECTED
-    ends: ClassVar = True
     type: Literal["lanka.OrderRejected"] = "lanka.OrderRejected"
 
 
-class OrderWithdrawn(Withdrawn):
+class OrderWithdrawn(Event[Withdrawal]):
     """Somebody with the right to it has taken the order back. What was done for it is undone next."""
 
+    kind: ClassVar = Kind.WITHDRAWAL
     status: ClassVar = Status.PROCESSING
-    ends: ClassVar = False
-    type: Literal["lanka.OrderWithdrawn"] = "lanka.OrderWithdrawn"  # type: ignore[assignment]
+    type: Literal["lanka.OrderWithdrawn"] = "lanka.OrderWithdrawn"
 
 
 class OrderCancelled(Event[Refusal]):
+    kind: ClassVar = Kind.END
     status: ClassVar = Status.CANCELLED
-    ends: ClassVar = True
     type: Literal["lanka.OrderCancelled"] = "lanka.OrderCancelled"
 
 
@@ -164,33 +182,9 @@ class OrderReleased(Released):
 class PaymentArrivedLate(Event[LatePayment]):
     """Money for an order that had ended without it; it is given back."""
 
+    kind: ClassVar = Kind.LATE
     type: Literal["lanka.PaymentArrivedLate"] = "lanka.PaymentArrivedLate"
 
 
 class Refused(Event[Why]):
     """Any rejection, for those who only want to know why: the consumers on the way back."""
-
-
-OrderEvent = Annotated[
-    OrderReceived
-    | PaymentPending
-    | PaymentConfirmed
-    | PaymentDeclined
-    | StockReserved
-    | CartUnavailable
-    | PriceConfirmed
-    | PriceChanged
-    | CartConfirmed
-    | OrderConfirmed
-    | StockReleased
-    | PaymentRefunded
-    | OrderRejected
-    | OrderWithdrawn
-    | OrderCancelled
-    | OrderParked
-    | OrderReleased
-    | PaymentArrivedLate,
-    Field(discriminator="type"),
-]
-
-ORDER_EVENT: TypeAdapter[Any] = TypeAdapter(OrderEvent)

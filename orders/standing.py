@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
-from orders.envelope import Event, type_of
+from chain.event import Event, type_of
 from orders.events import (
     CartUnavailable,
     OrderWithdrawn,
@@ -16,7 +16,7 @@ from orders.events import (
     StockReserved,
 )
 from orders.order import Line
-from orders.reasons import Reason, Stage, Status
+from orders.words import Reason, Stage, Status
 
 
 class KnownOrder(BaseModel):

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
-from orders.errors import LankaError
+from chain.failures import LankaError
 from store.database import Pool, Transaction, columns, connected, transaction
 
 

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import asyncpg
 from pydantic_core import from_json
 
-from orders.errors import Outage
+from chain.failures import Outage
 
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 Transaction: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import asyncpg
 
-from orders.envelope import AnyEvent
+from chain.event import AnyEvent
 from store.database import Transaction
 from store.journal import event_of
 
@@ -20,7 +20,7 @@ LEADER = 6_012_027
 
 
 @dataclass(frozen=True)
-class Taken:
+class DispatchBatch:
     """A batch with its workflow: repeated, it is the same batch under the same id. `again`: it may have been there."""
 
     chain: str
@@ -30,7 +30,7 @@ class Taken:
 
 
 @dataclass(frozen=True)
-class Look:
+class PendingWork:
     """What there is to do. `on_the_way`: workflow ids. `left_behind`: taken, but not marked as dispatched."""
 
     news: bool
@@ -53,7 +53,7 @@ async def lead(connection: Transaction) -> bool:
     return bool(await connection.fetchval("SELECT pg_try_advisory_lock($1)", LEADER))
 
 
-async def taken_before(connection: Transaction, chains: Sequence[str]) -> Taken | None:
+async def taken_before(connection: Transaction, chains: Sequence[str]) -> DispatchBatch | None:
     """The oldest batch that was taken, but not marked as dispatched: its dispatcher died between the two.
 
     Or its workflow was lost. It holds those that are still open, if any, and who was taken back begins with that.
@@ -82,10 +82,10 @@ async def taken_before(connection: Transaction, chains: Sequence[str]) -> Taken 
     )
     withdrawn = {row["subject"]: event_of(row) for row in back}
     events = [withdrawn.get(event.subject, event) for event in events]
-    return Taken(rows[0]["chain"], rows[0]["workflow_id"], events, again=True)
+    return DispatchBatch(rows[0]["chain"], rows[0]["workflow_id"], events, again=True)
 
 
-async def taken_with(connection: Transaction, subject: str) -> Taken:
+async def taken_with(connection: Transaction, subject: str) -> DispatchBatch:
     """The batch that a taken subject travels in."""
     rows = await connection.fetch(
         """
@@ -109,7 +109,7 @@ async def take_alone(connection: Transaction, subject: str, workflow_id: str) ->
     )
 
 
-async def look(connection: Transaction, *, chains: Sequence[str], size: int, patience: timedelta) -> Look:
+async def look(connection: Transaction, *, chains: Sequence[str], size: int, patience: timedelta) -> PendingWork:
     """One round trip for all that the dispatcher may have to do, counting what waits up to `size`.
 
     A workflow that has been on the way for longer than `patience` merely waits and is left out, and so is one whose
@@ -138,7 +138,7 @@ async def look(connection: Transaction, *, chains: Sequence[str], size: int, pat
         patience,
     )
     assert row
-    return Look(**row)
+    return PendingWork(**row)
 
 
 async def waiting(connection: Transaction, chains: Sequence[str], limit: int) -> Waiting:
@@ -170,7 +170,7 @@ async def take_oldest(
     size: int,
     max_bytes: int,
     workflow_id: Callable[[str, Sequence[str]], str],
-) -> Taken | None:
+) -> DispatchBatch | None:
     """The oldest waiting subjects of one of the chains, at most `size` of them and about `max_bytes` of JSON.
 
     `workflow_id` names the workflow from the chain and the subjects. Their rows tell which workflow carries them
@@ -201,7 +201,7 @@ async def take_oldest(
                 break
             events.append(event_of(row))
         subjects = [event.subject for event in events]
-        taken = Taken(chain, workflow_id(chain, subjects), events)
+        taken = DispatchBatch(chain, workflow_id(chain, subjects), events)
         await connection.execute(
             """
             UPDATE subjects SET workflow_id = $2, taken_at = now(), status = 'processing'
@@ -213,12 +213,12 @@ async def take_oldest(
         return taken
 
 
-async def mark_dispatched(connection: Transaction, taken: Taken) -> None:
+async def mark_dispatched(connection: Transaction, taken: DispatchBatch) -> None:
     await connection.execute(
         "UPDATE subjects SET dispatched_at = now() WHERE workflow_id = $1 AND dispatched_at IS NULL",
         taken.workflow_id,
     )
 
 
-def _taken(rows: Sequence[asyncpg.Record]) -> Taken:
-    return Taken(rows[0]["chain"], rows[0]["workflow_id"], [event_of(row) for row in rows])
+def _taken(rows: Sequence[asyncpg.Record]) -> DispatchBatch:
+    return DispatchBatch(rows[0]["chain"], rows[0]["workflow_id"], [event_of(row) for row in rows])

@@ -5,7 +5,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from contextvars import Context, copy_context
 from typing import Generic, NamedTuple, TypeVar
 
-from orders.errors import Outage
+from chain.failures import Outage
 
 T = TypeVar("T")
 R = TypeVar("R")

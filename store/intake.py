@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import asyncpg
 
-from orders.envelope import AnyEvent, Outside
-from orders.errors import LankaError
+from chain.event import AcceptedType, AnyEvent
+from chain.failures import LankaError
 from store.database import Pool, Transaction, columns, connected, transaction
 from store.journal import event_of
 
@@ -105,7 +105,7 @@ async def _lock(tx: Transaction, subjects: Sequence[str]) -> None:
     )
 
 
-def one_chain_each(types: Sequence[Outside]) -> None:
+def one_chain_each(types: Sequence[AcceptedType]) -> None:
     """Raises `TwoChainsError`."""
     chains: dict[str, str] = {}
     for each in types:
@@ -114,7 +114,7 @@ def one_chain_each(types: Sequence[Outside]) -> None:
             raise TwoChainsError(f"the chains {other} and {each.chain} both accept {each.type}; it can go to one only")
 
 
-async def register(connection: Transaction, types: Sequence[Outside]) -> None:
+async def register(connection: Transaction, types: Sequence[AcceptedType]) -> None:
     """Makes the database know the routing tables of this code. Types that it no longer has stay known.
 
     Raises `TwoChainsError`.

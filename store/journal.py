@@ -9,8 +9,8 @@ from typing import Any
 import asyncpg
 from pydantic_core import to_json, to_jsonable_python
 
-from orders.batch import Work
-from orders.envelope import AnyEvent, Event, class_of, id_of, source_of
+from chain.batch import Work
+from chain.event import AnyEvent, Event, class_of, id_of, source_of
 from store.database import Pool, Transaction, columns, connected, transaction
 from store.failpoints import reach
 

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from orders.envelope import AnyEvent, type_of
+from chain.event import AnyEvent, type_of
+from chain.subject import Parked, Released
 from orders.events import OrderParked, OrderReleased
-from orders.subject import Parked, Released
 from store.database import Transaction
 from store.journal import record
 from store.orders import CHAIN

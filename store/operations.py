@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
-from orders.reasons import Reason
+from orders.words import Reason
 from store.database import Pool, connected, transaction
-from store.dispatch import Taken, take_alone, taken_with
+from store.dispatch import DispatchBatch, take_alone, taken_with
 from store.webhooks import LATE, REFUSALS
 
 
@@ -107,7 +107,7 @@ class Operations:
             )
         return Carriage(**row) if row else None
 
-    async def taken(self, order_id: str, workflow_id: str) -> Taken:
+    async def taken(self, order_id: str, workflow_id: str) -> DispatchBatch:
         """The batch that the order travels in; if none has taken it yet, it goes alone, in this workflow."""
         async with transaction(self._pool) as tx:
             await take_alone(tx, order_id, workflow_id)

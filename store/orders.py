@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 import asyncpg
 
-from orders.envelope import id_of, source_of, type_of
-from orders.errors import LankaError
+from chain.event import id_of, source_of, type_of
+from chain.failures import LankaError
 from orders.events import OrderReceived, ReceivedOrder
 from orders.order import Order
-from orders.reasons import Status
 from orders.standing import KnownOrder, standing
+from orders.words import Status
 from store.database import Pool, Transaction, columns, connected
 from store.failpoints import reach
 from store.group_commit import GroupCommit

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from pydantic_core import to_json
 
-from orders.envelope import Event
+from chain.event import Event
 from store.database import Transaction, columns
 
 

@@ -12,11 +12,12 @@ from typing import NamedTuple, get_args
 
 import asyncpg
 
+from chain.event import type_of
 from orders.discrepancies import Finding, Kind, Report
-from orders.envelope import type_of
 from orders.events import OrderCancelled, OrderConfirmed, OrderEvent, OrderRejected, PaymentConfirmed, PaymentRefunded
 from orders.money import written
-from orders.payment import ListedPayment, PaymentStatus
+from orders.payment import PaymentStatus
+from orders.ports import ListedPayment
 from store.database import Pool, Transaction, columns, connected
 from store.webhooks import REFUSALS
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from orders.envelope import id_of, source_of, type_of
+from chain.event import id_of, source_of, type_of
 from orders.events import CartUnavailable, OrderWithdrawn, PaymentArrivedLate, PaymentDeclined, PriceChanged
 from store.database import Pool, Transaction, connected
 from store.journal import record

@@ -17,13 +17,13 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
 
-from orders.envelope import type_of
-from orders.errors import Outage
+from chain.event import type_of
+from chain.failures import Outage
+from chain.table import LATE_REFUND, REFUND
 from store.database import Pool
 from store.operations import Operations, OwedRefund, ParkedOrder
 from store.standing import NOT_DISPATCHED, Reconciled, Standing, Step, Waiting
 from workflows.chains import CHAINS
-from workflows.routing import LATE_REFUND, REFUND
 
 log = structlog.get_logger()
 

@@ -34,8 +34,8 @@ from temporalio.contrib.opentelemetry import TracingInterceptor
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput
 
 from activities.consume import ABOUT
-from orders.batch import Batch, Processed
-from orders.errors import Outage
+from chain.batch import Batch, Processed
+from chain.failures import Outage
 from store.database import Pool, open_pool
 from store.traces import keep, traceparents
 

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from orders.batch import Batch
-from orders.envelope import AnyEvent, Event
-from orders.errors import Failure
+from chain.batch import Batch
+from chain.event import AnyEvent, Event
+from chain.failures import Failure
 from orders.events import OrderReceived, PaymentConfirmed
 from orders.order import Line, Order, new_order_id
 from orders.payment import Payment, PaymentStatus

@@ -1,4 +1,4 @@
-"""What a chain is: what it begins with, which workflow carries it, and how that is shown in the Temporal Web UI."""
+"""What a chain is to Temporal: which workflow carries it, and how that is shown in the Temporal Web UI."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -6,9 +6,10 @@ from typing import Any
 
 from temporalio.common import TypedSearchAttributes
 
-from orders.envelope import AnyEvent, Event, in_words
+from chain.event import AnyEvent, Event, in_words
+from chain.table import Table
 from workflows.chain_workflow import ChainWorkflow
-from workflows.shown import links_table
+from workflows.ui_details import links_table
 
 
 def no_attributes(_: Sequence[AnyEvent]) -> TypedSearchAttributes:
@@ -21,15 +22,15 @@ def links_only(_: Sequence[AnyEvent]) -> str:
 
 @dataclass(frozen=True)
 class Chain:
-    """`starts`: what a subject begins with. `accepts`: what may come from outside (`POST /events`, the outbox).
+    """`accepts`: what may come from outside (`POST /events`, the outbox).
 
     `always_ends`: every subject comes to an event that ends it, so one whose workflow completes without it is lost.
     `alone` is the prefix of the workflow id of a subject that travels alone, `queue` the router's. `summary` and
     `carried` (in Markdown) tell in the Temporal Web UI what the workflow carries.
     """
 
+    name: str
     workflow: type[ChainWorkflow]
-    starts: type[Event[Any]]
     alone: str
     accepts: tuple[type[Event[Any]], ...] = ()
     always_ends: bool = False
@@ -38,9 +39,13 @@ class Chain:
     carried: Callable[[Sequence[AnyEvent]], str] = links_only
     attributes: Callable[[Sequence[AnyEvent]], TypedSearchAttributes] = no_attributes
 
+    @property
+    def table(self) -> Table:
+        return self.workflow.table
+
     def details(self, events: Sequence[AnyEvent]) -> str:
         """In Markdown: what the workflow carries, and the links of the chain."""
-        return "\n\n".join(part for part in (self.carried(events), links_table(self.workflow.table)) if part)
+        return "\n\n".join(part for part in (self.carried(events), links_table(self.table)) if part)
 
     def workflow_id(self, subjects: Sequence[str]) -> str:
         """`order-<id>` for one order, `batch-<id of the first>` for several."""

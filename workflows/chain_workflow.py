@@ -5,10 +5,10 @@ from typing import ClassVar
 
 from temporalio import workflow
 
-from orders.envelope import AnyEvent
-from orders.wishes import BulkRelease, Verdict, Wish
+from chain.commands import BulkCommand, Command, Verdict
+from chain.event import AnyEvent
+from chain.table import Table
 from workflows.router import Router
-from workflows.routing import Table
 
 
 class ChainWorkflow:
@@ -47,18 +47,18 @@ class ChainWorkflow:
         self._router.ring(subjects)
 
     @workflow.update
-    async def cancel(self, wish: Wish) -> Verdict:
-        return self._router.cancel(wish)
+    async def cancel(self, command: Command) -> Verdict:
+        return self._router.cancel(command)
 
     @workflow.update
-    async def reject(self, wish: Wish) -> Verdict:
-        return self._router.reject(wish)
+    async def reject(self, command: Command) -> Verdict:
+        return self._router.reject(command)
 
     @workflow.update(name="release")
-    async def release_one(self, wish: Wish) -> Verdict:
-        return self._router.release(wish)
+    async def release_one(self, command: Command) -> Verdict:
+        return self._router.release(command)
 
     @workflow.signal
-    async def release(self, bulk: BulkRelease) -> None:
+    async def release(self, bulk: BulkCommand) -> None:
         """`temporal workflow signal --name release --input '{"by": "ann", "why": "mended"}'` does it as well."""
         self._router.release_all(bulk)

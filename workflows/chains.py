@@ -13,14 +13,14 @@ from typing import Any
 from pydantic import ValidationError
 from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
 
-from orders.envelope import AnyEvent, Outside, in_words, type_of
+from chain.event import AcceptedType, AnyEvent, in_words, type_of
 from orders.events import OrderReceived
 from orders.order import Order
-from orders.support import SupportCallEnded, SupportCallStarted
+from support.events import SupportCallEnded, SupportCallStarted
+from support.workflow import SupportCall
 from workflows.chain import Chain
 from workflows.order_confirmation import OrderConfirmation
-from workflows.shown import NAMED, orders_list
-from workflows.support_call import SupportCall
+from workflows.ui_details import NAMED, orders_list
 
 ORDER_IDS = SearchAttributeKey.for_keyword_list("OrderIds")
 CUSTOMER_IDS = SearchAttributeKey.for_keyword_list("CustomerIds")
@@ -126,10 +126,10 @@ def queues() -> set[str]:
     }
 
 
-def outside() -> list[Outside]:
+def outside() -> list[AcceptedType]:
     """The types of events that may come from outside, with what the database has to know of them."""
     return [
-        Outside(type_of(kind), name, starts=kind is chain.starts, status=kind.status, ends=kind.ends)
+        AcceptedType(type_of(kind), name, starts=kind is chain.starts, status=kind.status, ends=kind.ends)
         for name, chain in CHAINS.items()
         for kind in chain.accepts
     ]

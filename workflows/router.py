@@ -17,12 +17,12 @@ from temporalio import workflow
 from temporalio.common import RetryPolicy, SearchAttributeKey
 from temporalio.exceptions import ActivityError, ApplicationError
 
-from orders.batch import Batch, Processed
-from orders.envelope import AnyEvent, Event, class_of, id_of, in_words, source_of, type_of
-from orders.reasons import Reason
-from orders.wishes import BulkRelease, Verdict, Wish, again, printable
-from workflows.routing import Join, Link, Route, Table
-from workflows.shown import now_list
+from chain.batch import Batch, Processed
+from chain.commands import BulkCommand, Command, Verdict, again, printable
+from chain.event import AnyEvent, Event, class_of, id_of, in_words, source_of, type_of
+from chain.table import Join, Link, Route, Table
+from orders.words import Reason
+from workflows.ui_details import now_list
 
 OUTAGE_RETRIES = RetryPolicy(initial_interval=timedelta(milliseconds=250), maximum_interval=timedelta(seconds=10))
 """Without end. A consumer that reports an outage says itself when to try again; this is for a worker that died."""
@@ -54,7 +54,7 @@ class Parked:
 
     stage: str
     reason: str
-    release: Wish | None = None
+    release: Command | None = None
     after: timedelta = timedelta()
 
 
@@ -92,7 +92,7 @@ class Router:
         ]
         self._seen.update((event.source, event.id) for event in fresh)
         self._carried.update(dict.fromkeys(event.subject for event in fresh))
-        # A subject that was taken back begins with that where its workflow was lost, or was told of the wish first.
+        # A subject that was taken back begins with that where its workflow was lost, or was told of the command first.
         self._withdrawn.update({event.subject: event for event in fresh if event.type == back})
         # The caller hung up: whatever is parked or fails for this subject, nobody waits for it any more.
         self._ended.update(event.subject for event in fresh if class_of(event.type).ends)
@@ -312,35 +312,35 @@ class Router:
         """There is news of these subjects: whatever waits for it asks now."""
         self._rung.update(subjects)
 
-    def cancel(self, wish: Wish) -> Verdict:
+    def cancel(self, command: Command) -> Verdict:
         """The customer takes the order back: possible until its finalisation begins, and before it is received."""
-        if earlier := self._withdrawn.get(wish.subject):
+        if earlier := self._withdrawn.get(command.subject):
             return again(earlier.data["reason"])
-        if wish.subject in self._too_late:
+        if command.subject in self._too_late:
             return Verdict.TOO_LATE
-        self._withdraw(wish, Reason.CANCELLED_BY_CUSTOMER)
+        self._withdraw(command, Reason.CANCELLED_BY_CUSTOMER)
         return Verdict.CANCELLED
 
     def cancel_all(self, by: str, why: str) -> None:
         """All that is carried here is to be taken back, where it is not too late."""
         for subject in self._carried:
-            self.cancel(Wish(subject=subject, by=by, why=why))
+            self.cancel(Command(subject=subject, by=by, why=why))
 
-    def reject(self, wish: Wish) -> Verdict:
+    def reject(self, command: Command) -> Verdict:
         """The operator takes a parked order back; one that is parked on the way back can only be released."""
-        if not self._waiting(wish.subject) or wish.subject in self._going_back:
+        if not self._waiting(command.subject) or command.subject in self._going_back:
             return Verdict.NOT_PARKED
-        self._withdraw(wish, Reason.REJECTED_BY_OPERATOR)
+        self._withdraw(command, Reason.REJECTED_BY_OPERATOR)
         return Verdict.REJECTED
 
-    def release(self, wish: Wish) -> Verdict:
+    def release(self, command: Command) -> Verdict:
         """The operator lets a parked order go on at the same link."""
-        waiting = self._waiting(wish.subject)
+        waiting = self._waiting(command.subject)
         for parked in waiting:
-            parked.release = wish
+            parked.release = command
         return Verdict.RELEASED if waiting else Verdict.NOT_PARKED
 
-    def release_all(self, bulk: BulkRelease) -> None:
+    def release_all(self, bulk: BulkCommand) -> None:
         """The operator lets go on, or rejects, what is parked here and matches, oldest first, at the rate asked for."""
         decided = 0
         for subject in self._carried:
@@ -351,19 +351,19 @@ class Router:
                 and (bulk.stage is None or parked.stage == bulk.stage)
                 and (bulk.reason is None or parked.reason == bulk.reason)
             ]
-            wish = Wish(subject=subject, by=bulk.by, why=bulk.why)
+            command = Command(subject=subject, by=bulk.by, why=bulk.why)
             after = timedelta(seconds=bulk.after + decided * bulk.apart)
             if matching and bulk.reject:
-                self._keep(asyncio.create_task(self._reject_later(wish, after)))
+                self._keep(asyncio.create_task(self._reject_later(command, after)))
             elif matching:
                 for parked in matching:
-                    parked.release, parked.after = wish, after
+                    parked.release, parked.after = command, after
             decided += bool(matching)
 
-    async def _reject_later(self, wish: Wish, after: timedelta) -> None:
+    async def _reject_later(self, command: Command, after: timedelta) -> None:
         if after:
             await workflow.sleep(after)
-        self.reject(wish)  # `not_parked` if somebody else has decided meanwhile
+        self.reject(command)  # `not_parked` if somebody else has decided meanwhile
 
     def _waiting(self, subject: str) -> list[Parked]:
         """Where the subject is parked and nobody has decided yet."""
@@ -375,11 +375,11 @@ class Router:
             if parked_subject == subject and not parked.release
         ]
 
-    def _withdraw(self, wish: Wish, reason: Reason) -> None:
-        data = {"reason": reason, "detail": wish.why, "by": wish.by}
-        event = self._made(self._table.withdrawn, "withdrawal", wish.subject, data)
-        self._withdrawn[wish.subject] = event
-        self.ring([wish.subject])
+    def _withdraw(self, command: Command, reason: Reason) -> None:
+        data = {"reason": reason, "detail": command.why, "by": command.by}
+        event = self._made(self._table.withdrawn, "withdrawal", command.subject, data)
+        self._withdrawn[command.subject] = event
+        self.ring([command.subject])
         # Told at once, as the way back may have to wait for a consumer that is under way.
         self._keep(asyncio.create_task(self._note(event)))
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Collection
 
-from orders.envelope import type_of
+from chain.event import type_of
+from chain.table import CART, FINALIZE, PAYMENT, PRICE, REFUND, REJECT, RELEASE, SETTLEMENT
 from orders.events import CartUnavailable, OrderWithdrawn, PaymentDeclined, PaymentPending, PriceChanged
-from workflows.routing import CART, FINALIZE, PAYMENT, PRICE, REFUND, REJECT, RELEASE, SETTLEMENT
 
 _REFUSED = {type_of(PaymentDeclined), type_of(OrderWithdrawn)}
 _REFUSED_BY_CHECK = {type_of(CartUnavailable), type_of(PriceChanged)}

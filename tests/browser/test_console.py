@@ -486,6 +486,6 @@ async def test_pictures_for_the_readme(console: Page, customer: Customer) -> Non
         await console.screenshot(path=Path(SCREENSHOTS or "") / f"console-{scheme}.png", animations="disabled")
     await customer.payments.put("/faults", json={})
     for order_id in parked:
-        wish = {"reason": "the picture is taken"}
-        await customer.api.post(f"/operations/parked/{order_id}/reject", json=wish, headers=customer.operator)
+        command = {"reason": "the picture is taken"}
+        await customer.api.post(f"/operations/parked/{order_id}/reject", json=command, headers=customer.operator)
     await expect(console.get_by_role("heading", level=1)).to_contain_text("All quiet", timeout=90_000)

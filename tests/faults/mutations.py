@@ -94,7 +94,7 @@ MUTATIONS = (
         "a workflow that has completed is not run again: ALLOW_DUPLICATE_FAILED_ONLY",
         (
             Change(
-                "api/dispatcher.py",
+                "dispatch/dispatcher.py",
                 "WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY",
                 "WorkflowIDReusePolicy.ALLOW_DUPLICATE",
             ),
@@ -128,14 +128,14 @@ MUTATIONS = (
     ),
     Mutation(
         "a batch whose dispatcher died is repeated as it was",
-        (Change("api/dispatcher.py", "if seen.left_behind:", "if False:"),),
+        (Change("dispatch/dispatcher.py", "if seen.left_behind:", "if False:"),),
         ("tests/integration/test_dispatcher.py::test_a_batch_whose_dispatcher_died_is_repeated_as_it_was",),
     ),
     Mutation(
         "a workflow that Temporal has lost is brought again",
         (
             Change(
-                "api/dispatcher.py",
+                "dispatch/dispatcher.py",
                 "create_task(bring_back_lost(pool, client, self._settings.lost_after_seconds))",
                 "create_task(asyncio.sleep(3600))",
             ),
@@ -163,7 +163,7 @@ MUTATIONS = (
     ),
     Mutation(
         "what follows in a lost workflow waits until that is there again",
-        (Change("api/messages.py", "if why != COMPLETED:", "if False:"),),
+        (Change("dispatch/message_delivery.py", "if why != COMPLETED:", "if False:"),),
         (f"{LOST}::test_what_follows_in_a_lost_workflow_brings_back_what_that_carried",),
     ),
     Mutation(
@@ -180,7 +180,7 @@ MUTATIONS = (
         "an attempt that was thought dead cannot work any more once the order goes back",
         (
             Change(
-                "workflows/routing.py",
+                "chain/table.py",
                 "FORWARD = tuple(link.name for link in (PAYMENT, SETTLEMENT, CART, PRICE, FINALIZE))",
                 "FORWARD = ()",
             ),
@@ -262,7 +262,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a cancel is too late once finalisation has begun",
-        (Change(ROUTER, "if wish.subject in self._too_late:", "if False:"),),
+        (Change(ROUTER, "if command.subject in self._too_late:", "if False:"),),
         (
             "tests/workflows/test_people.py::test_a_cancel_is_too_late_once_finalisation_has_begun",
             "tests/faults/test_races.py::test_a_cancel_and_the_finalisation_have_one_winner",

@@ -29,10 +29,10 @@ PRICE = 250
 AFTER_PAYMENT = ["StockReserved", "PriceConfirmed", "CartConfirmed", "OrderConfirmed"]
 
 
-class Wish(NamedTuple):
+class Command(NamedTuple):
     """Asked of each order once they are all at this status; of all at once if the path names none.
 
-    What was `broken` on purpose is mended before; or when the journal tells of the wish, if it is to be `told` first.
+    What was `broken` on purpose is mended before; or when the journal tells of the command, if it is to be `told` first.
     """
 
     at: str
@@ -57,7 +57,7 @@ class Story(NamedTuple):
     settled: tuple[str, set[str]] | None = None
     deadline: int = 60
     broken: Mapping[str, float] = MappingProxyType({})
-    asked: Wish | None = None
+    asked: Command | None = None
     lost: bool = False
 
 
@@ -99,17 +99,17 @@ RELEASED = Story(
     [("capture", "finalize")],
     sold=1,
     broken={"garbage_rate": 1},
-    asked=Wish("parked", "/operations/parked/{}/release"),
+    asked=Command("parked", "/operations/parked/{}/release"),
 )
 LOST = RELEASED._replace(asked=None, lost=True)
-RELEASED_WITH_OTHERS = RELEASED._replace(asked=Wish("parked", "/operations/parked/release"))
+RELEASED_WITH_OTHERS = RELEASED._replace(asked=Command("parked", "/operations/parked/release"))
 REJECTED = Story(
     "authorized",
     ["OrderReceived", "OrderParked", "OrderWithdrawn", "PaymentRefunded", "OrderRejected"],
     [("refund", "refund")],
     sold=0,
     broken={"garbage_rate": 1},
-    asked=Wish("parked", "/operations/parked/{}/reject"),
+    asked=Command("parked", "/operations/parked/{}/reject"),
 )
 CANCELLED = Story(
     "authorized",
@@ -117,14 +117,14 @@ CANCELLED = Story(
     [("refund", "refund")],
     sold=0,
     broken={"down": True},
-    asked=Wish("processing", "/orders/{}/cancel", told="OrderWithdrawn"),
+    asked=Command("processing", "/orders/{}/cancel", told="OrderWithdrawn"),
 )
 CANCELLED_FIRST = Story(
     "authorized",
     ["OrderReceived", "OrderWithdrawn", "PaymentRefunded", "OrderCancelled"],
     [("refund", "refund")],
     sold=0,
-    asked=Wish("received", "/orders/{}/cancel"),
+    asked=Command("received", "/orders/{}/cancel"),
 )
 
 STORIES = {
@@ -326,24 +326,24 @@ async def lose(shop: Shop, customer: Customer, order_ids: Sequence[str]) -> None
     await customer.payments.put("/faults", json={})
 
 
-async def ask(customer: Customer, wish: Wish, order_ids: Sequence[str]) -> None:
+async def ask(customer: Customer, command: Command, order_ids: Sequence[str]) -> None:
     """Whoever gets no answer asks again, and may then hear that it is done already."""
 
     async def is_there(order_id: str) -> bool:
-        return bool((await customer.sees(order_id))["status"] == wish.at)
+        return bool((await customer.sees(order_id))["status"] == command.at)
 
     async def is_told(order_id: str) -> bool:
-        return wish.told in await customer.journal(order_id)
+        return command.told in await customer.journal(order_id)
 
     for order_id in order_ids:
-        await until(partial(is_there, order_id), 60, f"{order_id} at {wish.at}")
-    if not wish.told:
+        await until(partial(is_there, order_id), 60, f"{order_id} at {command.at}")
+    if not command.told:
         await customer.payments.put("/faults", json={})
-    for path in dict.fromkeys(wish.path.format(order_id) for order_id in order_ids):
+    for path in dict.fromkeys(command.path.format(order_id) for order_id in order_ids):
         await decided(customer, path)
-    if wish.told:
+    if command.told:
         for order_id in order_ids:
-            await until(partial(is_told, order_id), 60, f"{wish.told} of {order_id}")
+            await until(partial(is_told, order_id), 60, f"{command.told} of {order_id}")
         await customer.payments.put("/faults", json={})
 
 

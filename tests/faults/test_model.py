@@ -27,13 +27,15 @@ from activities.note_events import NoteEvents
 from activities.refund_payment import RefundPayment
 from activities.reject_order import RejectOrder
 from activities.release_stock import ReleaseStock
-from api.payment_news import deliver_news
-from orders.batch import Batch, Processed
-from orders.envelope import AnyEvent, class_of, id_of, source_of, type_of
-from orders.errors import Failure, Outage, UnexpectedAnswer
+from chain.batch import Batch, Processed
+from chain.event import AnyEvent, class_of, id_of, source_of, type_of
+from chain.failures import Failure, Outage, UnexpectedAnswer
+from chain.table import ORDER_TABLE, Link
+from dispatch.payment_webhooks import deliver_news
 from orders.order import Order
-from orders.payment import ListedPayment, Payment, PaymentStatus
-from orders.reasons import Reason
+from orders.payment import Payment, PaymentStatus
+from orders.ports import ListedPayment
+from orders.words import Reason
 from store.catalogue import Catalogue
 from store.database import Pool, connected, open_pool
 from store.journal import Journal
@@ -44,7 +46,6 @@ from store.reconciliation import Reconciliations
 from store.stock import Stock
 from store.webhooks import Webhooks
 from tests.shop import TwinProvider, an_order, fetch, paid, stock_up, untyped
-from workflows.routing import ORDER_TABLE, Link
 
 T = TypeVar("T")
 

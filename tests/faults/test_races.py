@@ -25,9 +25,10 @@ from activities.finalize_order import FinalizeOrder
 from activities.refund_payment import RefundPayment
 from activities.reject_order import RejectOrder
 from activities.release_stock import ReleaseStock
+from chain.batch import Batch, Work
+from chain.event import AnyEvent
+from chain.table import REFUND, REJECT, RELEASE
 from lanka.home import Connection
-from orders.batch import Batch, Work
-from orders.envelope import AnyEvent
 from orders.events import CartConfirmed, CartUnavailable, OrderParked, PaymentPending
 from orders.order import Order
 from orders.payment import PaymentStatus
@@ -56,7 +57,6 @@ from tests.shop import (
     stock_up,
     untyped,
 )
-from workflows.routing import REFUND, REJECT, RELEASE
 
 NOW = datetime.now(UTC)
 PRICE = 250

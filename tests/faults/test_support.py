@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from api.dispatcher import Bell, running_dispatcher
-from orders.envelope import AnyEvent
+from chain.event import AnyEvent
+from dispatch.dispatcher import Wakeup, running_dispatcher
 from store.database import Pool, connected
 from store.intake import Intake
 from store.journal import CHANNEL
-from store.support import Operator, Support
+from support.store import Operator, Support
 from tests.faults.table import Rows
 from tests.servers import process, temporal_server, until
 from tests.shop import fetch
@@ -54,7 +54,7 @@ async def test_each_caller_is_helped_once_and_the_oldest_first_through_the_death
     async with temporal_server(tmp_path) as address:
         monkeypatch.setenv("TEMPORAL_ADDRESS", address)
         env = {"DATABASE_URL": database_url, "TEMPORAL_ADDRESS": address, "LANKA_WORKER_PORT": "0"}
-        async with running_dispatcher(pool, Bell(pool)):
+        async with running_dispatcher(pool, Wakeup(pool)):
             await until(lambda: fetch(pool, "SELECT 1 FROM routes"), 30, "the routes")
             for each in operators.values():
                 await Support(pool).put(each)

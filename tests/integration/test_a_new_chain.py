@@ -15,17 +15,17 @@ from temporalio import activity
 from activities.consume import Journal as AnyJournal
 from activities.consume import consume
 from activities.note_events import NoteEvents
-from orders.batch import Batch, Processed, Work
-from orders.envelope import AnyEvent, Event
-from orders.subject import Data
+from chain.batch import Batch, Processed, Work
+from chain.event import AnyEvent, Event
+from chain.subject import Data
+from chain.table import ORDER_TABLE, Link, Route, Table
 from store.database import Pool
 from store.intake import Intake
 from store.journal import Journal
+from support.workflow import SUPPORT_TABLE
 from tests.servers import free_port, process, temporal_server, until
 from tests.shop import batch, fetch
 from workflows.chains import CHAINS
-from workflows.routing import ORDER_TABLE, Link, Route, Table
-from workflows.support_call import SUPPORT_TABLE
 
 PAGE = Path(__file__).parents[2] / "docs" / "a-new-chain.md"
 PARCEL = AnyEvent(

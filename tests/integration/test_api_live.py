@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from api.live import LivePicture, Picture, pictured
-from orders.envelope import Event
-from orders.errors import Outage
+from chain.event import Event
+from chain.failures import Outage
 from orders.events import (
     CartUnavailable,
     OrderConfirmed,
@@ -27,8 +27,8 @@ from orders.events import (
 from orders.order import Order
 from store.database import Pool, transaction
 from store.journal import record
+from store.overview import Overview
 from store.payments import Payments
-from store.standing_now import StandingNow
 from tests.integration.conftest import OPERATOR
 from tests.servers import Started, free_port, process, until
 from tests.shop import accept, an_order, fetch, paid
@@ -64,11 +64,11 @@ async def park(pool: Pool, order: Order, link: str, reason: str = "unexpected_an
 
 
 @pytest.fixture
-def standing(pool: Pool) -> StandingNow:
-    return StandingNow(pool, patience=timedelta(seconds=3), refund="refund", late_refund="late-refund")
+def standing(pool: Pool) -> Overview:
+    return Overview(pool, patience=timedelta(seconds=3), refund="refund", late_refund="late-refund")
 
 
-async def look(standing: StandingNow) -> Picture:
+async def look(standing: Overview) -> Picture:
     return pictured(await standing.look(), None)
 
 
@@ -78,7 +78,7 @@ def counts(picture: Picture) -> dict[str, tuple[int, int, int]]:
     return {name: numbers for name, numbers in counted.items() if any(numbers)}
 
 
-async def test_every_open_order_is_counted_where_it_stands(pool: Pool, standing: StandingNow) -> None:
+async def test_every_open_order_is_counted_where_it_stands(pool: Pool, standing: Overview) -> None:
     assert counts(await look(standing)) == {}
     await accept(pool, an_order(cup=1))
     oldest = await on_the_way(pool, seconds=60)
@@ -99,7 +99,7 @@ async def test_every_open_order_is_counted_where_it_stands(pool: Pool, standing:
     assert next(link.oldest for link in picture.links if link.name == "payment") == oldest.received_at
 
 
-async def test_what_is_parked_is_counted_by_reason_until_it_is_released(pool: Pool, standing: StandingNow) -> None:
+async def test_what_is_parked_is_counted_by_reason_until_it_is_released(pool: Pool, standing: Overview) -> None:
     first, second, third = [await on_the_way(pool, seconds=60) for _ in range(3)]
     await park(pool, first, "payment")
     await park(pool, second, "payment")
@@ -116,7 +116,7 @@ async def test_what_is_parked_is_counted_by_reason_until_it_is_released(pool: Po
 
 
 async def test_an_order_that_goes_back_is_counted_there_with_the_money_that_is_owed(
-    pool: Pool, standing: StandingNow
+    pool: Pool, standing: Overview
 ) -> None:
     unpaid, refused = await on_the_way(pool, "payment"), await on_the_way(pool, "payment", "cart", "price")
     await tell(pool, PaymentDeclined, unpaid, "payment", reason="payment_declined", detail="no")
@@ -133,7 +133,7 @@ async def test_an_order_that_goes_back_is_counted_there_with_the_money_that_is_o
     assert picture.owed == 0
 
 
-async def test_money_that_comes_after_the_end_is_owed(pool: Pool, standing: StandingNow) -> None:
+async def test_money_that_comes_after_the_end_is_owed(pool: Pool, standing: Overview) -> None:
     order = await on_the_way(pool, "payment", "release", "refund", "reject", seconds=60)
     async with transaction(pool) as tx:
         await Payments(pool).claim(tx, {order.order_id: paid(order)})
@@ -146,9 +146,7 @@ async def test_money_that_comes_after_the_end_is_owed(pool: Pool, standing: Stan
     assert counts(await look(standing)) == {"refund": (0, 0, 1)}
 
 
-async def test_what_was_made_is_counted_once_and_what_was_there_before_as_well(
-    pool: Pool, standing: StandingNow
-) -> None:
+async def test_what_was_made_is_counted_once_and_what_was_there_before_as_well(pool: Pool, standing: Overview) -> None:
     def done(picture: Picture) -> dict[str, int]:
         return {each.name: each.done for each in picture.links if each.done} | {
             end.status: end.done for end in picture.ends if end.done
@@ -187,7 +185,7 @@ class Looker:
 
 
 @pytest.fixture
-async def looker(standing: StandingNow) -> Looker:
+async def looker(standing: Overview) -> Looker:
     return Looker(await look(standing))
 
 

@@ -10,16 +10,16 @@ import httpx
 import pytest
 from temporalio.client import Client
 
-from api.dispatcher import Bell, running_dispatcher
 from api.operations import BulkRequest, _in_turn
 from api.problems import Code
-from orders.envelope import Event
-from orders.errors import UnexpectedAnswer
+from chain.event import Event
+from chain.failures import UnexpectedAnswer
+from chain.subject import Parked
+from dispatch.dispatcher import Wakeup, running_dispatcher
 from orders.events import OrderParked, OrderReleased, OrderWithdrawn, PaymentArrivedLate, PaymentDeclined
 from orders.order import Order
 from orders.payment import PaymentStatus
-from orders.reasons import Reason
-from orders.subject import Parked
+from orders.words import Reason
 from store.database import Pool, transaction
 from store.dispatch import take_alone, take_oldest
 from store.journal import record
@@ -345,7 +345,7 @@ async def test_a_cancel_that_arrives_before_the_order_is_remembered(
     async with at_work(client, pool, TwinProvider(paid(order)), database_url):
         assert await cancel(connected_api, order) == (200, "cancelled")
         assert await cancel(connected_api, order) == (200, "already_cancelled")
-        async with running_dispatcher(pool, Bell(pool)):
+        async with running_dispatcher(pool, Wakeup(pool)):
             await until(lambda: ended(pool, order), 20, "the end of the order")
         assert await cancel(connected_api, order) == (200, "already_cancelled")
     assert await journal_of(pool, order) == ["OrderReceived", "OrderWithdrawn", "PaymentRefunded", "OrderCancelled"]
@@ -365,7 +365,7 @@ async def test_a_cancel_finds_the_batch_that_was_taken_and_not_sent(
     await fetch(pool, "UPDATE subjects SET workflow_id = $1, taken_at = now()", workflow_id)
     async with at_work(client, pool, TwinProvider(*map(paid, orders)), database_url):
         assert await cancel(connected_api, orders[1]) == (200, "cancelled")
-        async with running_dispatcher(pool, Bell(pool)):
+        async with running_dispatcher(pool, Wakeup(pool)):
             for order in orders:
                 await until(lambda order=order: ended(pool, order), 20, "the end of the order")  # type: ignore[misc]
     rows = await fetch(pool, "SELECT status, workflow_id FROM subjects ORDER BY position")
@@ -406,7 +406,7 @@ async def test_while_nobody_decides_the_customer_is_told_to_ask_again(
     database_url: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("api.wishes.ANSWERED_WITHIN", 0.5)
+    monkeypatch.setattr("api.commands.ANSWERED_WITHIN", 0.5)
     order = an_order(MUG=1)
     await accept(pool, order)
     answer = await connected_api.post(f"/orders/{order.order_id}/cancel")
@@ -414,7 +414,7 @@ async def test_while_nobody_decides_the_customer_is_told_to_ask_again(
     assert int(answer.headers["Retry-After"]) > 0
     assert not await ended(pool, order)
 
-    monkeypatch.setattr("api.wishes.ANSWERED_WITHIN", 10)
+    monkeypatch.setattr("api.commands.ANSWERED_WITHIN", 10)
     async with at_work(client, pool, TwinProvider(paid(order)), database_url):
         status, verdict = await cancel(connected_api, order)
     assert (status, verdict in {"cancelled", "already_cancelled"}) == (200, True)
@@ -423,7 +423,7 @@ async def test_while_nobody_decides_the_customer_is_told_to_ask_again(
 async def test_while_temporal_is_away_the_customer_is_told_to_ask_again(
     api: httpx.AsyncClient, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.wishes.ANSWERED_WITHIN", 0.2)
+    monkeypatch.setattr("api.commands.ANSWERED_WITHIN", 0.2)
     order = await on_the_way(pool)
     assert await cancel(api, order) == (503, "not_decided")
     answer = await api.post(f"/operations/parked/{order.order_id}/release", json=WHY, headers=OPERATOR)
@@ -486,7 +486,7 @@ async def test_late_money_whose_workflow_is_lost_is_given_back_by_another(
     monkeypatch.setenv("LANKA_LOST_AFTER_SECONDS", "0.2")
     order, provider = await paid_after_its_end(pool)
     provider.failures[order.payment_id] = UnexpectedAnswer("41,50")
-    async with at_work(client, pool, provider, database_url), running_dispatcher(pool, Bell(pool)):
+    async with at_work(client, pool, provider, database_url), running_dispatcher(pool, Wakeup(pool)):
         (waiting,) = await until(lambda: parked(connected_api), 20, "the late refund to park")
         del provider.failures[order.payment_id]
         await client.get_workflow_handle(waiting["workflow_id"]).terminate("by mistake")
@@ -502,7 +502,7 @@ async def test_late_money_that_parks_can_be_released(
     order, provider = await paid_after_its_end(pool)
     provider.failures[order.payment_id] = UnexpectedAnswer("41,50")
 
-    async with at_work(client, pool, provider, database_url), running_dispatcher(pool, Bell(pool)):
+    async with at_work(client, pool, provider, database_url), running_dispatcher(pool, Wakeup(pool)):
         (waiting,) = await until(lambda: parked(connected_api), 20, "the late refund to park")
         assert (waiting["order_id"], waiting["link"]) == (order.order_id, "late-refund")
         assert [each["late"] for each in await refunds(connected_api)] == [True]
@@ -528,7 +528,7 @@ async def test_news_after_the_end_that_no_money_came_is_no_late_money(
     await journalled(pool, refusal(order))
     await end(pool, order, "rejected")
     await Webhooks(pool).keep("sandbox", "msg_1", order.payment_id, {"data": {"status": "declined"}})
-    async with running_dispatcher(pool, Bell(pool)):
+    async with running_dispatcher(pool, Wakeup(pool)):
         await until(lambda: _all_handled(pool), 20, "the news to be handled")
     assert "PaymentArrivedLate" not in await journal_of(pool, order)
 
@@ -548,7 +548,7 @@ async def test_news_that_cannot_be_acted_on_are_in_nobodys_way(
     async def handled() -> bool:
         return bool(await fetch(pool, "SELECT 1 FROM webhooks WHERE webhook_id = 'msg_mine' AND handled_at < now()"))
 
-    async with running_dispatcher(pool, Bell(pool)):
+    async with running_dispatcher(pool, Wakeup(pool)):
         await until(handled, 20, "the news behind the others")
 
 

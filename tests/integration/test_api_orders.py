@@ -4,7 +4,7 @@ from typing import Any
 import httpx
 import pytest
 
-from orders.errors import Outage
+from chain.failures import Outage
 from orders.events import ORDER_EVENT
 from store.database import Pool
 from tests.integration.conftest import OPERATOR
@@ -129,7 +129,7 @@ async def test_while_the_database_is_away_the_client_is_told_to_come_back(
 
 async def test_the_dispatcher_is_woken_for_each_order(api: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
     rung: list[bool] = []
-    monkeypatch.setattr("api.dispatcher.Bell.ring", lambda _: rung.append(True))
+    monkeypatch.setattr("dispatch.dispatcher.Wakeup.ring", lambda _: rung.append(True))
     await submit(api)
     assert rung == [True]
 

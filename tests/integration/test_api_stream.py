@@ -16,8 +16,8 @@ from starlette.requests import Request
 
 from api.app import create_app
 from api.problems import Code
-from api.stream import REMEMBERED, EventStream, Had, running_stream
-from orders.envelope import AnyEvent
+from api.stream import REMEMBERED, EventStream, ReadMark, running_stream
+from chain.event import AnyEvent
 from store.database import Pool, transaction
 from store.journal import Journal, record
 from tests.integration.conftest import SHOP, served_as_a_process
@@ -350,11 +350,11 @@ async def test_a_reader_that_does_not_read_is_dropped(
 
 @pytest.mark.parametrize("events", [0, 1, 2, REMEMBERED, REMEMBERED + 1, 3 * REMEMBERED])
 def test_a_mark_tells_what_its_reader_has(events: int) -> None:
-    had = Had(None)
+    had = ReadMark(None)
     positions = [7 * nth for nth in range(1, events + 1)]
     for position in positions[::-1]:
         had.add(position)
-    again = Had(had.mark)
+    again = ReadMark(had.mark)
     assert [position for position in positions if position not in again] == []
     assert 7 * events + 1 not in again
     recent = positions[-REMEMBERED:]

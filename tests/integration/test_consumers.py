@@ -13,9 +13,9 @@ from activities.finalize_order import FinalizeOrder
 from activities.refund_payment import RefundPayment
 from activities.reject_order import RejectOrder
 from activities.release_stock import ReleaseStock
-from orders.batch import Processed
-from orders.envelope import AnyEvent
-from orders.errors import Fault, Outage
+from chain.batch import Processed
+from chain.event import AnyEvent
+from chain.failures import Fault, Outage
 from orders.events import CartConfirmed, CartUnavailable, PaymentPending
 from orders.order import Order
 from orders.payment import PaymentStatus

@@ -6,13 +6,13 @@ from contextlib import AbstractAsyncContextManager, suppress
 import asyncpg
 import pytest
 
-from orders.errors import Outage
+from chain.failures import Outage
 from store.database import Pool, Transaction, connected, session, transaction
 
-Way = Callable[[Pool], AbstractAsyncContextManager[Transaction]]
+OrderProgress = Callable[[Pool], AbstractAsyncContextManager[Transaction]]
 
 
-async def use_what_is_closed(pool: Pool, way: Way, times: int) -> None:
+async def use_what_is_closed(pool: Pool, way: OrderProgress, times: int) -> None:
     # `other` goes back into the pool in between, time enough for the pool to notice that the first one is lost.
     async with way(pool) as connection, connected(pool) as other:
         await other.execute("SELECT pg_terminate_backend($1)", connection.get_server_pid())
@@ -25,7 +25,7 @@ async def use_what_is_closed(pool: Pool, way: Way, times: int) -> None:
 @pytest.mark.parametrize("times", [1, 2])
 @pytest.mark.parametrize("way", [connected, session, transaction])
 async def test_a_connection_that_is_closed_under_us_is_an_outage_and_the_next_one_works(
-    pool: Pool, way: Way, times: int
+    pool: Pool, way: OrderProgress, times: int
 ) -> None:
     with pytest.raises(Outage):
         await use_what_is_closed(pool, way, times)

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from temporalio.client import Client
 from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
 
-from api.dispatcher import Bell, DispatchSettings, running_dispatcher
+from dispatch.dispatcher import DispatchSettings, Wakeup, running_dispatcher
 from store.database import Pool, open_pool
 from tests.integration.conftest import dispatched, signalled
 from tests.servers import free_port, temporal_server, until
@@ -37,10 +37,10 @@ async def test_an_order_alone_gets_a_workflow_of_its_own(
 ) -> None:
     monkeypatch.setenv("LANKA_PUBLIC_URL", "http://shop/")
     order = an_order(cup=2, pot=1)
-    bell = Bell(pool)
-    async with running_dispatcher(pool, bell):
+    wakeup = Wakeup(pool)
+    async with running_dispatcher(pool, wakeup):
         await accept(pool, order)
-        bell.ring()
+        wakeup.ring()
         await until(lambda: dispatched(pool, order), 10, "the dispatch")
 
     assert await subjects_told(client, f"order-{order.order_id}") == [[order.order_id]]
@@ -59,7 +59,7 @@ async def test_an_order_alone_gets_a_workflow_of_its_own(
 async def test_orders_that_gather_travel_together_oldest_first(pool: Pool, client: Client) -> None:
     orders = [an_order(cup=1) for _ in range(20)]
     await accept(pool, *orders)
-    async with running_dispatcher(pool, Bell(pool)):
+    async with running_dispatcher(pool, Wakeup(pool)):
         await until(lambda: dispatched(pool, *orders), 10, "the dispatch")
 
     workflow_id = f"batch-{orders[0].order_id}"
@@ -75,7 +75,7 @@ async def test_a_batch_is_bounded_in_number_and_in_bytes(
     monkeypatch.setenv("LANKA_BATCH_SIZE", "4")
     orders = [an_order(cup=1) for _ in range(6)]
     await accept(pool, *orders)
-    async with running_dispatcher(pool, Bell(pool)):
+    async with running_dispatcher(pool, Wakeup(pool)):
         await until(lambda: dispatched(pool, *orders), 10, "the dispatch")
     assert [n for _, n in await carriers(pool)] == [4, 2]
 
@@ -83,7 +83,7 @@ async def test_a_batch_is_bounded_in_number_and_in_bytes(
     monkeypatch.setenv("LANKA_BATCH_BYTES", "700")
     more = [an_order(cup=1) for _ in range(4)]
     await accept(pool, *more)
-    async with running_dispatcher(pool, Bell(pool)):
+    async with running_dispatcher(pool, Wakeup(pool)):
         await until(lambda: dispatched(pool, *more), 10, "the dispatch")
     assert [n for _, n in await carriers(pool)][2:] == [2, 2]
 
@@ -94,7 +94,7 @@ async def test_a_batch_whose_ids_do_not_fit_into_a_search_attribute_goes_on_its_
     monkeypatch.setenv("LANKA_BATCH_SIZE", "200")
     orders = [an_order(cup=1) for _ in range(150)]
     await accept(pool, *orders)
-    async with running_dispatcher(pool, Bell(pool)):
+    async with running_dispatcher(pool, Wakeup(pool)):
         await until(lambda: dispatched(pool, *orders), 20, "the dispatch")
     assert [n for _, n in await carriers(pool)] == [150]
 
@@ -108,7 +108,7 @@ async def test_what_nobody_has_registered_holds_no_order_up(
     order = an_order(cup=1)
     await accept(pool, order)
     with capture_logs() as logs:
-        async with running_dispatcher(pool, Bell(pool)):
+        async with running_dispatcher(pool, Wakeup(pool)):
             await until(lambda: dispatched(pool, order), 20, "the dispatch")
     assert "Temporal refuses the search attributes" in {entry["event"] for entry in logs}
     assert await subjects_told(client, f"order-{order.order_id}") == [[order.order_id]]
@@ -121,7 +121,7 @@ async def test_a_few_batches_are_on_the_way_and_a_waiting_one_gives_its_place_up
     monkeypatch.setenv("LANKA_BATCHES", "2")
     orders = [an_order(cup=1) for _ in range(3)]
     await accept(pool, *orders)
-    async with running_dispatcher(pool, Bell(pool)):
+    async with running_dispatcher(pool, Wakeup(pool)):
         await until(lambda: dispatched(pool, *orders[:2]), 10, "the first two")
         assert not await dispatched(pool, orders[2])
         # Nobody works on the two: after PATIENCE they merely wait, and the third is sent.
@@ -131,15 +131,15 @@ async def test_a_few_batches_are_on_the_way_and_a_waiting_one_gives_its_place_up
 async def test_a_batch_that_ends_makes_room_at_once(
     pool: Pool, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.dispatcher.PATIENCE", timedelta(hours=1))
+    monkeypatch.setattr("dispatch.dispatcher.PATIENCE", timedelta(hours=1))
     monkeypatch.setenv("LANKA_BATCHES", "1")
     first, second = an_order(cup=1), an_order(cup=1)
-    bell = Bell(pool)
-    async with running_dispatcher(pool, bell):
+    wakeup = Wakeup(pool)
+    async with running_dispatcher(pool, wakeup):
         await accept(pool, first)
         await until(lambda: dispatched(pool, first), 10, "the first")
         await accept(pool, second)
-        bell.ring()
+        wakeup.ring()
         await fetch(pool, "UPDATE subjects SET ended_at = now() WHERE subject = $1", first.order_id)
         await until(lambda: dispatched(pool, second), 10, "the second")
 
@@ -147,16 +147,16 @@ async def test_a_batch_that_ends_makes_room_at_once(
 async def test_while_a_batch_is_on_the_way_the_next_one_gathers_until_it_ends(
     pool: Pool, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.dispatcher.PATIENCE", timedelta(hours=1))
+    monkeypatch.setattr("dispatch.dispatcher.PATIENCE", timedelta(hours=1))
     monkeypatch.setenv("LANKA_GATHER_SECONDS", "3600")
     first, *others = [an_order(cup=1) for _ in range(4)]
-    bell = Bell(pool)
-    async with running_dispatcher(pool, bell):
+    wakeup = Wakeup(pool)
+    async with running_dispatcher(pool, wakeup):
         await accept(pool, first)
         await until(lambda: dispatched(pool, first), 10, "the first")
         for order in others:
             await accept(pool, order)
-            bell.ring()
+            wakeup.ring()
         await fetch(pool, "UPDATE subjects SET ended_at = now() WHERE subject = $1", first.order_id)
         await until(lambda: dispatched(pool, *others), 10, "the others")
     assert [n for _, n in await carriers(pool)] == [1, 3]
@@ -165,20 +165,20 @@ async def test_while_a_batch_is_on_the_way_the_next_one_gathers_until_it_ends(
 async def test_a_full_batch_leaves_though_another_is_on_the_way(
     pool: Pool, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.dispatcher.PATIENCE", timedelta(hours=1))
+    monkeypatch.setattr("dispatch.dispatcher.PATIENCE", timedelta(hours=1))
     monkeypatch.setenv("LANKA_GATHER_SECONDS", "3600")
     monkeypatch.setenv("LANKA_BATCH_SIZE", "2")
     orders = [an_order(cup=1) for _ in range(4)]
     await accept(pool, *orders)
-    async with running_dispatcher(pool, Bell(pool)):
+    async with running_dispatcher(pool, Wakeup(pool)):
         await until(lambda: dispatched(pool, *orders), 10, "the dispatch")
     assert [n for _, n in await carriers(pool)] == [2, 2]
 
 
 async def test_a_batch_does_not_gather_for_ever(pool: Pool, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("api.dispatcher.PATIENCE", timedelta(hours=1))
+    monkeypatch.setattr("dispatch.dispatcher.PATIENCE", timedelta(hours=1))
     first, second = an_order(cup=1), an_order(cup=1)
-    async with running_dispatcher(pool, Bell(pool)):
+    async with running_dispatcher(pool, Wakeup(pool)):
         await accept(pool, first)
         await until(lambda: dispatched(pool, first), 10, "the first")
         await accept(pool, second)
@@ -196,7 +196,7 @@ async def test_a_batch_whose_dispatcher_died_is_repeated_as_it_was(pool: Pool, c
         later.order_id,
     )
 
-    async with running_dispatcher(pool, Bell(pool)):
+    async with running_dispatcher(pool, Wakeup(pool)):
         await until(lambda: dispatched(pool, *taken, later), 10, "the dispatch")
 
     assert await subjects_told(client, workflow_id) == [[order.order_id for order in taken]]
@@ -206,7 +206,7 @@ async def test_a_batch_whose_dispatcher_died_is_repeated_as_it_was(pool: Pool, c
 async def test_several_api_processes_do_not_send_an_order_twice(database_url: str, pool: Pool, client: Client) -> None:
     orders = [an_order(cup=1) for _ in range(60)]
     async with open_pool(database_url) as other, open_pool(database_url) as third:
-        bells = [Bell(pool), Bell(other), Bell(third)]
+        bells = [Wakeup(pool), Wakeup(other), Wakeup(third)]
         async with (
             running_dispatcher(pool, bells[0]),
             running_dispatcher(other, bells[1]),
@@ -225,7 +225,7 @@ async def test_several_api_processes_do_not_send_an_order_twice(database_url: st
 async def test_another_process_leads_when_the_leader_stops(database_url: str, pool: Pool, client: Client) -> None:
     first, second = an_order(cup=1), an_order(cup=1)
     async with open_pool(database_url) as other:
-        async with running_dispatcher(pool, Bell(pool)):
+        async with running_dispatcher(pool, Wakeup(pool)):
             await accept(pool, first)
             await until(lambda: dispatched(pool, first), 10, "the first")
             standing_by = asyncio.create_task(_dispatch_until_told(other, told := asyncio.Event()))
@@ -236,7 +236,7 @@ async def test_another_process_leads_when_the_leader_stops(database_url: str, po
 
 
 async def _dispatch_until_told(pool: Pool, told: asyncio.Event) -> None:
-    async with running_dispatcher(pool, Bell(pool)):
+    async with running_dispatcher(pool, Wakeup(pool)):
         await told.wait()
 
 
@@ -246,7 +246,7 @@ async def test_while_temporal_is_away_orders_gather_and_then_go_in_order(
     port = free_port()
     monkeypatch.setitem(os.environ, "TEMPORAL_ADDRESS", f"127.0.0.1:{port}")
     orders = [an_order(cup=1) for _ in range(5)]
-    async with running_dispatcher(pool, Bell(pool)):
+    async with running_dispatcher(pool, Wakeup(pool)):
         await accept(pool, *orders)
         assert not await dispatched(pool, *orders)
         async with temporal_server(tmp_path, port=port):

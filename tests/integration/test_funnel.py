@@ -14,13 +14,13 @@ import pytest
 from api.at_links import SHOWN_AFTER
 from api.funnel import Counts
 from api.live import PICTURED, pictured
-from orders.envelope import AnyEvent
+from chain.event import AnyEvent
+from chain.table import LATE_REFUND, REFUND
 from store.database import Pool, transaction
 from store.journal import record
-from store.standing_now import StandingNow
+from store.overview import Overview
 from tests.integration.conftest import OPERATOR, SHOP
 from tests.shop import accept, an_order
-from workflows.routing import LATE_REFUND, REFUND
 
 WAY = (("payment", "PaymentConfirmed"), ("cart", "StockReserved"), ("price", "PriceConfirmed"))
 HOUR = timedelta(hours=1)
@@ -28,12 +28,12 @@ MANNERS = ("waiting", "in_progress", "parked")
 
 
 @pytest.fixture
-def standing(pool: Pool) -> StandingNow:
-    return StandingNow(pool, patience=SHOWN_AFTER, refund=REFUND.name, late_refund=LATE_REFUND.name)
+def standing(pool: Pool) -> Overview:
+    return Overview(pool, patience=SHOWN_AFTER, refund=REFUND.name, late_refund=LATE_REFUND.name)
 
 
 @pytest.fixture
-def counts(pool: Pool, standing: StandingNow) -> Counts:
+def counts(pool: Pool, standing: Overview) -> Counts:
     return Counts(pool, standing)
 
 
@@ -105,7 +105,7 @@ async def test_it_tells_where_the_orders_are(operator: httpx.AsyncClient, pool: 
 
 
 async def test_funnel_console_and_the_orders_own_page_count_alike(
-    operator: httpx.AsyncClient, pool: Pool, standing: StandingNow
+    operator: httpx.AsyncClient, pool: Pool, standing: Overview
 ) -> None:
     """Long on the way, but something has just happened: it moves. Its payment is pending: it waits from the start."""
     pending = ("payment", "PaymentPending")
@@ -196,7 +196,7 @@ async def test_an_event_that_commits_late_is_counted(pool: Pool, counts: Counts)
     assert await pool.fetchval("SELECT sum(events) FROM link_hours WHERE link = 'cart'") == 2
 
 
-async def test_processes_that_count_side_by_side_count_once(pool: Pool, counts: Counts, standing: StandingNow) -> None:
+async def test_processes_that_count_side_by_side_count_once(pool: Pool, counts: Counts, standing: Overview) -> None:
     for _ in range(5):
         await an_order_that(pool, *WAY)
     for _ in range(4):
@@ -229,7 +229,7 @@ async def test_only_operators_see_it(api: httpx.AsyncClient) -> None:
 
 
 async def test_with_a_million_events_an_answer_takes_less_than_a_tenth_of_a_second(
-    pool: Pool, counts: Counts, standing: StandingNow, capsys: pytest.CaptureFixture[str]
+    pool: Pool, counts: Counts, standing: Overview, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """And 10,000 open orders. Nobody has asked shortly before, so nothing is known yet."""
     ended, running = 125_000, 10_000

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import asyncpg
 import pytest
 
-from orders.errors import Outage
+from chain.failures import Outage
 from orders.order import Order
 from store.database import Pool
 from store.group_commit import LARGEST, GroupCommit

@@ -13,9 +13,9 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from activities.failures import Failures
 from api.order_page import Trying, _tried
-from api.temporal import Temporal
-from orders.batch import Batch, Processed
-from telemetry.consumed import Consumed
+from chain.batch import Batch, Processed
+from dispatch.temporal import Temporal
+from telemetry.activity_log import Consumed
 from tests.servers import temporal_server, until
 from workflows.router import OUTAGE_RETRIES
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from orders.envelope import AnyEvent
+from chain.event import AnyEvent
 from store.database import Pool, Transaction, connected, transaction
 from store.dispatch import ACCEPTED, mark_dispatched, take_oldest
 from store.intake import (

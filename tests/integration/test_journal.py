@@ -7,9 +7,9 @@ from typing import Any
 import asyncpg
 import pytest
 
-from orders.batch import Work
-from orders.envelope import AnyEvent, Event
-from orders.errors import Outage
+from chain.batch import Work
+from chain.event import AnyEvent, Event
+from chain.failures import Outage
 from orders.events import CartConfirmed, OrderParked, OrderRejected, StockReserved
 from store.database import Pool, connected, open_pool
 from store.journal import CHANNEL, Journal

@@ -12,8 +12,8 @@ from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
-from api.dispatcher import Bell, running_dispatcher
-from orders.envelope import AnyEvent
+from chain.event import AnyEvent
+from dispatch.dispatcher import Wakeup, running_dispatcher
 from orders.events import OrderParked, OrderReleased, OrderWithdrawn
 from orders.order import Order
 from store.database import Pool, transaction
@@ -37,7 +37,7 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
 async def first_run(pool: Pool, client: Client, *orders: Order) -> str:
     """Has them dispatched, together; returns the run's id."""
     await accept(pool, *orders)
-    async with running_dispatcher(pool, Bell(pool)):
+    async with running_dispatcher(pool, Wakeup(pool)):
         await until(lambda: dispatched(pool, *orders), 10, "the dispatch")
     return (await client.get_workflow_handle(carrier(*orders)).describe()).run_id
 
@@ -64,7 +64,7 @@ async def test_the_open_orders_of_a_terminated_workflow_are_brought_again(pool: 
     await client.get_workflow_handle(carrier(*orders)).terminate("by mistake")
 
     with capture_logs() as logs:
-        async with running_dispatcher(pool, Bell(pool)):
+        async with running_dispatcher(pool, Wakeup(pool)):
             events = await another_run(client, carrier(*orders), run_id)
             await until(lambda: dispatched(pool, *orders), 10, "the mark")
 
@@ -80,12 +80,12 @@ async def test_the_open_orders_of_a_terminated_workflow_are_brought_again(pool: 
 async def test_a_temporal_that_has_lost_everything_is_told_again(
     pool: Pool, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.lost_workflows.LOOKED_AT", 2)  # so that it takes several looks
+    monkeypatch.setattr("dispatch.lost_workflows.LOOKED_AT", 2)  # so that it takes several looks
     monkeypatch.setenv("LANKA_BATCH_SIZE", "1")
     orders = [an_order(cup=1) for _ in range(5)]
     await first_run(pool, client, orders[0])
     await accept(pool, *orders[1:])
-    async with running_dispatcher(pool, Bell(pool)):
+    async with running_dispatcher(pool, Wakeup(pool)):
         await until(lambda: dispatched(pool, *orders), 10, "the dispatch")
 
     async with temporal_server(tmp_path) as new:
@@ -95,7 +95,7 @@ async def test_a_temporal_that_has_lost_everything_is_told_again(
         async def all_run() -> bool:
             return all([await is_running(there, carrier(order)) for order in orders])
 
-        async with running_dispatcher(pool, Bell(pool)):
+        async with running_dispatcher(pool, Wakeup(pool)):
             await until(all_run, 20, "all orders in the new one")
 
 
@@ -122,7 +122,7 @@ async def test_what_was_parked_is_released_and_what_was_taken_back_begins_with_t
         ]
     )
     await client.get_workflow_handle(carrier(*orders)).terminate("by mistake")
-    async with running_dispatcher(pool, Bell(pool)):
+    async with running_dispatcher(pool, Wakeup(pool)):
         events = await another_run(client, carrier(*orders), run_id)
 
     assert [event["id"] for event in events] == [f"{parked.order_id}.intake", back.id]
@@ -141,7 +141,7 @@ async def test_a_workflow_that_runs_is_left_alone(pool: Pool, client: Client) ->
     lost_run = await first_run(pool, client, lost)
     await client.get_workflow_handle(carrier(lost)).terminate("by mistake")
     with capture_logs() as logs:
-        async with running_dispatcher(pool, Bell(pool)):
+        async with running_dispatcher(pool, Wakeup(pool)):
             await another_run(client, carrier(lost), lost_run)  # so a look has been
             await until(lambda: dispatched(pool, lost), 10, "the mark")
 
@@ -171,7 +171,7 @@ async def test_an_open_order_whose_workflow_has_completed_is_brought_again(pool:
     ):
         await client.get_workflow_handle(carrier(order)).result()
     with capture_logs() as logs:
-        async with running_dispatcher(pool, Bell(pool)):
+        async with running_dispatcher(pool, Wakeup(pool)):
             events = await another_run(client, carrier(order), run_id)
     assert [event["id"] for event in events] == [f"{order.order_id}.intake"]
     assert [entry["why"] for entry in logs if "why" in entry] == ["completed"]
@@ -189,7 +189,7 @@ async def calls_of(pool: Pool, client: Client, *calls: str) -> str:
     async with transaction(pool) as tx:
         await register(tx, outside())
     await Intake(pool).publish([call_event("SupportCallStarted", call) for call in calls])
-    async with running_dispatcher(pool, Bell(pool)):
+    async with running_dispatcher(pool, Wakeup(pool)):
 
         async def are_dispatched() -> bool:
             return not await fetch(pool, "SELECT FROM subjects WHERE dispatched_at IS NULL")
@@ -216,7 +216,7 @@ async def test_a_subject_that_comes_to_no_end_is_at_rest_until_there_is_more_of_
         return bool(row["at_rest"])
 
     with capture_logs() as logs:
-        async with running_dispatcher(pool, Bell(pool)):
+        async with running_dispatcher(pool, Wakeup(pool)):
             await until(is_at_rest, 10, "the look")
             await Intake(pool).publish([call_event("SupportCallEnded", "call-at-rest")])
             await until(lambda: _delivered(pool), 10, "the message")
@@ -249,7 +249,7 @@ async def test_what_follows_in_a_lost_workflow_brings_back_what_that_carried(
     workflow_id = await calls_of(pool, client, *calls)
     await client.get_workflow_handle(workflow_id).terminate("by mistake")
     await Intake(pool).publish([call_event("SupportCallEnded", "call-hangs-up")])
-    async with running_dispatcher(pool, Bell(pool)):
+    async with running_dispatcher(pool, Wakeup(pool)):
         await until(lambda: _delivered(pool), 10, "the message")
 
     assert [[event["id"] for event in events] for events in await signalled(client, workflow_id)] == [
@@ -277,7 +277,7 @@ async def test_what_followed_the_first_event_is_delivered_again(pool: Pool, clie
         return bool(row["again"])
 
     before = datetime.now(UTC)
-    async with running_dispatcher(pool, Bell(pool)):
+    async with running_dispatcher(pool, Wakeup(pool)):
         await until(delivered_again, 10, "the message")
     assert (await client.get_workflow_handle(carrier(order)).describe()).run_id != run_id
 
@@ -293,6 +293,6 @@ async def test_where_the_namespace_is_not_found_nothing_is_lost(
         return "nobody could look for lost workflows" in {entry["event"] for entry in logs}
 
     with capture_logs() as logs:
-        async with running_dispatcher(pool, Bell(pool)):
+        async with running_dispatcher(pool, Wakeup(pool)):
             await until(told, 10, "the look")
     assert await dispatched(pool, order)

@@ -13,20 +13,20 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client
 from temporalio.worker import Worker
 
-from activities.assign_operator import AssignOperator
 from activities.failures import Failures
 from activities.note_events import NoteEvents
 from api import messages
-from api.dispatcher import Bell, running_dispatcher
-from orders.envelope import AnyEvent
+from chain.event import AnyEvent
+from dispatch.dispatcher import Wakeup, running_dispatcher
 from store.database import Pool, connected, transaction
 from store.intake import Intake, mark_delivered, register, ring
 from store.journal import Journal
-from store.support import Operator, Support
+from support.consumers import AssignOperator
+from support.store import Operator, Support
+from support.workflow import SupportCall
 from tests.servers import until
 from tests.shop import fetch
 from workflows.chains import CHAINS, outside
-from workflows.support_call import SupportCall
 
 
 @pytest.fixture
@@ -116,7 +116,7 @@ async def signals(client: Client, call: str) -> list[str]:
 async def test_a_message_reaches_the_workflow_while_it_runs(
     pool: Pool, client: Client, intake: Intake, call: str
 ) -> None:
-    async with running_dispatcher(pool, Bell(pool)), working(client, pool):
+    async with running_dispatcher(pool, Wakeup(pool)), working(client, pool):
         await intake.publish([event("SupportCallStarted", call)])
         await until(lambda: told(pool, call, "CallerWaiting"), 20, "the caller to wait")
 
@@ -132,7 +132,7 @@ async def test_a_message_after_the_end_of_the_workflow_starts_another_run(
     pool: Pool, client: Client, intake: Intake, call: str
 ) -> None:
     await Support(pool).put(ann())
-    async with running_dispatcher(pool, Bell(pool)), working(client, pool):
+    async with running_dispatcher(pool, Wakeup(pool)), working(client, pool):
         await intake.publish([event("SupportCallStarted", call)])
         await until(lambda: runs(client, call), 20, "the end of the first run")
         assert not await is_free(pool)
@@ -144,7 +144,7 @@ async def test_a_message_after_the_end_of_the_workflow_starts_another_run(
 async def test_whoever_waits_is_assigned_at_once_when_somebody_comes(
     pool: Pool, client: Client, intake: Intake, call: str
 ) -> None:
-    async with running_dispatcher(pool, Bell(pool)), working(client, pool):
+    async with running_dispatcher(pool, Wakeup(pool)), working(client, pool):
         await Support(pool).put(ann(available=False))
         await intake.publish([event("SupportCallStarted", call), event("SupportCallStarted", f"{call}.2")])
         await until(lambda: told(pool, f"{call}.2", "CallerWaiting"), 20, "the callers to wait")
@@ -159,7 +159,7 @@ async def test_a_message_waits_for_the_dispatch_of_its_subject_and_holds_nobody_
     pool: Pool, client: Client, intake: Intake, call: str
 ) -> None:
     await intake.publish([event("SupportCallEnded", call), event("SupportCallEnded", f"{call}.nobody")])
-    async with running_dispatcher(pool, Bell(pool)), working(client, pool):
+    async with running_dispatcher(pool, Wakeup(pool)), working(client, pool):
         await intake.publish([event("SupportCallStarted", f"{call}.2"), event("SupportCallEnded", f"{call}.2")])
         await until(lambda: runs(client, f"{call}.2"), 20, "another call")
         assert {call, f"{call}.nobody"} <= await waiting(pool)
@@ -187,7 +187,7 @@ async def test_a_message_whose_sender_died_is_repeated_and_nothing_is_done_twice
         await mark_delivered(*given)
 
     monkeypatch.setattr(messages, "mark_delivered", dies_once)
-    async with running_dispatcher(pool, Bell(pool)):
+    async with running_dispatcher(pool, Wakeup(pool)):
         await intake.publish([event("SupportCallStarted", call), event("SupportCallEnded", call)])
         await until(lambda: all_delivered(pool), 20, "the second delivery")
         assert await signals(client, call) == ["received"] * 3
@@ -205,7 +205,7 @@ async def test_a_message_whose_sender_died_is_repeated_and_nothing_is_done_twice
 
 
 async def test_events_of_one_id_from_two_sources_are_two(pool: Pool, client: Client, intake: Intake, call: str) -> None:
-    async with running_dispatcher(pool, Bell(pool)), working(client, pool):
+    async with running_dispatcher(pool, Wakeup(pool)), working(client, pool):
         await intake.publish([event("SupportCallStarted", call, id=call)])
         await until(lambda: told(pool, call, "CallerWaiting"), 20, "the caller to wait")
         await intake.publish([event("SupportCallEnded", call, id=call, source="/other-pbx")])
@@ -216,7 +216,7 @@ async def test_news_to_a_workflow_that_has_ended_are_harmless(
     pool: Pool, client: Client, intake: Intake, call: str
 ) -> None:
     await Support(pool).put(ann())
-    async with running_dispatcher(pool, Bell(pool)), working(client, pool):
+    async with running_dispatcher(pool, Wakeup(pool)), working(client, pool):
         await intake.publish([event("SupportCallStarted", call)])
         await until(lambda: runs(client, call), 20, "the end of the workflow")
 

@@ -11,8 +11,8 @@ import pytest
 from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
-from orders.batch import Work
-from orders.envelope import AnyEvent, Event
+from chain.batch import Work
+from chain.event import AnyEvent, Event
 from orders.events import (
     OrderConfirmed,
     OrderParked,
@@ -30,8 +30,8 @@ from store.dispatch import lead
 from store.journal import Journal
 from store.payments import Payments
 from telemetry import exposition
-from telemetry.counted import CountedJournal
 from telemetry.exposition import Exposition
+from telemetry.metrics import CountedJournal
 from tests.servers import free_port
 from tests.shop import accept, an_order, fetch, paid, payment_confirmed, untyped
 

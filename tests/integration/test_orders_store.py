@@ -5,10 +5,10 @@ from typing import Any
 import asyncpg
 import pytest
 
-from orders.envelope import Event
+from chain.event import Event
 from orders.events import CartUnavailable, OrderConfirmed, PaymentConfirmed, PriceConfirmed
 from orders.order import Line, Order, new_order_id
-from orders.reasons import Reason, Stage, Status
+from orders.words import Reason, Stage, Status
 from store.database import Pool, transaction
 from store.journal import Journal, record
 from store.orders import Accepted, KeyReused, Orders

@@ -10,11 +10,11 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import pytest
 
-from api.dispatcher import Bell, running_dispatcher
-from orders.envelope import AnyEvent
+from chain.event import AnyEvent
+from dispatch.dispatcher import Wakeup, running_dispatcher
 from store.database import Pool, transaction
 from store.intake import Intake, register
-from store.support import Operator, Support
+from support.store import Operator, Support
 from tests.servers import free_port, process, temporal_server, until
 from tests.shop import accept, an_order, fetch
 from workflows.chains import outside
@@ -201,7 +201,7 @@ async def test_tables_of_the_application_are_not_mistaken_for_ours(application: 
 async def test_an_insert_reaches_its_chain_without_waiting_for_anybody_to_look(
     application: Application, pool: Pool, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.dispatcher.LOOK_ANYWAY", 600)
+    monkeypatch.setattr("dispatch.dispatcher.LOOK_ANYWAY", 600)
     await Support(pool).put(
         Operator(operator_id="ann", name="Ann", languages=["uk"], skills=["orders"], available=True)
     )
@@ -216,7 +216,7 @@ async def test_an_insert_reaches_its_chain_without_waiting_for_anybody_to_look(
     async with temporal_server(tmp_path) as address:
         monkeypatch.setenv("TEMPORAL_ADDRESS", address)
         env = {"DATABASE_URL": database_url, "TEMPORAL_ADDRESS": address, "LANKA_WORKER_PORT": str(free_port())}
-        async with process(sys.executable, "worker.py", env=env), running_dispatcher(pool, Bell(pool)):
+        async with process(sys.executable, "worker.py", env=env), running_dispatcher(pool, Wakeup(pool)):
             await application.execute(INSERT, "0", STARTED, "call_0", CALL)  # the first waits for all to be ready
             await until(lambda: happened("call_0", "OperatorAssigned"), 60, "the first call")
             await application.execute(INSERT, "unreadable", STARTED, "call_x", "{}")

@@ -16,10 +16,10 @@ from activities.reconcile import Reconcile
 from activities.refund_payment import RefundPayment
 from activities.reject_order import RejectOrder
 from activities.release_stock import ReleaseStock
+from chain.event import AnyEvent, type_of
+from chain.failures import Outage, UnexpectedAnswer
 from gateways.sandbox import SandboxPayments
 from orders.discrepancies import Kind, Report
-from orders.envelope import AnyEvent, type_of
-from orders.errors import Outage, UnexpectedAnswer
 from orders.events import (
     CartConfirmed,
     OrderParked,
@@ -27,7 +27,8 @@ from orders.events import (
     PaymentArrivedLate,
 )
 from orders.order import Order
-from orders.payment import ListedPayment, Payment, PaymentStatus
+from orders.payment import Payment, PaymentStatus
+from orders.ports import ListedPayment
 from store.catalogue import Catalogue
 from store.database import Pool
 from store.journal import Journal

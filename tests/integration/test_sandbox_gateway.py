@@ -13,9 +13,10 @@ from typing import Any, Protocol
 import httpx
 import pytest
 
+from chain.failures import Fault, Outage, UnexpectedAnswer
 from gateways.sandbox import SandboxPayments
-from orders.errors import Fault, Outage, UnexpectedAnswer
-from orders.payment import Payment, PaymentProvider, PaymentStatus
+from orders.payment import Payment, PaymentStatus
+from orders.ports import PaymentProvider
 from tests.servers import Said, free_port, one_who_says, process, until
 
 PAYMENT: dict[str, Any] = {

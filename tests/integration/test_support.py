@@ -10,16 +10,16 @@ from typing import Any
 import asyncpg
 import pytest
 
-from activities.assign_operator import AssignOperator
-from orders.batch import Processed
-from orders.envelope import AnyEvent
-from orders.subject import Withdrawn
-from orders.support import StartedCall
+from chain.batch import Processed
+from chain.event import AnyEvent
+from chain.subject import Withdrawn
 from store.database import Pool, connected
 from store.dispatch import look
 from store.intake import Intake, register
 from store.journal import Journal, record
-from store.support import Operator, Support
+from support.consumers import AssignOperator
+from support.events import StartedCall
+from support.store import Operator, Support
 from tests.servers import until
 from tests.shop import accept, an_order, batch, fetch, untyped
 from workflows.chains import outside

@@ -11,12 +11,12 @@ from pydantic_core import PydanticUndefined
 from typer.testing import CliRunner
 
 import orders.events
-import orders.support
+import support.events
+from chain.event import Event, type_of
+from chain.subject import Parked, Released, Withdrawn
 from lanka.asyncapi import document
 from lanka.commands import app
-from orders.envelope import Event, type_of
-from orders.subject import Parked, Released, Withdrawn
-from orders.support import CallerWaiting, OperatorAssigned, SupportCallEnded, SupportCallStarted
+from support.events import CallerWaiting, OperatorAssigned, SupportCallEnded, SupportCallStarted
 from tests.unit.test_envelope import EVENTS, made
 from tests.unit.twins import NOW
 from workflows.chains import CHAINS
@@ -89,7 +89,7 @@ def test_every_event_has_a_message() -> None:
     names = {message["name"] for message in document()["components"]["messages"].values()}
     defined = {
         kind
-        for module in (orders.events, orders.support)
+        for module in (orders.events, support.events)
         for kind in vars(module).values()
         if isinstance(kind, type)
         and issubclass(kind, Event)

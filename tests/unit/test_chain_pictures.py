@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from chain.event import class_of
 from lanka.commands import app
-from orders.envelope import class_of
 from workflows.chains import CHAINS
 
 README = Path(__file__).parents[2] / "README.md"

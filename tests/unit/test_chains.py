@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 from temporalio.common import SearchAttributeKey
 
-from orders.envelope import AnyEvent
+from chain.event import AnyEvent
 from orders.events import OrderReceived
 from orders.order import new_order_id
 from tests.shop import an_order, untyped

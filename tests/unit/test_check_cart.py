@@ -6,7 +6,7 @@ from typing import Any
 from activities.check_cart import CheckCart, refusal, reservations
 from orders.events import ORDER_EVENT, CartUnavailable, Reservation, StockReserved
 from orders.order import Line
-from orders.reasons import Reason
+from orders.words import Reason
 from tests.shop import PRICE, an_order, batch, payment_confirmed
 from tests.unit.twins import TwinJournal
 

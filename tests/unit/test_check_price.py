@@ -10,7 +10,7 @@ import pytest
 from activities.check_price import CheckPrice, refusal
 from orders.events import ORDER_EVENT, PaidOrder, PriceChanged, PriceConfirmed
 from orders.order import Order
-from orders.reasons import Reason
+from orders.words import Reason
 from tests.shop import PRICE, an_order, batch, paid, payment_confirmed
 from tests.unit.twins import TwinJournal
 

@@ -9,10 +9,10 @@ import pytest
 from temporalio.testing import ActivityEnvironment
 
 from activities import consume as mechanism
-from activities.consume import NotYet, ask_and_consume, consume
-from orders.batch import Batch, Processed, Work
-from orders.envelope import AnyEvent, Event
-from orders.errors import Fault, Outage, UnreadableEvent
+from activities.consume import NotYet, call_then_consume, consume
+from chain.batch import Batch, Processed, Work
+from chain.event import AnyEvent, Event
+from chain.failures import Fault, Outage, UnreadableEvent
 from orders.events import CheckedTotal, OrderReceived, PriceConfirmed
 from tests.shop import an_order, batch, untyped
 from tests.unit.twins import NOW, TwinJournal
@@ -69,7 +69,7 @@ async def silence() -> int:
 
 
 async def ask_all(journal: TwinJournal, given: Batch, neighbour: Any) -> Processed:
-    return await ask_and_consume(journal, given, OrderReceived, neighbour, decide_with_answers)
+    return await call_then_consume(journal, given, OrderReceived, neighbour, decide_with_answers)
 
 
 def subjects(events: Sequence[AnyEvent]) -> list[str]:

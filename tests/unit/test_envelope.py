@@ -7,11 +7,11 @@ import pytest
 from pydantic import ValidationError
 from temporalio.contrib.pydantic import pydantic_data_converter
 
-from orders.batch import Batch
-from orders.envelope import AnyEvent, Event, class_of, id_of, source_of, type_of
+from chain.batch import Batch
+from chain.event import AnyEvent, Event, class_of, id_of, source_of, type_of
+from chain.subject import Refusal
 from orders.events import ORDER_EVENT, OrderEvent, OrderReceived, OrderWithdrawn, Refused
-from orders.reasons import Reason
-from orders.subject import Refusal
+from orders.words import Reason
 from tests.shop import an_order, batch, paid, untyped
 from tests.unit.twins import NOW
 

@@ -12,7 +12,7 @@ from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput
 
 from activities import failures
 from activities.failures import OUTAGE, Failures
-from orders.errors import Outage, UnexpectedAnswer
+from chain.failures import Outage, UnexpectedAnswer
 
 JITTER = 1.25
 

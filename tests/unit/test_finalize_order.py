@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 
 from activities.finalize_order import FinalizeOrder, refusal
-from orders.batch import Processed
-from orders.envelope import AnyEvent, Event
-from orders.errors import UnexpectedAnswer
+from chain.batch import Processed
+from chain.event import AnyEvent, Event
+from chain.failures import UnexpectedAnswer
 from orders.events import ORDER_EVENT, CartConfirmed, OrderConfirmed, PaymentDeclined
 from orders.order import Order
 from orders.payment import Payment, PaymentStatus
-from orders.reasons import Reason
+from orders.words import Reason
 from tests.shop import TwinProvider, an_order, batch, paid, untyped
 from tests.unit.twins import NOW, TwinJournal, TwinPayments
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from workflows.funnel import Places, Told, inputs, places
-from workflows.routing import FORWARD, ORDER_TABLE
+from chain.position import Places, Told, inputs, places
+from chain.table import FORWARD, ORDER_TABLE
 
 RECEIVED = "intake OrderReceived"
 PAID = (RECEIVED, "payment PaymentConfirmed")

@@ -9,7 +9,8 @@ import pytest
 from temporalio import activity
 
 from activities import consume
-from orders.envelope import AnyEvent, Event, source_of, type_of
+from chain.event import AnyEvent, Event, source_of, type_of
+from chain.table import BACK, ORDER_TABLE, PAYMENT, Link, Route, Table, in_order
 from orders.events import (
     CartConfirmed,
     OrderCancelled,
@@ -21,7 +22,6 @@ from orders.events import (
     PaymentRefunded,
 )
 from tests.unit.twins import NOW
-from workflows.routing import BACK, ORDER_TABLE, PAYMENT, Link, Route, Table, in_order
 
 EVENTS: dict[str, type[Event[Any]]] = {type_of(kind): kind for kind in get_args(get_args(OrderEvent)[0])}
 

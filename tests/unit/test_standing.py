@@ -1,7 +1,7 @@
 import pytest
 
-from orders.reasons import Reason, Stage
 from orders.standing import Standing, standing
+from orders.words import Reason, Stage
 
 RECEIVED = {"lanka.OrderReceived": None}
 PAID = RECEIVED | {"lanka.PaymentConfirmed": None}

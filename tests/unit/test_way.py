@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from lanka.way import Way
-from orders.envelope import Event
+from chain.event import Event
+from lanka.order_progress import OrderProgress
 from orders.events import (
     CartUnavailable,
     OrderConfirmed,
@@ -51,7 +51,7 @@ PRICE = made(PriceConfirmed, "price", total=500, currency="EUR")
 
 
 def shown(*events: Event[Any], page: dict[str, Any] | None = None) -> list[str]:
-    way = Way()
+    way = OrderProgress()
     for event in events:
         way.line(event)
     if page:
@@ -131,7 +131,7 @@ def test_an_order_that_no_workflow_has_taken_says_so() -> None:
 
 
 def test_into_a_pipe_the_same_reason_is_told_once() -> None:
-    way = Way()
+    way = OrderProgress()
     told = [
         list(way.waits(a_page("cart", "waiting", error, nth))) for nth, error in enumerate(["down", "down", "busy"])
     ]

@@ -4,8 +4,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from orders.batch import Work
-from orders.envelope import AnyEvent, Event
+from chain.batch import Work
+from chain.event import AnyEvent, Event
 from orders.payment import Payment
 from tests.shop import untyped
 

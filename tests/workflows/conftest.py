@@ -15,14 +15,14 @@ from temporalio.worker import Worker
 
 from activities.failures import Failures
 from api import dispatcher
+from chain.table import ORDER_TABLE
 from orders.events import OrderReceived
 from orders.order import Order
-from store.dispatch import Taken
+from store.dispatch import DispatchBatch
 from tests.servers import temporal_server
 from tests.shop import untyped
 from tests.workflows.doubles import Consumers
 from workflows.chains import CHAINS
-from workflows.routing import ORDER_TABLE
 
 HISTORIES = Path(__file__).parent / "histories"
 
@@ -69,7 +69,7 @@ def send(client: Client, consumers: Consumers) -> Send:
     async def send(*orders: Order) -> Handle:
         events = [untyped(OrderReceived.made_by("intake", o.order_id, o.received_at, {"order": o})) for o in orders]
         workflow_id = CHAINS["orders"].workflow_id([order.order_id for order in orders])
-        await dispatcher.send(client, Taken("orders", workflow_id, events))
+        await dispatcher.send(client, DispatchBatch("orders", workflow_id, events))
         return client.get_workflow_handle(workflow_id)
 
     return send

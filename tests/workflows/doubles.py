@@ -9,8 +9,8 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from activities.failures import OUTAGE
-from orders.batch import Batch, Processed
-from orders.envelope import AnyEvent, Event
+from chain.batch import Batch, Processed
+from chain.event import AnyEvent, Event
 from orders.events import (
     OrderCancelled,
     OrderConfirmed,
@@ -23,7 +23,7 @@ from orders.events import (
     StockReserved,
 )
 from orders.order import Order
-from orders.reasons import Reason
+from orders.words import Reason
 from tests.shop import an_order, paid, untyped
 
 Answer = Callable[[str, AnyEvent], Awaitable[Event[Any] | None]]

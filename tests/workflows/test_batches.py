@@ -5,7 +5,7 @@ from collections import Counter
 from datetime import timedelta
 
 from orders.events import CartUnavailable, PaymentDeclined, PriceChanged
-from orders.reasons import Reason
+from orders.words import Reason
 from tests.servers import until
 from tests.workflows.conftest import Record, Send, ended
 from tests.workflows.doubles import (

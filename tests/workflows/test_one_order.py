@@ -11,10 +11,11 @@ import pytest
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client
 
-from orders.envelope import Event, type_of
+from chain.event import Event, type_of
+from chain.table import ORDER_TABLE, SETTLEMENT, Route
 from orders.events import CartUnavailable, PaymentDeclined, PaymentPending, PriceChanged
 from orders.order import Order
-from orders.reasons import Reason
+from orders.words import Reason
 from tests.servers import until
 from tests.shop import paid
 from tests.workflows.conftest import Handle, Record, Send, ended
@@ -31,7 +32,6 @@ from tests.workflows.doubles import (
     waits_for_payment,
 )
 from workflows import router
-from workflows.routing import ORDER_TABLE, SETTLEMENT, Route
 
 SOON = timedelta(seconds=1)
 

@@ -10,12 +10,12 @@ from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.client import Client
 
 from api import dispatcher
-from orders.envelope import AnyEvent
+from chain.commands import BulkCommand, Command, Verdict
+from chain.event import AnyEvent
 from orders.events import CartUnavailable, OrderReceived, OrderWithdrawn, PaymentArrivedLate
 from orders.order import Order
-from orders.reasons import Reason
-from orders.wishes import BulkRelease, Verdict, Wish
-from store.dispatch import Taken
+from orders.words import Reason
+from store.dispatch import DispatchBatch
 from tests.servers import until
 from tests.shop import untyped
 from tests.workflows.conftest import Handle, Record, Send, ended
@@ -42,8 +42,8 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(router, "FAULT_PAUSES", (timedelta(milliseconds=1), timedelta(milliseconds=1)))
 
 
-def ann_wants(mine: Order, why: str = "mended") -> Wish:
-    return Wish(subject=mine.order_id, by="ann", why=why)
+def ann_wants(mine: Order, why: str = "mended") -> Command:
+    return Command(subject=mine.order_id, by="ann", why=why)
 
 
 def told(consumers: Consumers, mine: Order) -> list[AnyEvent]:
@@ -191,7 +191,7 @@ async def test_a_bulk_release_takes_what_matches_and_keeps_its_rate(
     handle = await send(*mine)
     await parked(consumers, *mine)
 
-    bulk = BulkRelease(by="ann", why="mended", stage="payment", reason="zero_division_error", after=0.5, apart=0.5)
+    bulk = BulkCommand(by="ann", why="mended", stage="payment", reason="zero_division_error", after=0.5, apart=0.5)
     began = datetime.now(UTC)
     await handle.signal("release", bulk)
     await until(lambda: all(each.order_id in consumers.outcome for each in mine[:3]), 20, "the three to be confirmed")
@@ -329,7 +329,7 @@ async def test_an_order_that_was_taken_back_goes_back_in_the_workflow_that_takes
     event = untyped(OrderWithdrawn.made_by("withdrawal", mine.order_id, mine.received_at, refusal))
     may_go_back = asyncio.Event()
     consumers.script["release_stock", mine.order_id] = [after(may_go_back.wait, agrees)]
-    await dispatcher.send(client, Taken("orders", f"order-{mine.order_id}", [event]))
+    await dispatcher.send(client, DispatchBatch("orders", f"order-{mine.order_id}", [event]))
     handle = client.get_workflow_handle(f"order-{mine.order_id}")
 
     assert await handle.execute_update("cancel", ann_wants(mine)) == Verdict.ALREADY_CANCELLED
@@ -472,10 +472,10 @@ async def test_many_are_rejected_at_once(send: Send, consumers: Consumers) -> No
     handle = await send(*mine)
     await parked(consumers, *mine)
 
-    await handle.signal("release", BulkRelease(by="ann", why="recalled", stage="cart", apart=0.01, reject=True))
+    await handle.signal("release", BulkCommand(by="ann", why="recalled", stage="cart", apart=0.01, reject=True))
     await until(lambda: {first.order_id, second.order_id} <= consumers.outcome.keys(), 20, "the two to be rejected")
     assert told_types(consumers, at_the_price) == ["OrderParked"]
-    await handle.signal("release", BulkRelease(by="ann", why="mended"))
+    await handle.signal("release", BulkCommand(by="ann", why="mended"))
     await ended(handle)
 
     outcomes = [consumers.outcome[each.order_id].removeprefix("lanka.") for each in mine]
@@ -487,7 +487,7 @@ async def test_a_cancel_does_not_wait_for_the_turn_of_a_bulk_release(send: Send,
     consumers.script["check_cart", mine.order_id] = [*BROKEN]
     handle = await send(mine)
     await parked(consumers, mine)
-    await handle.signal("release", BulkRelease(by="ann", why="mended", after=3600))
+    await handle.signal("release", BulkCommand(by="ann", why="mended", after=3600))
     await until(lambda: "OrderReleased" in told_types(consumers, mine), 10, "the release")
 
     assert await handle.execute_update("cancel", ann_wants(mine)) == Verdict.CANCELLED
@@ -496,7 +496,7 @@ async def test_a_cancel_does_not_wait_for_the_turn_of_a_bulk_release(send: Send,
 
 
 def test_what_people_say_can_be_written_down() -> None:
-    assert Wish(subject="a", by="an\x00n", why="tab\there").model_dump() == {
+    assert Command(subject="a", by="an\x00n", why="tab\there").model_dump() == {
         "subject": "a",
         "by": "ann",
         "why": "tabhere",

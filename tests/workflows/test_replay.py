@@ -13,11 +13,11 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Replayer
 from temporalio.workflow import NondeterminismError
 
-from orders.envelope import type_of
+from chain.event import type_of
+from chain.table import BACK, CART, CHECKED, ORDER_TABLE, PRICE, REFUND, Route
 from orders.events import PaymentConfirmed, PaymentDeclined
 from tests.workflows.conftest import HISTORIES
 from workflows.chains import CHAINS
-from workflows.routing import BACK, CART, CHECKED, ORDER_TABLE, PRICE, REFUND, Route
 
 STORIES = sorted(HISTORIES.glob("*.json"))
 

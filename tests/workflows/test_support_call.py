@@ -13,11 +13,11 @@ from temporalio.worker import Worker
 
 from activities.failures import Failures
 from api import dispatcher
-from orders.batch import Batch, Processed
-from orders.envelope import AnyEvent, Event
-from orders.support import CallerWaiting, OperatorAssigned
-from orders.wishes import Verdict, Wish
-from store.dispatch import Taken
+from chain.batch import Batch, Processed
+from chain.commands import Command, Verdict
+from chain.event import AnyEvent, Event
+from store.dispatch import DispatchBatch
+from support.events import CallerWaiting, OperatorAssigned
 from tests.servers import until
 from tests.shop import untyped
 from tests.workflows.conftest import Handle, Record, ended
@@ -130,7 +130,7 @@ def connect(client: Client, switchboard: Switchboard) -> Connect:
 
     async def connect(*calls: str) -> Handle:
         workflow_id = CHAINS["support"].workflow_id(calls)
-        await dispatcher.send(client, Taken("support", workflow_id, [started(call) for call in calls]))
+        await dispatcher.send(client, DispatchBatch("support", workflow_id, [started(call) for call in calls]))
         return client.get_workflow_handle(workflow_id)
 
     return connect
@@ -238,8 +238,8 @@ async def test_a_call_that_nobody_can_process_is_parked_like_an_order(
     handle = await connect("call-parked")
     await until(lambda: switchboard.noted == ["Parked"], 20, "the call to be parked")
 
-    wish = Wish(subject="call-parked", by="ann", why="mended")
-    assert await handle.execute_update("release", wish) == Verdict.RELEASED
+    command = Command(subject="call-parked", by="ann", why="mended")
+    assert await handle.execute_update("release", command) == Verdict.RELEASED
     await ended(handle)
 
     assert switchboard.noted == ["Parked", "Released"]

@@ -9,7 +9,7 @@ from pydantic_settings import BaseSettings
 S = TypeVar("S", bound=BaseSettings)
 
 
-def settled(settings: type[S]) -> S:
+def load_settings(settings: type[S]) -> S:
     """The settings as the environment has them. Raises `typer.BadParameter` where they cannot be."""
     try:
         return settings()

@@ -13,12 +13,12 @@ from temporalio.api.errordetails.v1 import NotFoundFailure
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError
 
-from orders.errors import Outage
+from chain.failures import Outage
+from chain.table import LATE_REFUND
 from store.database import Pool, Transaction, connected, transaction
 from store.failpoints import reach
 from store.lost_workflows import Carrier, come_to_rest, let_go, long_under_way
 from workflows.chains import CHAINS
-from workflows.routing import LATE_REFUND
 
 log = structlog.get_logger()
 

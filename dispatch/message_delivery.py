@@ -5,8 +5,8 @@ from temporalio.client import Client
 from temporalio.common import WorkflowIDReusePolicy
 from temporalio.service import RPCError, RPCStatusCode
 
-from api.lost_workflows import COMPLETED, give_up, why_gone
-from api.temporal import tell
+from dispatch.lost_workflows import COMPLETED, give_up, why_gone
+from dispatch.temporal import tell
 from store.database import Transaction
 from store.intake import Message, mark_delivered, undelivered
 from store.lost_workflows import waits_for_another

@@ -5,12 +5,12 @@ from datetime import timedelta
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from activities.assign_operator import AssignOperator
     from activities.note_events import NoteEvents
-    from orders.envelope import type_of
-    from orders.support import CallerWaiting, OperatorAssigned, SupportCallEnded, SupportCallStarted
+    from chain.event import type_of
+    from chain.table import Link, Route, Table
+    from support.consumers import AssignOperator
+    from support.events import CallerWaiting, OperatorAssigned, SupportCallEnded, SupportCallStarted
     from workflows.chain_workflow import ChainWorkflow
-    from workflows.routing import Link, Route, Table
 
 ASSIGN = Link("assign", AssignOperator.assign_operator, queue="support", makes=(OperatorAssigned, CallerWaiting))
 WAITING = Link(

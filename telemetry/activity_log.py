@@ -12,8 +12,8 @@ from temporalio.exceptions import ApplicationError
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
 from activities.failures import OUTAGE
-from orders.batch import Batch, Processed
-from telemetry.counted import failed
+from chain.batch import Batch, Processed
+from telemetry.metrics import failed
 
 log = structlog.get_logger()
 

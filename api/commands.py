@@ -12,12 +12,12 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.workflow import UpdateMethodMultiParam
 
-from api.dispatcher import start_of
 from api.problems import MAX_TEXT, Code, Problem
-from api.temporal import Temporal
-from orders.reasons import Status
-from orders.wishes import BulkRelease, Verdict, Wish, again
-from store.dispatch import Taken
+from chain.commands import BulkCommand, Command, Verdict, again
+from dispatch.dispatcher import start_of
+from dispatch.temporal import Temporal
+from orders.words import Status
+from store.dispatch import DispatchBatch
 from store.failpoints import reach
 from store.operations import Carried, Operations
 from workflows.chain_workflow import ChainWorkflow
@@ -30,21 +30,21 @@ SIGNALS_AT_ONCE = 20
 
 Text = Annotated[str, Field(pattern=r"^\P{Cc}+$", max_length=MAX_TEXT)]
 
-Update: TypeAlias = "UpdateMethodMultiParam[[ChainWorkflow, Wish], Any]"
+Update: TypeAlias = "UpdateMethodMultiParam[[ChainWorkflow, Command], Any]"
 
 
 class Answer(BaseModel):
     verdict: Verdict
 
 
-class Wishes:
+class Commands:
     def __init__(self, operations: Operations, temporal: Temporal) -> None:
         self._operations = operations
         self._temporal = temporal
 
-    async def cancel(self, wish: Wish) -> Verdict:
+    async def cancel(self, command: Command) -> Verdict:
         """Raises the problems `order_not_found` and `not_decided`."""
-        order = await self._found(wish.subject)
+        order = await self._found(command.subject)
         if order.chain != "orders":
             raise Problem(Code.ORDER_NOT_FOUND)
         if order.ended:
@@ -52,34 +52,34 @@ class Wishes:
         if order.withdrawn:  # decided before, also where the workflow that has decided is lost
             return again(order.withdrawn)
         if order.workflow_id and order.dispatched:
-            verdict = await self._ask(order.workflow_id, ChainWorkflow.cancel, wish)
+            verdict = await self._ask(order.workflow_id, ChainWorkflow.cancel, command)
         else:
             # It may arrive before the order does: the workflow remembers it, and the dispatcher brings the order.
-            alone = CHAINS["orders"].workflow_id([wish.subject])
-            verdict = await self._cancel_first(await self._operations.taken(wish.subject, alone), wish)
+            alone = CHAINS["orders"].workflow_id([command.subject])
+            verdict = await self._cancel_first(await self._operations.taken(command.subject, alone), command)
         if verdict:
             return verdict
-        order = await self._found(wish.subject)
+        order = await self._found(command.subject)
         if not order.ended:
             raise _not_decided()
         return _after_the_end(order)
 
-    async def release(self, wish: Wish) -> Verdict:
+    async def release(self, command: Command) -> Verdict:
         """Raises the problems `order_not_found` and `not_decided`."""
-        return await self._decide(wish, ChainWorkflow.release_one)
+        return await self._decide(command, ChainWorkflow.release_one)
 
-    async def reject(self, wish: Wish) -> Verdict:
+    async def reject(self, command: Command) -> Verdict:
         """Raises the problems `order_not_found` and `not_decided`."""
-        return await self._decide(wish, ChainWorkflow.reject)
+        return await self._decide(command, ChainWorkflow.reject)
 
-    async def release_all(self, releases: dict[str, BulkRelease]) -> int:
+    async def release_all(self, releases: dict[str, BulkCommand]) -> int:
         """Tells each workflow, by its id, what goes on there; returns how many orders were told of.
 
         Raises the problem `not_decided`: then some may go on, and asking again takes the others.
         """
         limit = asyncio.Semaphore(SIGNALS_AT_ONCE)
 
-        async def tell(workflow_id: str, bulk: BulkRelease) -> int:
+        async def tell(workflow_id: str, bulk: BulkCommand) -> int:
             async with limit, _answered_in_time():
                 client = await self._temporal.client()
                 try:
@@ -100,9 +100,9 @@ class Wishes:
             raise Problem(Code.ORDER_NOT_FOUND)
         return order
 
-    async def _decide(self, wish: Wish, update: Update) -> Verdict:
-        workflow_id = await self._carrier(wish.subject)
-        verdict = await self._ask(workflow_id, update, wish) if workflow_id else None
+    async def _decide(self, command: Command, update: Update) -> Verdict:
+        workflow_id = await self._carrier(command.subject)
+        verdict = await self._ask(workflow_id, update, command) if workflow_id else None
         return verdict or Verdict.NOT_PARKED
 
     async def _carrier(self, order_id: str) -> str | None:
@@ -113,24 +113,24 @@ class Wishes:
         parked = await self._operations.parked(order_id=order_id, limit=1)
         return parked[0].workflow_id if parked else None
 
-    async def _ask(self, workflow_id: str, update: Update, wish: Wish) -> Verdict | None:
+    async def _ask(self, workflow_id: str, update: Update, command: Command) -> Verdict | None:
         """None where the workflow has ended and can no longer decide."""
         async with _answered_in_time():
             client = await self._temporal.client()
             try:
                 handle = client.get_workflow_handle(workflow_id)
                 reach("decide.before_update")
-                verdict: Verdict = await handle.execute_update(update, wish)
+                verdict: Verdict = await handle.execute_update(update, command)
                 reach("decide.after_update")
             except WorkflowUpdateFailedError:
-                return None  # it ended between hearing of the wish and deciding
+                return None  # it ended between hearing of the command and deciding
             except RPCError as error:
                 if error.status is RPCStatusCode.NOT_FOUND:
                     return None
                 raise
             return verdict
 
-    async def _cancel_first(self, taken: Taken, wish: Wish) -> Verdict | None:
+    async def _cancel_first(self, taken: DispatchBatch, command: Command) -> Verdict | None:
         async with _answered_in_time():
             client = await self._temporal.client()
             start = WithStartWorkflowOperation(
@@ -141,7 +141,7 @@ class Wishes:
             try:
                 reach("decide.before_start")
                 verdict: Verdict = await client.execute_update_with_start_workflow(
-                    ChainWorkflow.cancel, wish, start_workflow_operation=start
+                    ChainWorkflow.cancel, command, start_workflow_operation=start
                 )
                 reach("decide.after_start")
             except (WorkflowAlreadyStartedError, WorkflowUpdateFailedError):

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from orders.envelope import AnyEvent, Event
+from chain.event import AnyEvent, Event
 
 E = TypeVar("E", bound=Event[Any])
 

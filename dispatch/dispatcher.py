@@ -20,13 +20,13 @@ from temporalio.common import WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError
 
-from api.lost_workflows import bring_back_lost
-from api.messages import deliver_messages
-from api.payment_news import deliver_news
-from api.temporal import tell
-from orders.errors import Outage
+from chain.failures import Outage
+from dispatch.lost_workflows import bring_back_lost
+from dispatch.message_delivery import deliver_messages
+from dispatch.payment_webhooks import deliver_news
+from dispatch.temporal import tell
 from store.database import Pool, Transaction, connected, session
-from store.dispatch import ACCEPTED, ARRIVED, Taken, lead, look, mark_dispatched, take_oldest, taken_before
+from store.dispatch import ACCEPTED, ARRIVED, DispatchBatch, lead, look, mark_dispatched, take_oldest, taken_before
 from store.failpoints import reach
 from store.intake import register
 from store.journal import CHANNEL
@@ -66,7 +66,7 @@ class DispatchSettings(BaseSettings):
     lost_after_seconds: float = Field(default=30.0, gt=0)
 
 
-class Bell:
+class Wakeup:
     """Tells the dispatcher of new subjects, in whichever process it leads. Rings that come close together are one."""
 
     def __init__(self, pool: Pool) -> None:
@@ -92,21 +92,21 @@ class Bell:
             except Outage as outage:
                 log.warning("nobody could be rung, the dispatcher looks anyway", error=str(outage))
             except Exception:
-                log.exception("the bell failed, the dispatcher looks anyway")
+                log.exception("the wakeup failed, the dispatcher looks anyway")
             await asyncio.sleep(BETWEEN_RINGS)
 
 
 @asynccontextmanager
-async def running_dispatcher(pool: Pool, bell: Bell) -> AsyncIterator[None]:
+async def running_dispatcher(pool: Pool, wakeup: Wakeup) -> AsyncIterator[None]:
     """Runs the dispatcher beside the requests of this process."""
     async with asyncio.TaskGroup() as tasks:
-        running = [tasks.create_task(bell.carry()), tasks.create_task(_stand_by(pool, bell, DispatchSettings()))]
+        running = [tasks.create_task(wakeup.carry()), tasks.create_task(_stand_by(pool, wakeup, DispatchSettings()))]
         yield
         for task in running:
             task.cancel()
 
 
-async def _stand_by(pool: Pool, bell: Bell, settings: DispatchSettings) -> None:
+async def _stand_by(pool: Pool, wakeup: Wakeup, settings: DispatchSettings) -> None:
     while True:
         try:
             async with session(pool) as connection:
@@ -114,14 +114,14 @@ async def _stand_by(pool: Pool, bell: Bell, settings: DispatchSettings) -> None:
                     await asyncio.sleep(LOOK_ANYWAY)
                 log.info("dispatcher leads")
                 dispatcher = Dispatcher(connection, settings)
-                bell.here = dispatcher.arrived
+                wakeup.here = dispatcher.arrived
                 await dispatcher.run(pool)
         except Outage as outage:
             log.warning("dispatcher waits for PostgreSQL", error=str(outage))
         except Exception:
             log.exception("dispatcher failed, it starts again")
         finally:
-            bell.here = None
+            wakeup.here = None
         await asyncio.sleep(LOOK_ANYWAY)
 
 
@@ -227,7 +227,7 @@ class Dispatcher:
             self._pace.leaves(len(taken.events))
         return 0
 
-    async def _take(self) -> Taken | None:
+    async def _take(self) -> DispatchBatch | None:
         return await take_oldest(
             self._connection,
             chains=[*CHAINS],
@@ -238,7 +238,7 @@ class Dispatcher:
 
 
 @stamina.retry(on=RPCError, attempts=None, timeout=None, wait_initial=0.1, wait_max=2.0)
-async def send(client: Client, taken: Taken) -> None:
+async def send(client: Client, taken: DispatchBatch) -> None:
     start = start_of(taken)
     if taken.again:  # they are open, so if their workflow has completed it did not bring them to an end
         start["id_reuse_policy"] = WorkflowIDReusePolicy.ALLOW_DUPLICATE
@@ -246,7 +246,7 @@ async def send(client: Client, taken: Taken) -> None:
         await tell(client, CHAINS[taken.chain], taken.events, **start)
 
 
-def start_of(taken: Taken) -> dict[str, Any]:
+def start_of(taken: DispatchBatch) -> dict[str, Any]:
     """How the workflow of a batch is started, whoever starts it."""
     chain = CHAINS[taken.chain]
     return {

@@ -1,12 +1,10 @@
-"""What people may ask of an order that is on its way, and how they are answered."""
+"""What people may ask of a subject that is on its way, and how they are answered."""
 
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
-
-from orders.reasons import Reason
 
 
 class Verdict(StrEnum):
@@ -20,9 +18,13 @@ class Verdict(StrEnum):
     NOT_PARKED = "not_parked"
 
 
-def again(reason: str) -> Verdict:
-    """What a cancel hears of an order that was taken back before, for this reason."""
-    return Verdict.ALREADY_CANCELLED if reason == Reason.CANCELLED_BY_CUSTOMER else Verdict.TOO_LATE
+CANCELLED_BY_CUSTOMER = "cancelled_by_customer"
+REJECTED_BY_OPERATOR = "rejected_by_operator"
+
+
+def verdict_again(reason: str) -> Verdict:
+    """What a cancel hears of a subject that was taken back before, for this reason."""
+    return Verdict.ALREADY_CANCELLED if reason == CANCELLED_BY_CUSTOMER else Verdict.TOO_LATE
 
 
 def printable(text: str) -> str:
@@ -33,21 +35,22 @@ def printable(text: str) -> str:
 Said = Annotated[str, AfterValidator(printable)]
 
 
-class Wish(BaseModel):
-    """Somebody wants something of one subject: who, and why."""
+class Command(BaseModel):
+    """Somebody wants something of one subject: who, and why. `parking` names one of its parkings; None means all."""
 
     model_config = ConfigDict(frozen=True)
 
     subject: str
     by: Said
     why: Said
+    parking: str | None = None
 
 
-class BulkRelease(BaseModel):
+class BulkCommand(BaseModel):
     """Release, or with `reject` rejection, of everything parked in a workflow, or of what matches.
 
-    `after` seconds the first goes on, and then one every `apart` seconds, so that many workflows told at once keep a
-    common rate.
+    `stage` is the older way to name links: all forward ones of that task queue. `after` seconds the first goes on, and
+    then one every `apart` seconds, so that many workflows told at once keep a common rate.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -55,6 +58,7 @@ class BulkRelease(BaseModel):
     by: Said
     why: Said
     subjects: Sequence[str] | None = None
+    link: str | None = None
     stage: str | None = None
     reason: str | None = None
     after: float = 0

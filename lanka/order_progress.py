@@ -9,7 +9,10 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from orders.envelope import Event
+from chain.event import Event
+from chain.position import Told, places
+from chain.subject import Parking, Refusal, Release
+from chain.table import CART, FINALIZE, ORDER_TABLE, PAYMENT, PRICE, REFUND, REJECT, RELEASE, SETTLEMENT
 from orders.events import (
     ConfirmedOrder,
     OrderCancelled,
@@ -23,10 +26,7 @@ from orders.events import (
     Refund,
 )
 from orders.money import written
-from orders.reasons import Status
-from orders.subject import Parking, Refusal, Release
-from workflows.funnel import Told, places
-from workflows.routing import CART, FINALIZE, ORDER_TABLE, PAYMENT, PRICE, REFUND, REJECT, RELEASE, SETTLEMENT
+from orders.words import Status
 
 FORWARD = ((PAYMENT,), (SETTLEMENT,), (CART, PRICE), (FINALIZE,))
 BACK = ((RELEASE, REFUND), (REJECT,))
@@ -44,7 +44,7 @@ class Wait(NamedTuple):
         return f"attempt {self.attempt}: {self.why}" if self.attempt else self.why
 
 
-class Way:
+class OrderProgress:
     """What has happened to one order so far; rendered, it is its chain."""
 
     def __init__(self) -> None:

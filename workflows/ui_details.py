@@ -3,9 +3,9 @@
 import os
 from collections.abc import Mapping, Sequence
 
-from orders.envelope import type_of
+from chain.event import type_of
+from chain.table import Link, Table
 from orders.order import Order
-from workflows.routing import Link, Table
 
 NAMED = 20
 """Orders that are listed; a batch of a hundred would fill the page, and 20 KB are allowed."""

@@ -4,9 +4,9 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from orders.envelope import Event
+from chain.event import Event
+from chain.subject import Data
 from orders.order import Identifier
-from orders.subject import Data
 
 
 class StartedCall(Data):

@@ -6,11 +6,11 @@ from typing import NamedTuple
 import asyncpg
 from pydantic import BaseModel, ConfigDict
 
-from orders.envelope import type_of
-from orders.subject import Withdrawn
-from orders.support import AssignedCall, StartedCall, SupportCallEnded
+from chain.event import type_of
+from chain.subject import Withdrawn
 from store.database import Pool, Transaction, columns, connected, transaction
 from store.intake import ring
+from support.events import AssignedCall, StartedCall, SupportCallEnded
 
 _MATCHING = 6_012_028  # one matching at a time, so that the oldest caller comes first everywhere
 

@@ -1,4 +1,4 @@
-"""What can go wrong, drawn once. A business "no" is not here: that is an event (see `orders.reasons`)."""
+"""What can go wrong, drawn once. A business "no" is not here: that is an event (see `orders.words`)."""
 
 
 class LankaError(Exception):

@@ -10,8 +10,8 @@ from typing import Any
 
 from prometheus_client import Counter, Histogram
 
-from orders.batch import Work
-from orders.envelope import AnyEvent, Event
+from chain.batch import Work
+from chain.event import AnyEvent, Event
 from orders.events import OrderCancelled, OrderConfirmed, OrderRejected
 from store.journal import Decide, Journal
 

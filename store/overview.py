@@ -71,7 +71,7 @@ class Moment:
     made_since: datetime
 
 
-class StandingNow:
+class Overview:
     """What has happened within `patience` is fresh. The links are those that give money back."""
 
     def __init__(self, pool: Pool, *, patience: timedelta, refund: str, late_refund: str) -> None:

@@ -7,10 +7,10 @@ from typing import Any, Protocol
 from pydantic import ValidationError
 from temporalio import activity
 
-from activities.consume import Journal, NotYet, ask_and_consume, consume
-from orders.batch import Batch, Processed, Work
-from orders.envelope import Event
-from orders.support import (
+from activities.consume import Journal, NotYet, call_then_consume, consume
+from chain.batch import Batch, Processed, Work
+from chain.event import Event
+from support.events import (
     AssignedCall,
     CallerWaiting,
     OperatorAssigned,
@@ -65,7 +65,7 @@ class AssignOperator:
                 if (operator := operators[event.subject])  # None: the caller has hung up
             ]
 
-        return await ask_and_consume(self._journal, batch, CallerWaiting, ask, decide)
+        return await call_then_consume(self._journal, batch, CallerWaiting, ask, decide)
 
     @activity.defn
     async def free_operator(self, batch: Batch) -> Processed:

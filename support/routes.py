@@ -7,10 +7,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api import auth
 from api.body import Body, documented_body
-from api.dispatcher import Bell
 from api.problems import MAX_NAME, MAX_SKILLS, Code, documented
+from dispatch.dispatcher import Wakeup
 from orders.order import Identifier
-from store.support import KnownOperator, Operator, Support
+from support.store import KnownOperator, Operator, Support
 
 Language = Annotated[str, Field(pattern=r"^[a-z]{2,3}$")]
 
@@ -62,10 +62,10 @@ async def put_operator(
 ) -> Operator:
     """Callers who wait are connected at once, the oldest first."""
     support: Support = request.state.support
-    bell: Bell = request.state.bell
+    wakeup: Wakeup = request.state.wakeup
     operator = Operator(operator_id=operator_id, **dict(wanted))
     await support.put(operator)
-    bell.ring()
+    wakeup.ring()
     return operator
 
 

@@ -10,7 +10,7 @@ from temporalio.client import Client
 from temporalio.common import TypedSearchAttributes
 from temporalio.service import RPCError, RPCStatusCode
 
-from orders.envelope import AnyEvent
+from chain.event import AnyEvent
 from workflows.chain import Chain
 from workflows.connect import connect
 

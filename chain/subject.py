@@ -1,0 +1,71 @@
+"""What can happen to the subject of any chain: it is refused, parked, released, or taken back."""
+
+from typing import ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from chain.event import Event, Kind
+
+RECEIVED = "received"
+"""The status before the first event that gives one. A subject that a workflow has taken shows `PROCESSING` instead."""
+
+PROCESSING = "processing"
+PARKED = "parked"
+
+
+class Data(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Refusal(Data):
+    """A business "no", its stable reason, and a sentence for people."""
+
+    reason: str
+    detail: str
+
+
+class Withdrawal(Refusal):
+    """Who has taken the subject back: the customer who cancelled it, or the operator who rejected it."""
+
+    by: str
+
+
+class Parking(Data):
+    """Where a subject is parked and why. `reason` groups what failed alike, `attempts` counts those at this link."""
+
+    link: str
+    reason: str
+    attempts: int
+    last_error: str
+
+
+class Release(Data):
+    """Who has released a parked subject, and why."""
+
+    link: str
+    by: str
+    why: str
+
+
+class Parked(Event[Parking]):
+    """Its id is the parking's id."""
+
+    kind: ClassVar = Kind.PARKED
+    status: ClassVar = PARKED
+    type: Literal["lanka.Parked"] = "lanka.Parked"
+
+
+class Released(Event[Release]):
+    """The subject goes on at the link where it was parked. Its id is that of the parking, and `.released`."""
+
+    kind: ClassVar = Kind.RELEASED
+    status: ClassVar = PROCESSING
+    type: Literal["lanka.Released"] = "lanka.Released"
+
+
+class Withdrawn(Event[Withdrawal]):
+    """Somebody with the right to it has taken the subject back: its end, where the chain has no way back."""
+
+    kind: ClassVar = Kind.END
+    status: ClassVar = "withdrawn"
+    type: Literal["lanka.Withdrawn"] = "lanka.Withdrawn"
