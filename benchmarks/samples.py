@@ -27,7 +27,7 @@ with workflow.unsafe.imports_passed_through():
     from gateways.sandbox import SandboxPayments
     from orders.order import Order
     from orders.payment import Payment
-from orders.ports import PaymentProvider
+    from orders.ports import PaymentProvider
     from store.database import Pool, open_pool, transaction
     from workflows.connect import connect
 

@@ -17,6 +17,7 @@ class Batch(BaseModel):
     `unrecorded`: the router made these events itself, so the consumer's transaction journals them first.
     `closes`: links that have nothing more to do with these subjects once this one has worked on them.
     `tried`: attempts at this link before, in other company or with a fault.
+    `each`: the link works once on each event, not once on each subject.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -24,6 +25,7 @@ class Batch(BaseModel):
     link: str
     events: list[AnyEvent]
     unrecorded: bool = False
+    each: bool = False
     closes: list[str] = Field(default_factory=list)
     tried: int = 0
 
@@ -50,7 +52,8 @@ class Work:
     transaction: Any
     link: str
     time: datetime
+    each: bool = False
 
     def made(self, kind: type[E], of: Event[Any], data: Any) -> E:
         """The event that this link makes of the subject of `of`."""
-        return kind.made_by(self.link, of.subject, self.time, data)
+        return kind.made_by(self.link, of.subject, self.time, data, of.id if self.each else None)

@@ -5,6 +5,7 @@ Source of the rules: the CloudEvents specification 1.0.2, section 3.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache
@@ -120,6 +121,20 @@ class EventTypes:
     def of(self, *kinds: Kind) -> frozenset[str]:
         """The types of these kinds."""
         return frozenset(name for name, event in self._known.items() if event.kind in kinds)
+
+
+@dataclass(frozen=True)
+class AcceptedType:
+    """A type of event that may come from outside, and what it means for its subject."""
+
+    type: str
+    chain: str
+    kind: Kind
+    status: str | None
+
+    @property
+    def starts(self) -> bool:
+        return self.kind is Kind.START
 
 
 def in_words(events: Sequence[AnyEvent]) -> str:
