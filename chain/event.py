@@ -17,7 +17,7 @@ D = TypeVar("D")
 
 
 class Kind(StrEnum):
-    """What an event means for its subject, whatever it is called. The journal keeps it; SQL asks for it, never for a name.
+    """What an event means for its subject, whatever it is called. The journal keeps it, and SQL asks for nothing else.
 
     A refusal and a withdrawal lead to the way back; after an end nothing follows but what came `late`.
     """
@@ -104,7 +104,7 @@ AnyEvent = Event[dict[str, Any]]
 
 
 class EventTypes:
-    """The events that some chains declare, by their type. A type that no chain declares is a fact that moves nothing."""
+    """The events that chains declare, by their type. A type that no chain declares is a fact that moves nothing."""
 
     def __init__(self, events: Iterable[type[Event[Any]]]) -> None:
         self._known: Mapping[str, type[Event[Any]]] = {type_of(event): event for event in events}

@@ -46,7 +46,7 @@ class Join:
 
 @dataclass(frozen=True, eq=False)
 class Route:
-    """The stages that take an event, one after the other, all given the same event; the links of one stage side by side.
+    """The stages that take an event, one after the other, all given this event; the links of a stage go side by side.
 
     Behind a stage, whatever a link has made that has a route of its own goes on along that, the first "no" in the order
     of the links before all else; only then comes the next stage. Behind the last, what its links have made goes on, or
@@ -192,7 +192,7 @@ class Table:
         return [each.name for each in self.forward]
 
     def answering(self, *kinds: Kind, refunds: bool = False) -> Sequence[str]:
-        """The names of the links that events of these kinds are routed to; with `refunds` those that give money back."""
+        """The names of the links that take events of these kinds; with `refunds` those that give money back."""
         routes = dict.fromkeys(self.by_type[each] for each in self.by_type if self.types.kind(each) in kinds)
         return [link.name for route in routes for link in route.links if link.refunds or not refunds]
 

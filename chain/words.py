@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Self
 
 Language = Literal["en", "uk"]
 LANGUAGES: tuple[Language, ...] = ("en", "uk")
@@ -19,12 +19,16 @@ class Text(NamedTuple):
         return self.uk if language == "uk" else self.en
 
 
+SUBJECT, SUBJECTS = Text("subject", "предмет"), Text("subjects", "предмети")
+
+
 @dataclass(frozen=True)
 class LinkWords:
     """What a link is called by an operator (`title`), and what a customer hears of it.
 
-    `customer` is its name in a list of steps; a link without one is not shown to customers. `doing`, `done` and `undone`
-    are sentences while it works, when it has, and when that was taken back. `icon` names one of the pages' pictures.
+    `customer` is its name in a list of steps; a link without one is not shown to customers. `doing`, `done` and
+    `undone` are sentences while it works, when it has, and when that was taken back. `icon` names a picture of the
+    pages.
     """
 
     title: Text
@@ -44,8 +48,8 @@ class Words:
     """
 
     title: Text | None = None
-    subject: Text = Text("subject", "предмет")
-    subjects: Text = Text("subjects", "предмети")
+    subject: Text = SUBJECT
+    subjects: Text = SUBJECTS
     links: Mapping[str, LinkWords] = field(default_factory=dict)
     events: Mapping[str, Text] = field(default_factory=dict)
     statuses: Mapping[str, Text] = field(default_factory=dict)
@@ -84,7 +88,7 @@ class Worded(StrEnum):
 
     words: Text
 
-    def __new__(cls, code: str, words: Text) -> "Worded":
+    def __new__(cls, code: str, words: Text) -> Self:
         member = str.__new__(cls, code)
         member._value_ = code
         member.words = words

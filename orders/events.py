@@ -1,8 +1,8 @@
 """The events of the order chain: everything that can happen to an order, in the past tense."""
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from chain.event import Event, Kind
 from chain.subject import Data, Parked, Released
