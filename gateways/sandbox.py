@@ -1,21 +1,26 @@
-"""The payment port over the sandbox provider's HTTP. Its failures are sorted here, once."""
+"""The sandbox payment provider: the payment port over HTTP, and webhooks. Its failures are sorted here, once."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPMethod, HTTPStatus
-from typing import Annotated, NamedTuple, Self
+from typing import Annotated, Any, NamedTuple, Self
 from urllib.parse import quote, urlencode
 
 import aiohttp
 import stamina
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from standardwebhooks import Webhook, WebhookVerificationError
 from yarl import URL
 
+from chain.commands import printable
 from chain.failures import Outage, UnexpectedAnswer
+from gateways.choice import PaymentSettings
+from orders.order import Identifier
 from orders.payment import Payment, PaymentStatus
-from orders.ports import ListedPayment
+from orders.ports import ListedPayment, NotGenuineError, PaymentNews, UnreadableNewsError
 
 LONGEST_PAUSE = 3600.0
 """Seconds. A mistaken Retry-After must not put an order to sleep for years."""
@@ -65,7 +70,7 @@ class Page(BaseModel):
     next_after: str | None
 
 
-class Told(NamedTuple):
+class Answered(NamedTuple):
     """What the provider answered to which call."""
 
     call: str
@@ -74,7 +79,7 @@ class Told(NamedTuple):
     retry_after: str | None
 
     def __str__(self) -> str:
-        return f"sandbox: {self.call} answered {self.status} {self.content[:200]!r}"
+        return f"sandbox: {self.call} answered {self.status} {printable(self.content[:200].decode(errors='replace'))}"
 
 
 class SandboxPayments:
@@ -119,34 +124,38 @@ class SandboxPayments:
     @stamina.retry(on=Outage, attempts=5, timeout=None)
     async def _page(self, after: str | None, timeout: float) -> Page:
         query = {"limit": PAGE} | ({"after": after} if after else {})
-        told = await self._ask(HTTPMethod.GET, f"/payments?{urlencode(query)}", _in(timeout))
-        if told.status != HTTPStatus.OK:
-            raise UnexpectedAnswer(f"{told}")
+        answered = await self._ask(HTTPMethod.GET, f"/payments?{urlencode(query)}", _in(timeout))
+        if answered.status != HTTPStatus.OK:
+            raise UnexpectedAnswer(f"{answered}")
         try:
-            page = Page.model_validate_json(told.content)
+            page = Page.model_validate_json(answered.content)
         except ValidationError as error:
-            raise UnexpectedAnswer(f"{told}; that is no page of payments") from error
+            raise UnexpectedAnswer(f"{answered}; that is no page of payments") from error
         if page.next_after is not None and page.next_after == after:
-            raise UnexpectedAnswer(f"{told}; that page leads to itself")
+            raise UnexpectedAnswer(f"{answered}; that page leads to itself")
         return page
 
     async def _change(self, operation: str, payment_id: str, key: str, deadline: float) -> Payment:
-        told = await self._ask(HTTPMethod.POST, f"{_path(payment_id)}/{operation}", deadline, {"Idempotency-Key": key})
-        if told.status == HTTPStatus.CONFLICT:
+        answered = await self._ask(
+            HTTPMethod.POST, f"{_path(payment_id)}/{operation}", deadline, {"Idempotency-Key": key}
+        )
+        if answered.status == HTTPStatus.CONFLICT:
             payment = await self._find(payment_id, deadline)
             if payment is None:
-                raise UnexpectedAnswer(f"{told}; then there was no such payment")
+                raise UnexpectedAnswer(f"{answered}; then there was no such payment")
             return payment
-        return self._read(told, payment_id)
+        return self._read(answered, payment_id)
 
     async def _find(self, payment_id: str, deadline: float) -> Payment | None:
-        told = await self._ask(HTTPMethod.GET, _path(payment_id), deadline)
+        answered = await self._ask(HTTPMethod.GET, _path(payment_id), deadline)
         # A 404 from anybody else, a proxy or another program at this address, is no word about the payment.
-        if told.status == HTTPStatus.NOT_FOUND and b'"payment_not_found"' in told.content:
+        if answered.status == HTTPStatus.NOT_FOUND and b'"payment_not_found"' in answered.content:
             return None
-        return self._read(told, payment_id)
+        return self._read(answered, payment_id)
 
-    async def _ask(self, method: HTTPMethod, path: str, deadline: float, headers: dict[str, str] | None = None) -> Told:
+    async def _ask(
+        self, method: HTTPMethod, path: str, deadline: float, headers: dict[str, str] | None = None
+    ) -> Answered:
         call = f"{method} {path}"
         try:
             async with (
@@ -160,31 +169,31 @@ class SandboxPayments:
             raise Outage(f"sandbox: {call} was not answered in time") from error
         except (aiohttp.ClientError, OSError) as error:
             raise Outage(f"sandbox: {call} failed: {error!r}") from error
-        told = Told(call, answer.status, content, answer.headers.get("Retry-After"))
-        if told.status >= HTTPStatus.INTERNAL_SERVER_ERROR or told.status == HTTPStatus.TOO_MANY_REQUESTS:
-            raise Outage(f"{told}", retry_after=_retry_after(told.retry_after))
-        return told
+        answered = Answered(call, answer.status, content, answer.headers.get("Retry-After"))
+        if answered.status >= HTTPStatus.INTERNAL_SERVER_ERROR or answered.status == HTTPStatus.TOO_MANY_REQUESTS:
+            raise Outage(f"{answered}", retry_after=_retry_after(answered.retry_after))
+        return answered
 
-    def _read(self, told: Told, payment_id: str) -> Payment:
-        if told.status != HTTPStatus.OK:
-            raise UnexpectedAnswer(f"{told}")
+    def _read(self, answered: Answered, payment_id: str) -> Payment:
+        if answered.status != HTTPStatus.OK:
+            raise UnexpectedAnswer(f"{answered}")
         try:
-            answer = Answer.model_validate_json(told.content)
+            answer = Answer.model_validate_json(answered.content)
         except ValidationError as error:
-            raise UnexpectedAnswer(f"{told}; that is no payment") from error
+            raise UnexpectedAnswer(f"{answered}; that is no payment") from error
         if answer.id != payment_id:
-            raise UnexpectedAnswer(f"{told}; that is another payment")
+            raise UnexpectedAnswer(f"{answered}; that is another payment")
         return self._payment(answer)
 
-    def _payment(self, told: Answer) -> Payment:
+    def _payment(self, answer: Answer) -> Payment:
         return Payment(
             provider=self.name,
-            payment_id=told.id,
-            status=told.status,
-            amount=told.amount,
-            currency=told.currency,
-            captured_amount=told.captured_amount,
-            refunded_amount=told.refunded_amount,
+            payment_id=answer.id,
+            status=answer.status,
+            amount=answer.amount,
+            currency=answer.currency,
+            captured_amount=answer.captured_amount,
+            refunded_amount=answer.refunded_amount,
         )
 
 
@@ -209,3 +218,49 @@ def _retry_after(header: str | None) -> float | None:
 
 def _seconds_until(then: datetime) -> float:
     return (then.replace(tzinfo=then.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
+
+
+# ---- webhooks ----------------------------------------------------------------------------------------------------
+
+
+class NoticeData(BaseModel):
+    payment_id: Identifier
+
+
+class Notice(BaseModel):
+    """What is read of a webhook; the rest is stored beside it."""
+
+    data: NoticeData
+
+
+class SandboxWebhooks:
+    """Signed as Standard Webhooks says. `secret` begins with `whsec_`."""
+
+    name = SandboxPayments.name
+
+    def __init__(self, secret: str) -> None:
+        self._webhook = Webhook(secret)
+
+    def verify(self, headers: Mapping[str, str], body: bytes) -> PaymentNews:
+        try:
+            self._webhook.verify(body, dict(headers), json_parse=False)
+        except (WebhookVerificationError, ValueError) as error:  # ValueError: the library's own parsing of nonsense
+            raise NotGenuineError(str(error)) from error
+        try:
+            payload: Any = json.loads(body)
+            notice = Notice.model_validate(payload)
+        except (ValueError, RecursionError) as error:
+            raise UnreadableNewsError(str(error)) from error
+        return PaymentNews(headers["webhook-id"], notice.data.payment_id, payload)
+
+
+# ---- chosen by `sandbox` in LANKA_PAYMENTS -----------------------------------------------------------------------
+
+
+def provider(settings: PaymentSettings) -> SandboxPayments:
+    return SandboxPayments(settings.payments_url)
+
+
+def webhooks(settings: PaymentSettings) -> SandboxWebhooks | None:
+    """Without a secret nobody can be believed."""
+    return SandboxWebhooks(settings.webhook_secret) if settings.webhook_secret else None

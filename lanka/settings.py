@@ -14,5 +14,15 @@ def load_settings(settings: type[S]) -> S:
     try:
         return settings()
     except ValidationError as error:
-        wrong = (f"{'.'.join(map(str, each['loc'])).upper()}: {each['msg'].lower()}" for each in error.errors())
+        wrong = (f"{_variable(settings, str(each['loc'][0]))}: {_reason(each['msg'])}" for each in error.errors())
         raise typer.BadParameter(f"the environment is not complete: {'; '.join(wrong)}") from None
+
+
+def _variable(settings: type[BaseSettings], place: str) -> str:
+    """A field that has a name of its own in the environment is told by that."""
+    return (settings.model_config.get("env_prefix", "") + place if place in settings.model_fields else place).upper()
+
+
+def _reason(message: str) -> str:
+    message = message.removeprefix("Value error, ")
+    return message[:1].lower() + message[1:]

@@ -329,8 +329,16 @@ async def test_an_answer_that_is_nearly_a_payment_is_a_fault(twin: Twin, wrong: 
 @pytest.mark.parametrize("status", [201, 301, 400, 401, 403, 404, 418, 422])
 async def test_an_unexpected_status_is_a_fault_and_never_a_payment_that_was_not_found(twin: Twin, status: int) -> None:
     payments = await twin(status, b"nginx", Location="/elsewhere")
-    with pytest.raises(Fault, match=f"answered {status} b'nginx'"):
+    with pytest.raises(Fault, match=f"answered {status} nginx$"):
         await payments.find("pay_1", timeout=5)
+
+
+async def test_what_is_told_of_an_answer_is_text_that_can_be_stored_and_is_short(twin: Twin) -> None:
+    payments = await twin(400, b'{"detail": "\xc3\xbc \x00\xff"}' + b" " * 5_000)
+    with pytest.raises(Fault) as fault:
+        await payments.find("pay_1", timeout=5)
+    assert 'answered 400 {"detail": "ü \ufffd"}' in str(fault.value)
+    assert len(str(fault.value)) < 300
 
 
 async def test_an_answer_that_is_packed_unasked_is_a_fault(twin: Twin) -> None:
