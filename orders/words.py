@@ -122,7 +122,7 @@ EVENTS = {
     "OrderConfirmed": Text("Confirmed", "Підтверджено"),
     "OrderRejected": Text("Rejected", "Відхилено"),
     "OrderCancelled": Text("Cancelled", "Скасовано"),
-    "OrderWithdrawn": Text("DispatchBatch back", "Відкликано"),
+    "OrderWithdrawn": Text("Taken back", "Відкликано"),
     "OrderParked": Text("Parked", "Відкладено"),
     "OrderReleased": Text("Released", "Відпущено"),
     "StockReleased": Text("Stock released", "Резерв знято"),

@@ -1,0 +1,324 @@
+"""What an order tells its customer."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from chain.event import AnyEvent, Event, source_of, type_of
+from chain.position import links_at
+from chain.steps import Seen, State, Trying, steps
+from chain.table import Link, Table, route
+from chain.words import LinkWords, Text
+from orders.events import (
+    CartConfirmed,
+    CartUnavailable,
+    OrderCancelled,
+    OrderConfirmed,
+    OrderReceived,
+    OrderRejected,
+    OrderWithdrawn,
+    PaymentArrivedLate,
+    PaymentConfirmed,
+    PaymentDeclined,
+    PaymentPending,
+    PaymentRefunded,
+    PriceChanged,
+    PriceConfirmed,
+    StockReleased,
+    StockReserved,
+)
+from orders.story import CustomerStep, Story, customer_steps, story
+from orders.words import Reason
+from workflows.chains import CHAINS
+
+TABLE = CHAINS["orders"].table
+BEGAN = datetime(2026, 11, 26, 12, tzinfo=UTC)
+DEADLINE = BEGAN + timedelta(hours=1)
+ORDER = {"order_id": "o1", "total": 2700, "currency": "EUR"}
+
+Made = tuple[str, type[Event[Any]], dict[str, Any]]
+
+RECEIVED: Made = ("api", OrderReceived, {"order": ORDER})
+PENDING: Made = ("payment", PaymentPending, {"order": ORDER, "deadline": DEADLINE.isoformat()})
+AUTHORIZED: Made = ("payment", PaymentConfirmed, {"order": ORDER, "payment": {"status": "authorized"}})
+CAPTURED: Made = ("payment", PaymentConfirmed, {"order": ORDER, "payment": {"status": "captured"}})
+RESERVED: Made = ("cart", StockReserved, {})
+PRICED: Made = ("price", PriceConfirmed, {})
+CHECKED: Made = ("checks", CartConfirmed, {})
+CONFIRMED: Made = ("finalize", OrderConfirmed, {"order_number": "LK-1"})
+PUT_BACK: Made = ("release", StockReleased, {})
+REFUNDED: Made = ("refund", PaymentRefunded, {"amount": 2700})
+CANCELLED: Made = ("router", OrderWithdrawn, {"reason": "cancelled_by_customer", "detail": "", "by": "cus_1"})
+
+
+def declined(link: str = "payment", reason: Reason = Reason.PAYMENT_DECLINED) -> Made:
+    return link, PaymentDeclined, {"reason": reason}
+
+
+def sold_out() -> Made:
+    return "cart", CartUnavailable, {"reason": Reason.OUT_OF_STOCK}
+
+
+def dearer() -> Made:
+    return "price", PriceChanged, {"reason": Reason.PRICE_CHANGED}
+
+
+def rejected(reason: str) -> Made:
+    return "reject", OrderRejected, {"reason": reason}
+
+
+def journal(*made: Made) -> list[AnyEvent]:
+    return [
+        AnyEvent(
+            id=f"o1.{nth}",
+            source=source_of(link),
+            type=type_of(event),
+            subject="o1",
+            time=BEGAN + timedelta(seconds=nth),
+            data=data,
+        )
+        for nth, (link, event, data) in enumerate(made)
+    ]
+
+
+def seen(*made: Made, parked: Sequence[str] = (), done: Sequence[str] = (), table: Table = TABLE) -> Seen:
+    """`done`: links that have claimed the order without a word."""
+    claims = dict.fromkeys([*(link for link, _, _ in made[1:] if link in table.by_name), *done])
+    return Seen(journal(*made), claims, parked={link: Trying(5, "boom") for link in parked}, moves=True)
+
+
+def told(*made: Made, parked: Sequence[str] = (), done: Sequence[str] = (), uk: bool = False) -> Story:
+    known = seen(*made, parked=parked, done=done)
+    return story(TABLE, known.events, steps(TABLE, known), "uk" if uk else "en")
+
+
+def shown(*made: Made, parked: Sequence[str] = (), done: Sequence[str] = ()) -> dict[str, CustomerStep]:
+    known = seen(*made, parked=parked, done=done)
+    return {step.link: step for step in customer_steps(TABLE, steps(TABLE, known), "en")}
+
+
+def states(*made: Made, parked: Sequence[str] = (), done: Sequence[str] = ()) -> dict[str, State]:
+    return {link: step.state for link, step in shown(*made, parked=parked, done=done).items()}
+
+
+def money(*made: Made, parked: Sequence[str] = (), done: Sequence[str] = ()) -> tuple[str, str] | None:
+    answer = told(*made, parked=parked, done=done).money
+    return (answer.mood, answer.text) if answer else None
+
+
+# ---- straight on -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("made", "headline"),
+    [
+        ([RECEIVED], "Checking your payment"),
+        ([RECEIVED, CAPTURED], "Checking stock and checking the price"),
+        ([RECEIVED, CAPTURED, PRICED], "Checking stock"),
+        ([RECEIVED, CAPTURED, RESERVED], "Checking the price"),
+        ([RECEIVED, CAPTURED, RESERVED, PRICED], "Finishing your order"),
+        ([RECEIVED, CAPTURED, RESERVED, PRICED, CHECKED], "Finishing your order"),
+    ],
+)
+def test_an_order_that_is_under_way_says_what_is_done_for_it_now(made: Sequence[Made], headline: str) -> None:
+    assert told(*made).headline == headline
+    assert told(*made).money is None
+
+
+def test_at_each_link_its_own_words_are_said() -> None:
+    sentences = {link: step.sentence for link, step in shown(RECEIVED, CAPTURED, RESERVED).items()}
+
+    assert sentences == {
+        "payment": "Payment checked.",
+        "cart": "Stock reserved.",
+        "price": "Checking the price",
+        "finalize": "",
+    }
+
+
+def test_a_confirmed_order_says_what_was_taken() -> None:
+    confirmed = (RECEIVED, AUTHORIZED, RESERVED, PRICED, CHECKED, CONFIRMED)
+
+    assert told(*confirmed).headline == "Your order is confirmed"
+    assert money(*confirmed) == ("good", "EUR 27.00 was taken.")
+    assert set(states(*confirmed).values()) == {State.DONE}
+    assert not told(*confirmed).cancellable
+
+
+def test_the_same_is_told_in_ukrainian() -> None:
+    assert told(RECEIVED, CAPTURED, uk=True).headline == "Перевіряємо наявність і перевіряємо ціну"
+    refused = told(RECEIVED, CAPTURED, sold_out(), PRICED, PUT_BACK, REFUNDED, rejected("out_of_stock"), uk=True)
+    assert refused.text == Reason.OUT_OF_STOCK.words.uk
+    assert refused.money
+    assert refused.money.text == "EUR 27.00 вам повернено."
+
+
+# ---- waiting -----------------------------------------------------------------------------------------------------
+
+
+def test_a_transfer_that_is_on_its_way_is_awaited_until_its_deadline() -> None:
+    awaiting = told(RECEIVED, PENDING)
+
+    assert awaiting.headline == "Waiting for your bank"
+    assert awaiting.deadline == DEADLINE
+    assert awaiting.cancellable
+    assert states(RECEIVED, PENDING)["payment"] is State.WAITING
+    assert "settlement" not in states(RECEIVED, PENDING)
+
+
+def test_when_the_bank_has_said_yes_the_payment_is_done_since_the_order_came() -> None:
+    paid: Made = ("settlement", *CAPTURED[1:])
+
+    assert told(RECEIVED, PENDING, paid).deadline is None
+    step = shown(RECEIVED, PENDING, paid)["payment"]
+    assert (step.state, step.since, step.ended) == (State.DONE, BEGAN, BEGAN + timedelta(seconds=2))
+
+
+def test_when_the_bank_has_not_said_yes_in_time_the_payment_is_refused() -> None:
+    late = (RECEIVED, PENDING, declined("settlement", Reason.PAYMENT_TIMEOUT))
+
+    assert told(*late).text == "The bank did not confirm the payment in time."
+    assert states(*late)["payment"] is State.REFUSED
+    assert told(*late).deadline is None
+
+
+def test_a_parked_order_is_looked_at_and_kept_where_it_is() -> None:
+    parked = told(RECEIVED, CAPTURED, RESERVED, parked=["price"])
+
+    assert parked.headline == "Somebody is looking at it"
+    assert parked.cancellable
+    assert shown(RECEIVED, CAPTURED, RESERVED, parked=["price"])["price"].sentence == (
+        "Price is held: somebody is looking at it."
+    )
+
+
+def test_an_order_can_be_cancelled_until_it_is_finalised() -> None:
+    assert told(RECEIVED, CAPTURED, RESERVED).cancellable
+    assert not told(RECEIVED, CAPTURED, RESERVED, PRICED).cancellable
+    assert not told(RECEIVED, CAPTURED, RESERVED, PRICED, parked=["finalize"]).cancellable
+
+
+# ---- refused, and taken back -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("made", "link", "reason"),
+    [
+        ([declined()], "payment", Reason.PAYMENT_DECLINED),
+        ([CAPTURED, sold_out(), PRICED], "cart", Reason.OUT_OF_STOCK),
+        ([CAPTURED, dearer(), RESERVED], "price", Reason.PRICE_CHANGED),
+        ([CAPTURED, dearer(), sold_out()], "cart", Reason.OUT_OF_STOCK),
+        ([CAPTURED, RESERVED, PRICED, CHECKED, declined("finalize")], "finalize", Reason.PAYMENT_DECLINED),
+    ],
+)
+def test_a_refused_order_says_why_while_it_goes_back_and_after(made: Sequence[Made], link: str, reason: Reason) -> None:
+    back, ended = told(RECEIVED, *made), told(RECEIVED, *made, PUT_BACK, REFUNDED, rejected(reason))
+
+    assert (back.headline, back.text) == ("We cannot confirm your order", reason.words.en)
+    assert (ended.headline, ended.text) == ("We could not confirm your order", reason.words.en)
+    assert states(RECEIVED, *made)[link] is State.REFUSED
+    assert not back.cancellable
+
+
+def test_a_reason_that_the_words_do_not_know_is_said_as_well_as_it_can_be() -> None:
+    assert told(RECEIVED, ("payment", PaymentDeclined, {"reason": "not_on_sundays"})).text == "Not on sundays"
+
+
+def test_what_has_not_begun_is_left_out_and_what_was_done_is_undone() -> None:
+    at_the_price = (RECEIVED, CAPTURED, RESERVED, dearer(), PUT_BACK, REFUNDED, rejected("price_changed"))
+
+    assert states(*at_the_price) == {
+        "payment": State.UNDONE,
+        "cart": State.UNDONE,
+        "price": State.REFUSED,
+        "finalize": State.LEFT_OUT,
+    }
+    assert shown(*at_the_price)["cart"].sentence == "Stock put back."
+
+
+def test_a_cancelled_order_says_so() -> None:
+    ended: Made = ("reject", OrderCancelled, {"reason": "cancelled_by_customer"})
+
+    assert told(RECEIVED, CAPTURED, CANCELLED).headline == "Cancelling your order"
+    assert told(RECEIVED, CAPTURED, CANCELLED, REFUNDED, ended).headline == "Your order is cancelled"
+    assert told(RECEIVED, PENDING, CANCELLED).deadline is None
+    assert states(RECEIVED, PENDING, CANCELLED)["payment"] is State.LEFT_OUT
+
+
+def test_of_an_order_that_somebody_in_the_shop_rejects_nothing_is_said_of_cancelling() -> None:
+    by_operator: Made = ("router", OrderWithdrawn, {"reason": "rejected_by_operator"})
+
+    assert told(RECEIVED, CAPTURED, by_operator).headline == "We cannot confirm your order"
+
+
+# ---- what becomes of the money -----------------------------------------------------------------------------------
+
+
+def test_money_on_its_way_back_is_told_of_until_it_is_back() -> None:
+    end = rejected("out_of_stock")
+
+    assert money(RECEIVED, CAPTURED, sold_out(), PRICED) == ("wait", "EUR 27.00 is being given back to you.")
+    assert money(RECEIVED, AUTHORIZED, sold_out(), PRICED) == (
+        "wait",
+        "Nothing was taken. The EUR 27.00 reserved on your account is being let go.",
+    )
+    assert money(RECEIVED, CAPTURED, sold_out(), PRICED, REFUNDED, end) == (
+        "good",
+        "EUR 27.00 has been given back to you.",
+    )
+    assert money(RECEIVED, AUTHORIZED, sold_out(), PRICED, REFUNDED, end) == (
+        "good",
+        "Nothing was taken. The EUR 27.00 reserved on your account is free again.",
+    )
+
+
+def test_a_refund_that_got_stuck_is_told_of() -> None:
+    stuck = money(RECEIVED, CAPTURED, sold_out(), PRICED, parked=["refund"])
+
+    assert stuck == ("wait", "EUR 27.00 goes back to you. It got stuck, and somebody is looking at it.")
+    assert told(RECEIVED, CAPTURED, sold_out(), PRICED, parked=["refund"]).headline == "We cannot confirm your order"
+
+
+def test_where_nothing_was_paid_nothing_was_taken() -> None:
+    assert money(RECEIVED, declined()) == ("wait", "Whatever was reserved or taken is being given back.")
+    assert money(RECEIVED, declined(), rejected("payment_declined")) == ("good", "Nothing was taken.")
+
+
+def test_money_that_could_not_be_taken_at_last_is_not_promised_back() -> None:
+    expired = (RECEIVED, AUTHORIZED, RESERVED, PRICED, CHECKED, declined("finalize", Reason.PAYMENT_EXPIRED))
+
+    assert money(*expired) == ("wait", "Whatever was reserved or taken is being given back.")
+    assert money(*expired, PUT_BACK, rejected("payment_expired")) == ("good", "Nothing was taken.")
+
+
+def test_money_that_came_after_the_end_is_given_back() -> None:
+    late = (RECEIVED, PENDING, CANCELLED, ("reject", OrderCancelled, {}), ("webhooks", PaymentArrivedLate, {}))
+
+    assert money(*late) == ("wait", "The money arrived after the end. It is being given back to you.")
+    given_back: Made = ("late-refund", PaymentRefunded, {"amount": 2700})
+    assert money(*late, given_back) == ("good", "EUR 27.00 has been given back to you.")
+
+
+# ---- a link that nobody here has heard of ------------------------------------------------------------------------
+
+
+def test_a_link_that_is_added_to_the_table_is_told_by_its_words() -> None:
+    wrap = Link("wrap", next(iter(TABLE.links)).consumer, queue="wrap", makes=())
+    words = LinkWords(Text("Wrap", "Пакування"), Text("Wrapping", "Пакування"), doing=Text("Wrapping it", "Пакуємо"))
+    checks = TABLE.routes[PaymentConfirmed]
+    table = replace(
+        TABLE,
+        routes={**TABLE.routes, PaymentConfirmed: route((*checks.stages[0], wrap), join=checks.join)},
+        words=replace(TABLE.words, links={**TABLE.words.links, "wrap": words}),
+    )
+    known = seen(RECEIVED, CAPTURED, table=table)
+    assert "wrap" in links_at(table, [event.type for event in known.events], known.done)
+
+    told_of = story(table, known.events, steps(table, known), "en")
+    shown_there = {step.link: step.sentence for step in customer_steps(table, steps(table, known), "en")}
+
+    assert told_of.headline == "Checking stock, checking the price and wrapping it"
+    assert shown_there["wrap"] == "Wrapping it"
