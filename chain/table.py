@@ -22,6 +22,7 @@ class Link:
     `since`: the version of the table from which on the link exists. Subjects that were dispatched before pass by.
     `once`: it works once on a subject, and a second event gets the first's answer; or once on each event.
     `undoes`: the link whose effect is taken back here. `refunds`: money is given back here, and owed until it is.
+    `calls_out`: somebody outside is called, who is not to be hit by everybody at once.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Link:
     once: Literal["subject", "event"] = "subject"
     undoes: str | None = None
     refunds: bool = False
+    calls_out: bool = False
 
 
 @dataclass(frozen=True, eq=False)
