@@ -1,13 +1,14 @@
 """The steps of one subject: every link that concerns it, in the order of the table, and how it is there."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from chain.event import BACKWARD, AnyEvent, Kind, maker_of, type_of
 from chain.position import links_at
+from chain.subject import RECEIVED
 from chain.table import Link, Route, Table
 
 
@@ -60,6 +61,36 @@ class Step:
     attempts: int | None = None
     last_error: str | None = None
     reason: str | None = None
+
+
+class Group(Protocol):
+    """Subjects of which the same is known. `fresh`: something has happened to them just now. `told`: types of their
+    events, at least those that are not of a straight way. `parked`: link and reason of each parking.
+    """
+
+    @property
+    def version(self) -> int | None: ...
+    @property
+    def dispatched(self) -> bool: ...
+    @property
+    def fresh(self) -> bool: ...
+    @property
+    def ended(self) -> bool: ...
+    @property
+    def done(self) -> Collection[str]: ...
+    @property
+    def told(self) -> Collection[str]: ...
+    @property
+    def parked(self) -> Sequence[tuple[str, str]]: ...
+
+
+def states_at(table: Table, group: Group) -> Mapping[str, State]:
+    """The links where the subjects of a group stand, and how. `RECEIVED` is no link: accepted, and not dispatched."""
+    if not group.dispatched:
+        return {RECEIVED: State.WAITING}
+    at = links_at(table, group.told, group.done, group.version, ended=group.ended)
+    here = {name: manner(table.by_name[name], moves=group.fresh) for name in at}
+    return here | {link: State.PARKED for link, _ in group.parked}
 
 
 def steps(table: Table, seen: Seen) -> Sequence[Step]:
