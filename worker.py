@@ -11,7 +11,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from importlib import import_module
 from typing import Annotated, Any
@@ -21,56 +21,50 @@ import typer
 import uvicorn
 from fastapi import FastAPI, Response
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
 from temporalio.client import Client
 from temporalio.worker import PollerBehaviorAutoscaling, UnsandboxedWorkflowRunner, Worker
 
-from activities.check_cart import CheckCart
-from activities.check_payment import CheckPayment
-from activities.check_price import CheckPrice
 from activities.failures import Failures
-from activities.finalize_order import FinalizeOrder
 from activities.note_events import NoteEvents
 from activities.reconcile import Reconcile
-from activities.refund_payment import RefundPayment
-from activities.reject_order import RejectOrder
-from activities.release_stock import ReleaseStock
-from gateways.sandbox import SandboxPayments
+from chain.table import Link
+from gateways.choice import PaymentGateway, PaymentSettings, payment_provider
 from lanka.settings import load_settings
 from store.catalogue import Catalogue
 from store.database import Pool, open_pool
+from store.journal import Journal
 from store.orders import Orders
 from store.outbox import Outbox
 from store.payments import Payments
 from store.reconciliation import GRACE, Reconciliations
 from store.stock import Stock
-from support.consumers import AssignOperator
-from support.store import Support
-from telemetry.activity_log import Consumed
+from telemetry.activity_log import ActivityLog
 from telemetry.exposition import CONTENT_TYPE, Exposition, metrics_of_the_sdk
 from telemetry.logs import set_up_logs
 from telemetry.metrics import CountedJournal
 from telemetry.switch import Tracing, tracing_of
-from workflows import chains
-from workflows.connect import INTERCEPTORS, connect
+from workflows.chains import CHAINS, TYPES, module_of
+from workflows.chains import queues as known_queues
+from workflows.connect import connect
+from workflows.order_confirmation import TABLE
 from workflows.reconciliation import Reconciliation
 from workflows.schedules import schedule_reconciliation
 from workflows.search_attributes import register_search_attributes
+
+RECONCILIATION_ON, RECONCILE_ON = "order-confirmation", "finalize"
+"""Task queues of the one workflow, with its one activity, that is no chain's. See workflows/reconciliation.py."""
 
 REGISTER_AGAIN = 600.0
 """Seconds until the worker looks again whether Temporal has its search attributes and its schedule."""
 
 DRAIN = timedelta(seconds=35)
-"""How long a stopping worker lets its consumers finish: above the longest start_to_close of the routing table."""
+"""How long a stopping worker lets its consumers finish: above the longest start_to_close of a link."""
 
 log = structlog.get_logger()
 
 
-class WorkerSettings(BaseSettings):
-    model_config = SettingsConfigDict(env_prefix="LANKA_")
-
+class WorkerSettings(PaymentSettings):
     database_url: Annotated[str, Field(validation_alias="DATABASE_URL")]
-    payments_url: str = "http://127.0.0.1:8090"
     payment_deadline_seconds: int = 900
     price_tolerance_basis_points: int = 0
     worker_host: str = "127.0.0.1"
@@ -82,59 +76,72 @@ class WorkerSettings(BaseSettings):
 
 
 @dataclass(frozen=True)
+class Parts:
+    """What the consumers of a chain may need; each chain's `consumers` takes what its own do."""
+
+    journal: Journal
+    pool: Pool
+    settings: WorkerSettings
+    orders: Orders
+    stock: Stock
+    payments: Payments
+    catalogue: Catalogue
+    outbox: Outbox
+    provider: PaymentGateway
+    payment_deadline: timedelta
+    price_tolerance: int
+
+
+def parts_of(pool: Pool, provider: PaymentGateway, settings: WorkerSettings, tracing: Tracing) -> Parts:
+    return Parts(
+        journal=CountedJournal(pool, TYPES, tracing.about),
+        pool=pool,
+        settings=settings,
+        orders=Orders(pool, TABLE),
+        stock=Stock(),
+        payments=Payments(pool),
+        catalogue=Catalogue(pool),
+        outbox=Outbox(),
+        provider=provider,
+        payment_deadline=timedelta(seconds=settings.payment_deadline_seconds),
+        price_tolerance=settings.price_tolerance_basis_points,
+    )
+
+
+@dataclass
 class Queue:
-    workflows: Sequence[type[Any]] = ()
-    consumers: Sequence[Callable[..., Any]] = ()
+    """`consumers`: by the function that the table names, so that one which several chains share is there once."""
+
+    workflows: list[type[Any]] = field(default_factory=list)
+    consumers: dict[Callable[..., Any], Callable[..., Any]] = field(default_factory=dict)
     per_second: float | None = None
 
 
-def queues(pool: Pool, provider: SandboxPayments, settings: WorkerSettings) -> Mapping[str, Queue]:
+def queues(parts: Parts) -> Mapping[str, Queue]:
     """Every task queue with what works on it, each consumer with its collaborators."""
-    journal, stock, payments, outbox = CountedJournal(pool), Stock(), Payments(pool), Outbox()
-    deadline = timedelta(seconds=settings.payment_deadline_seconds)
-    check_payment = CheckPayment(journal, payments, provider, deadline)
-    refund_payment = RefundPayment(journal, payments, provider)
-    check_cart = CheckCart(journal, stock)
-    release_stock = ReleaseStock(journal, stock)
-    check_price = CheckPrice(journal, Catalogue(pool), settings.price_tolerance_basis_points)
-    finalize_order = FinalizeOrder(journal, Orders(pool), stock, payments, outbox, provider)
-    reject_order = RejectOrder(journal, outbox)
-    note_events = NoteEvents(journal)
-    assign_operator = AssignOperator(journal, Support(pool))
-    reconcile = Reconcile(Reconciliations(pool), provider, GRACE)
-    consumers: dict[str, list[Callable[..., Any]]] = {
-        "payment": [
-            check_payment.check_payment,
-            check_payment.settle_payment,
-            refund_payment.refund_payment,
-            refund_payment.refund_late_payment,
-        ],
-        "cart": [check_cart.check_cart, release_stock.release_stock],
-        "price": [check_price.check_price],
-        "finalize": [
-            finalize_order.finalize_order,
-            reject_order.reject_order,
-            note_events.note_events,
-            reconcile.reconcile,
-        ],
-        "support": [
-            assign_operator.assign_operator,
-            assign_operator.assign_waiting,
-            assign_operator.free_operator,
-            note_events.note_events,
-        ],
-    }
-    for name in chains.packages():
-        for queue, more in import_module(name).consumers(journal).items():
-            consumers.setdefault(queue, []).extend(more)
-    workflows: dict[str, list[type[Any]]] = {"order-confirmation": [Reconciliation]}
-    for chain in chains.CHAINS.values():
-        workflows.setdefault(chain.queue, []).append(chain.workflow)
-    limits = dict.fromkeys(("payment", "finalize"), settings.provider_batches_per_second)
-    return {
-        name: Queue(workflows.get(name, ()), consumers.get(name, ()), limits.get(name))
-        for name in sorted(chains.queues())
-    }
+    found = {name: Queue() for name in sorted(known_queues())}
+    reconcile = Reconcile(Reconciliations(parts.pool), parts.provider, GRACE)
+    found[RECONCILE_ON].consumers[Reconcile.reconcile] = reconcile.reconcile
+    found[RECONCILIATION_ON].workflows.append(Reconciliation)
+    for name, chain in CHAINS.items():
+        found[chain.queue].workflows.append(chain.workflow)
+        working = [*import_module(module_of(name)).consumers(parts), NoteEvents(parts.journal)]
+        for link in chain.table.links:
+            queue = found[link.queue]
+            queue.consumers.setdefault(link.consumer, _bound(link, working))
+            if link.calls_out:
+                queue.per_second = parts.settings.provider_batches_per_second
+    return found
+
+
+def _bound(link: Link, working: Sequence[object]) -> Callable[..., Any]:
+    """The consumer of the link, as a method of the object that has it."""
+    name = link.consumer.__name__
+    for each in working:
+        if getattr(type(each), name, None) is link.consumer:
+            consumer: Callable[..., Any] = getattr(each, name)
+            return consumer
+    raise LookupError(f"nobody brings {link.consumer.__qualname__}, which the link {link.name} needs")
 
 
 class Crew:
@@ -155,10 +162,10 @@ class Crew:
             self._tracing.running(),  # before what it traces is made
             open_pool(self._settings.database_url, size=self._settings.connections) as pool,
         ):
-            provider = SandboxPayments(self._settings.payments_url)
+            provider = payment_provider(self._settings)
             self.exposition = Exposition(pool, metrics_of_the_sdk())
-            self._client = await connect()
-            served = queues(pool, provider, self._settings)
+            self._client = await connect(self._tracing.interceptors)
+            served = queues(parts_of(pool, provider, self._settings, self._tracing))
             self._workers = [_worker(self._client, name, served[name]) for name in self._names or served]
             log.info("worker works", queues=[worker.task_queue for worker in self._workers])
             try:
@@ -175,7 +182,7 @@ class Crew:
 
     async def _register(self, what: Callable[[Client], Awaitable[None]], client: Client) -> None:
         """Beside the work, which does not wait for it; and again, as Temporal may have lost all that it knew."""
-        while not self._names or "order-confirmation" in self._names:
+        while not self._names or RECONCILIATION_ON in self._names:
             await what(client)
             await asyncio.sleep(REGISTER_AGAIN)
 
@@ -199,8 +206,8 @@ def _worker(client: Client, name: str, queue: Queue) -> Worker:
         workflows=queue.workflows,
         # Tests and replays run in the sandbox; see docs/decisions/0012.
         workflow_runner=UnsandboxedWorkflowRunner(),
-        activities=queue.consumers,
-        interceptors=[Consumed(), Failures()],
+        activities=[*queue.consumers.values()],
+        interceptors=[ActivityLog(), Failures()],
         max_concurrent_activities=10,
         max_task_queue_activities_per_second=queue.per_second,
         graceful_shutdown_timeout=DRAIN,
@@ -248,9 +255,8 @@ def main(
     settings = load_settings(WorkerSettings)
     tracing = tracing_of("lanka-worker", settings.database_url)
     set_up_logs(*tracing.processors)
-    INTERCEPTORS[:] = tracing.interceptors
-    if unknown := set(queue or []) - chains.queues():
-        known = ", ".join(sorted(chains.queues()))
+    if unknown := set(queue or []) - known_queues():
+        known = ", ".join(sorted(known_queues()))
         raise typer.BadParameter(f"no such queue: {', '.join(sorted(unknown))}; there are {known}")
     for received in (signal.SIGINT, signal.SIGTERM):
         signal.signal(received, signal.SIG_IGN)  # uvicorn handles them while it runs, and would raise them again after

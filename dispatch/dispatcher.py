@@ -6,7 +6,7 @@ and arriving orders gather. At least once: the workflow's id, its event ids and 
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from typing import Any
@@ -15,7 +15,7 @@ import stamina
 import structlog
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
-from temporalio.client import Client
+from temporalio.client import Client, Interceptor
 from temporalio.common import WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError
@@ -24,28 +24,36 @@ from chain.failures import Outage
 from dispatch.lost_workflows import bring_back_lost
 from dispatch.message_delivery import deliver_messages
 from dispatch.payment_webhooks import deliver_news
-from dispatch.temporal import tell
+from dispatch.temporal import signal_with_start
 from store.database import Pool, Transaction, connected, session
-from store.dispatch import ACCEPTED, ARRIVED, DispatchBatch, lead, look, mark_dispatched, take_oldest, taken_before
+from store.dispatch import (
+    ACCEPTED,
+    ARRIVED,
+    DispatchBatch,
+    lead,
+    mark_dispatched,
+    pending_work,
+    take_oldest,
+    taken_before,
+)
 from store.failpoints import reach
 from store.intake import register
 from store.journal import CHANNEL
-from workflows.chains import CHAINS, outside
+from workflows.chains import CHAINS, accepted
 from workflows.connect import connect
 
 log = structlog.get_logger()
 
-PATIENCE = timedelta(seconds=3)
+STUCK_AFTER = timedelta(seconds=3)
 """A batch that has been on the way for longer merely waits, and gives its place up."""
 
 LOOK_ANYWAY = 0.5
-"""Seconds after which the dispatcher looks, even if nobody has rung."""
-
+"""Seconds after which the dispatcher looks, even if nobody has woken it."""
 
 MOMENT = 0.0005
 """Seconds for each subject of the last batch for which a batch gathers even if none is on the way."""
 
-BETWEEN_RINGS = 0.005
+BETWEEN_NOTICES = 0.005
 """Seconds between two notifications of one process."""
 
 
@@ -67,46 +75,51 @@ class DispatchSettings(BaseSettings):
 
 
 class Wakeup:
-    """Tells the dispatcher of new subjects, in whichever process it leads. Rings that come close together are one."""
+    """Tells the dispatcher of new subjects, in whichever process it leads. Calls that come close together are one."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self._rung = asyncio.Event()
+        self._woken = asyncio.Event()
         self.here: Callable[[], None] | None = None
         """What to call where the dispatcher leads in this process."""
 
-    def ring(self) -> None:
+    def wake(self) -> None:
         if self.here:
             self.here()
         else:
-            self._rung.set()
+            self._woken.set()
 
     async def carry(self) -> None:
         # Not in the transaction that accepts: NOTIFY takes a lock that makes all commits wait for each other.
         while True:
-            await self._rung.wait()
-            self._rung.clear()
+            await self._woken.wait()
+            self._woken.clear()
             try:
                 async with connected(self._pool) as connection:
                     await connection.execute("SELECT pg_notify($1, $2)", ACCEPTED, ARRIVED)
             except Outage as outage:
-                log.warning("nobody could be rung, the dispatcher looks anyway", error=str(outage))
+                log.warning("nobody could be woken, the dispatcher looks anyway", error=str(outage))
             except Exception:
                 log.exception("the wakeup failed, the dispatcher looks anyway")
-            await asyncio.sleep(BETWEEN_RINGS)
+            await asyncio.sleep(BETWEEN_NOTICES)
 
 
 @asynccontextmanager
-async def running_dispatcher(pool: Pool, wakeup: Wakeup) -> AsyncIterator[None]:
-    """Runs the dispatcher beside the requests of this process."""
+async def running_dispatcher(
+    pool: Pool, wakeup: Wakeup, interceptors: Sequence[Interceptor] = ()
+) -> AsyncIterator[None]:
+    """Runs the dispatcher beside the requests of this process. `interceptors` are for its client of Temporal."""
     async with asyncio.TaskGroup() as tasks:
-        running = [tasks.create_task(wakeup.carry()), tasks.create_task(_stand_by(pool, wakeup, DispatchSettings()))]
+        leading = _stand_by(pool, wakeup, interceptors, DispatchSettings())
+        running = [tasks.create_task(wakeup.carry()), tasks.create_task(leading)]
         yield
         for task in running:
             task.cancel()
 
 
-async def _stand_by(pool: Pool, wakeup: Wakeup, settings: DispatchSettings) -> None:
+async def _stand_by(
+    pool: Pool, wakeup: Wakeup, interceptors: Sequence[Interceptor], settings: DispatchSettings
+) -> None:
     while True:
         try:
             async with session(pool) as connection:
@@ -115,7 +128,7 @@ async def _stand_by(pool: Pool, wakeup: Wakeup, settings: DispatchSettings) -> N
                 log.info("dispatcher leads")
                 dispatcher = Dispatcher(connection, settings)
                 wakeup.here = dispatcher.arrived
-                await dispatcher.run(pool)
+                await dispatcher.run(pool, interceptors)
         except Outage as outage:
             log.warning("dispatcher waits for PostgreSQL", error=str(outage))
         except Exception:
@@ -160,15 +173,15 @@ class Dispatcher:
         self._settings = settings
         self._pace = Pace(settings.gather_seconds)
         self._wake = asyncio.Event()
-        self._rung = False
+        self._noticed = False
         self._gathering = False
 
-    async def run(self, pool: Pool) -> None:
+    async def run(self, pool: Pool, interceptors: Sequence[Interceptor]) -> None:
         """What is done beside takes its connections from the pool."""
-        await register(self._connection, outside())
-        client = await connect()
+        await register(self._connection, accepted())
+        client = await connect(interceptors)
         for channel in (ACCEPTED, CHANNEL):
-            await self._connection.add_listener(channel, self._ring)
+            await self._connection.add_listener(channel, self._notice)
         looking = asyncio.create_task(bring_back_lost(pool, client, self._settings.lost_after_seconds))
         try:
             await self._run(client)
@@ -178,9 +191,9 @@ class Dispatcher:
     async def _run(self, client: Client) -> None:
         while True:
             self._wake.clear()
-            self._rung = self._gathering = False
+            self._noticed = self._gathering = False
             pause = await self._dispatch(client)
-            if self._gathering and not self._rung:
+            if self._gathering and not self._noticed:
                 self._wake.clear()
             if pause:
                 with suppress(TimeoutError):
@@ -192,39 +205,41 @@ class Dispatcher:
         if not self._gathering:
             self._wake.set()
 
-    def _ring(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
+    def _notice(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
         if payload == ARRIVED:
             self.arrived()
         else:
-            self._rung = True
+            self._noticed = True
             self._wake.set()
 
     async def _dispatch(self, client: Client) -> float:
         """Does what there is to do; returns how many seconds to wait for more."""
         settings = self._settings
-        seen = await look(self._connection, chains=[*CHAINS], size=settings.batch_size, patience=PATIENCE)
-        for there_are, deliver in ((seen.news, deliver_news), (seen.messages, deliver_messages)):
+        pending = await pending_work(
+            self._connection, chains=[*CHAINS], size=settings.batch_size, stuck_after=STUCK_AFTER
+        )
+        for there_are, deliver in ((pending.news, deliver_news), (pending.messages, deliver_messages)):
             with suppress(RPCError):  # Temporal is away: they are kept
                 if there_are:
                     await deliver(self._connection, client)
-        if seen.left_behind:
-            taken = await taken_before(self._connection, [*CHAINS])
-        elif not seen.waiting:
+        if pending.left_behind:
+            batch = await taken_before(self._connection, [*CHAINS])
+        elif not pending.waiting:
             return LOOK_ANYWAY
-        elif len(seen.on_the_way) >= settings.batches:
+        elif len(pending.on_the_way) >= settings.batches:
             self._gathering = True
             return LOOK_ANYWAY
-        elif pause := self._pace.pause(others=bool(seen.on_the_way), full=seen.waiting >= settings.batch_size):
+        elif pause := self._pace.pause(others=bool(pending.on_the_way), full=pending.waiting >= settings.batch_size):
             self._gathering = True
             return min(pause, LOOK_ANYWAY)
         else:
-            taken = await self._take()
-        if taken:
-            if taken.events:
-                await send(client, taken)
+            batch = await self._take()
+        if batch:
+            if batch.events:
+                await start_workflow(client, batch)
             reach("dispatch.before_mark")
-            await mark_dispatched(self._connection, taken)
-            self._pace.leaves(len(taken.events))
+            await mark_dispatched(self._connection, batch)
+            self._pace.leaves(len(batch.events))
         return 0
 
     async def _take(self) -> DispatchBatch | None:
@@ -234,29 +249,36 @@ class Dispatcher:
             size=self._settings.batch_size,
             max_bytes=self._settings.batch_bytes,
             workflow_id=lambda chain, subjects: CHAINS[chain].workflow_id(subjects),
+            versions=versions(),
         )
 
 
+def versions() -> Mapping[str, int]:
+    """The version of each chain's table, with which what is taken now travels."""
+    return {name: chain.table.version for name, chain in CHAINS.items()}
+
+
 @stamina.retry(on=RPCError, attempts=None, timeout=None, wait_initial=0.1, wait_max=2.0)
-async def send(client: Client, taken: DispatchBatch) -> None:
-    start = start_of(taken)
-    if taken.again:  # they are open, so if their workflow has completed it did not bring them to an end
+async def start_workflow(client: Client, batch: DispatchBatch) -> None:
+    start = start_of(batch)
+    if batch.again:  # they are open, so if their workflow has completed it did not bring them to an end
         start["id_reuse_policy"] = WorkflowIDReusePolicy.ALLOW_DUPLICATE
     with suppress(WorkflowAlreadyStartedError):
-        await tell(client, CHAINS[taken.chain], taken.events, **start)
+        await signal_with_start(client, CHAINS[batch.chain], batch.events, **start)
 
 
-def start_of(taken: DispatchBatch) -> dict[str, Any]:
+def start_of(batch: DispatchBatch) -> dict[str, Any]:
     """How the workflow of a batch is started, whoever starts it."""
-    chain = CHAINS[taken.chain]
+    chain = CHAINS[batch.chain]
     return {
-        "id": taken.workflow_id,
+        "args": [batch.version],
+        "id": batch.workflow_id,
         "task_queue": chain.queue,
         # A worker that is killed in the middle of a workflow task holds it for this long; by default 10 s.
         "task_timeout": timedelta(seconds=5),
         # One that was terminated or has failed left its orders open; one that has completed is not run again.
         "id_reuse_policy": WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
-        "search_attributes": chain.attributes(taken.events),
-        "static_summary": chain.summary(taken.events),
-        "static_details": chain.details(taken.events),
+        "search_attributes": chain.attributes(batch.events),
+        "static_summary": chain.summary(batch.events),
+        "static_details": chain.details(batch.events),
     }

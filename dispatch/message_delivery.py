@@ -5,8 +5,9 @@ from temporalio.client import Client
 from temporalio.common import WorkflowIDReusePolicy
 from temporalio.service import RPCError, RPCStatusCode
 
+from chain.event import in_words
 from dispatch.lost_workflows import COMPLETED, give_up, why_gone
-from dispatch.temporal import tell
+from dispatch.temporal import signal_with_start
 from store.database import Transaction
 from store.intake import Message, mark_delivered, undelivered
 from store.lost_workflows import waits_for_another
@@ -53,14 +54,15 @@ async def _deliver(connection: Transaction, client: Client, message: Message) ->
             if await waits_for_another(connection, message.workflow_id):
                 return False
     chain = CHAINS[message.chain]
-    await tell(
+    await signal_with_start(
         client,
         chain,
         [message.event],
+        args=[message.version],
         id=message.workflow_id,
         task_queue=chain.queue,
         id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
         search_attributes=chain.attributes([message.event]),
-        static_summary=f"{message.event.type.removeprefix('lanka.')} of {message.subject}",
+        static_summary=in_words([message.event]),
     )
     return True

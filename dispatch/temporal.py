@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any, Self
 
 import structlog
-from temporalio.client import Client
+from temporalio.client import Client, Interceptor
 from temporalio.common import TypedSearchAttributes
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -14,15 +14,14 @@ from chain.event import AnyEvent
 from workflows.chain import Chain
 from workflows.connect import connect
 
-PATIENCE = 1.0
+ANSWERS_WITHIN = 1.0
 """Seconds that a part gets to say that it is well."""
-
 
 log = structlog.get_logger()
 
 
-async def tell(client: Client, chain: Chain, events: Sequence[AnyEvent], **start: Any) -> None:
-    """Signals the workflow of these events with its start. Raises what Temporal answers."""
+async def signal_with_start(client: Client, chain: Chain, events: Sequence[AnyEvent], **start: Any) -> None:
+    """Brings events to their workflow, which begins with them if it does not run. Raises what Temporal answers."""
     signal = partial(
         client.start_workflow, chain.workflow.run, start_signal="received", start_signal_args=[list(events)]
     )
@@ -37,7 +36,8 @@ async def tell(client: Client, chain: Chain, events: Sequence[AnyEvent], **start
 
 
 class Temporal:
-    def __init__(self) -> None:
+    def __init__(self, interceptors: Sequence[Interceptor] = ()) -> None:
+        self._interceptors = interceptors
         self._connecting: asyncio.Task[Client] | None = None
 
     async def __aenter__(self) -> Self:
@@ -50,12 +50,12 @@ class Temporal:
     async def client(self) -> Client:
         """Waits for the server. Whoever stops waiting leaves the connecting to go on."""
         if self._connecting is None:
-            self._connecting = asyncio.create_task(connect())
+            self._connecting = asyncio.create_task(connect(self._interceptors))
         return await asyncio.shield(self._connecting)
 
     async def answers(self) -> bool:
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(ANSWERS_WITHIN):
                 client = await self.client()
                 return await client.service_client.check_health()
         except (TimeoutError, RPCError):

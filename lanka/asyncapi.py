@@ -10,24 +10,24 @@ from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
-from chain.event import Event, class_of, type_of
+from chain.event import Event, type_of
 from chain.table import Link
 from workflows.chain import Chain
 from workflows.chains import CHAINS
 
-Kind = type[Event[Any]]
+EventType = type[Event[Any]]
 
 
 def document() -> dict[str, Any]:
     """Each message is a CloudEvent; `#/components/schemas/<event>` is the JSON Schema of its whole envelope."""
-    kinds = _events(CHAINS.values())
-    outside = _distinct(kind for chain in CHAINS.values() for kind in chain.accepts)
+    events = _distinct(event for chain in CHAINS.values() for event in (*chain.table.events, *chain.accepts))
+    outside = _distinct(event for chain in CHAINS.values() for event in chain.accepts)
     taken = _taken(CHAINS)
     _, schemas = models_json_schema(
-        [(kind, "serialization") for kind in kinds], ref_template="#/components/schemas/{model}"
+        [(event, "serialization") for event in events], ref_template="#/components/schemas/{model}"
     )
-    for kind in kinds:  # a default saves our code writing it, not a producer
-        schemas["$defs"][kind.__name__]["required"] = list(kind.model_fields)
+    for event in events:  # a default saves our code writing it, not a producer
+        schemas["$defs"][event.__name__]["required"] = list(event.model_fields)
     return {
         "asyncapi": "3.0.0",
         "info": {
@@ -39,12 +39,12 @@ def document() -> dict[str, Any]:
         "channels": {
             "events": _channel("/events", "HTTP: one CloudEvent, structured or binary, or a batch.", outside),
             "event_outbox": _channel("event_outbox", "The table into which an application inserts events.", outside),
-            "journal": _channel("journal", "The append-only table of all events of all subjects.", kinds),
+            "journal": _channel("journal", "The append-only table of all events of all subjects.", events),
             **{
                 f"queue_{queue}": _channel(
                     queue,
                     "A task queue of Temporal. Events of one type travel in batches, each in the `events` of a Batch.",
-                    _distinct(kind for at, _, given in taken if at.queue == queue for kind in given),
+                    _distinct(event for at, _, given in taken if at.queue == queue for event in given),
                 )
                 for queue in sorted({link.queue for link, _, _ in taken})
             },
@@ -55,48 +55,31 @@ def document() -> dict[str, Any]:
                 "bindings": {"http": {"method": "POST", "bindingVersion": "0.3.0"}},
             },
             "take_from_outbox": _operation("receive", "event_outbox", outside),
-            "journal_events": _operation("send", "journal", kinds),
+            "journal_events": _operation("send", "journal", events),
             **{name: _consumption(link, given) for link, name, given in taken},
         },
         "components": {
-            "messages": {kind.__name__: _message(kind) for kind in kinds},
+            "messages": {event.__name__: _message(event) for event in events},
             "schemas": schemas["$defs"],
         },
     }
 
 
-def _events(chains: Iterable[Chain]) -> list[Kind]:
-    """All that can happen in the chains, in the order of their tables."""
-    return _distinct(
-        kind
-        for chain in chains
-        for table in [chain.workflow.table]
-        for kind in (
-            chain.starts,
-            *(class_of(event_type) for event_type in table.routes),
-            *chain.accepts,
-            *(kind for link in table.links for kind in link.makes),
-            *(route.join.into for route in table.routes.values() if route.join),
-            *(table.parked, table.released, table.withdrawn),
-        )
-    )
-
-
-def _taken(chains: Mapping[str, Chain]) -> list[tuple[Link, str, list[Kind]]]:
+def _taken(chains: Mapping[str, Chain]) -> list[tuple[Link, str, list[EventType]]]:
     """Every link with the name of its operation and the events that are brought to it."""
     return [
         (link, f"{name}_{link.name}".replace("-", "_").replace(".", "_"), given)
         for name, chain in chains.items()
-        for table in [chain.workflow.table]
-        for link in _distinct(table.links)
+        for table in [chain.table]
+        for link in table.links
         for given in [
-            [class_of(event_type) for event_type, route in table.routes.items() if link in (*route.links, *route.then)]
+            [table.types[event_type] for event_type, route in table.by_type.items() if link in route.links]
             or [table.parked, table.released, table.withdrawn]
         ]
     ]
 
 
-def _consumption(link: Link, given: list[Kind]) -> dict[str, Any]:
+def _consumption(link: Link, given: list[EventType]) -> dict[str, Any]:
     """A consumer is asked over its queue; what it makes is in the journal before it answers."""
     operation = _operation("receive", f"queue_{link.queue}", given)
     operation["summary"] = link.consumer.__name__
@@ -107,25 +90,25 @@ def _consumption(link: Link, given: list[Kind]) -> dict[str, Any]:
     return operation
 
 
-def _operation(action: str, channel: str, kinds: Iterable[Kind]) -> dict[str, Any]:
-    return {"action": action, **_at(channel, kinds)}
+def _operation(action: str, channel: str, events: Iterable[EventType]) -> dict[str, Any]:
+    return {"action": action, **_at(channel, events)}
 
 
-def _at(channel: str, kinds: Iterable[Kind]) -> dict[str, Any]:
+def _at(channel: str, events: Iterable[EventType]) -> dict[str, Any]:
     return {
         "channel": {"$ref": f"#/channels/{channel}"},
-        "messages": [{"$ref": f"#/channels/{channel}/messages/{kind.__name__}"} for kind in kinds],
+        "messages": [{"$ref": f"#/channels/{channel}/messages/{event.__name__}"} for event in events],
     }
 
 
-def _channel(address: str, description: str, kinds: Iterable[Kind]) -> dict[str, Any]:
-    messages = {kind.__name__: {"$ref": f"#/components/messages/{kind.__name__}"} for kind in kinds}
+def _channel(address: str, description: str, events: Iterable[EventType]) -> dict[str, Any]:
+    messages = {event.__name__: {"$ref": f"#/components/messages/{event.__name__}"} for event in events}
     return {"address": address, "description": description, "messages": messages}
 
 
-def _message(kind: Kind) -> dict[str, Any]:
-    message = {"name": type_of(kind), "payload": {"$ref": f"#/components/schemas/{kind.__name__}"}}
-    return message | ({"summary": kind.__doc__} if kind.__doc__ else {})
+def _message(event: EventType) -> dict[str, Any]:
+    message = {"name": type_of(event), "payload": {"$ref": f"#/components/schemas/{event.__name__}"}}
+    return message | ({"summary": event.__doc__} if event.__doc__ else {})
 
 
 def _distinct(things: Iterable[Any]) -> list[Any]:

@@ -1,39 +1,28 @@
 """`lanka chains`: every chain, drawn from its table, as text for a terminal and as a picture for Mermaid."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from chain.event import Event, class_of
+from chain.event import Event, Kind
+from chain.graph import routes
 from chain.table import Link, Route, Table
 from workflows.chain import Chain
 
-Kinds = Sequence[type[Event[Any]]]
+Events = Sequence[type[Event[Any]]]
 
 
 def text(name: str, chain: Chain) -> str:
     """What becomes of each event, in the order of the table."""
-    return "\n".join([name, *(f"  {line}" for line in _lines(chain.workflow.table))])
+    return "\n".join([name, *(f"  {line}" for line in _lines(chain.table))])
 
 
 def mermaid(chain: Chain) -> str:
     """A flowchart. Solid arrows lead on; dashed ones into waiting, and into the way back."""
-    return "\n".join(["flowchart LR", *(f"    {line}" for line in _Picture(chain.workflow.table).lines())])
+    return "\n".join(["flowchart LR", *(f"    {line}" for line in _Picture(chain.table).lines())])
 
 
-def _routes(table: Table) -> list[tuple[list[type[Event[Any]]], Route]]:
-    """The routes with the events that take each, as several may take the same."""
-    together: list[tuple[list[type[Event[Any]]], Route]] = []
-    for event_type, route in table.routes.items():
-        kind = class_of(event_type)
-        if known := next((kinds for kinds, other in together if other == route), None):
-            known.append(kind)
-        else:
-            together.append(([kind], route))
-    return together
-
-
-def _names(kinds: Kinds, between: str) -> str:
-    return between.join(kind.__name__ for kind in kinds)
+def _names(events: Iterable[type[Event[Any]]], between: str) -> str:
+    return between.join(event.__name__ for event in events)
 
 
 def _consumer(link: Link) -> str:
@@ -44,23 +33,24 @@ def _consumer(link: Link) -> str:
 
 
 def _lines(table: Table) -> Iterator[str]:
-    for kinds, route in _routes(table):
-        yield _names(kinds, ", ") + (" (the way back)" if route.back else "")
-        together = len(route.links) > 1
-        if together:
-            yield "  side by side"
-        for link in route.links:
-            yield f"{'    ' if together else '  '}{_step(link)}"
+    for events, route in routes(table):
+        yield _names(events, ", ") + (" (the way back)" if route is table.back else "")
+        for nth, stage in enumerate(route.stages):
+            yield from _stage(stage, "  then " if nth else "  ")
         if route.join:
-            yield f"  {_names(route.join.of, ' + ')} -> {route.join.into.__name__}"
-        for link in route.then:
-            yield f"  then {_step(link)}"
+            yield f"  all agreed -> {route.join.into.__name__}"
     yield _names([table.parked, table.released, table.withdrawn], ", ") + " (told by the router)"
-    yield f"  {_step(table.note)}"
+    yield from _stage([table.note], "  ")
+
+
+def _stage(stage: Sequence[Link], begins: str) -> Iterator[str]:
+    if len(stage) > 1:
+        yield f"{begins}side by side"
+    yield from (f"{begins if len(stage) == 1 else '    '}{_step(link)}" for link in stage)
 
 
 def _step(link: Link) -> str:
-    made = " | ".join(f"{kind.__name__}{' (end)' if kind.ends else ''}" for kind in link.makes)
+    made = " | ".join(f"{event.__name__}{' (end)' if event.kind is Kind.END else ''}" for event in link.makes)
     again = f", asked again after {link.asks_again.total_seconds():g} s" if link.asks_again else ""
     return f"{_consumer(link)} -> {made or 'nothing'}{again}"
 
@@ -73,85 +63,76 @@ class _Picture:
 
     def __init__(self, table: Table) -> None:
         self._table = table
-        self._routes = _routes(table)
-        self._taking = {kind: (kinds, route) for kinds, route in self._routes for kind in kinds}
+        self._routes = routes(table)
+        self._taking = {event: events for events, _ in self._routes for event in events}
         self._described: set[str] = set()
 
     def lines(self) -> Iterator[str]:
-        yield f"outside([from outside]) --> {' & '.join(self._node(kinds) for kinds in self._from_outside())}"
-        for kinds, route in self._routes:
-            if route.back and (refusing := self._refusing(kinds)):
-                yield f"{' & '.join(refusing)} -. no .-> {self._node(kinds)}"
-            if route.join or route.then:
-                yield from self._together(kinds, route)
-            else:
-                for link in route.links:
-                    yield from self._on(self._node(kinds), link, link.makes)
+        yield f"outside([from outside]) --> {' & '.join(self._node(events) for events in self._from_outside())}"
+        for events, route in self._routes:
+            if route is self._table.back and (refusing := self._refusing()):
+                yield f"{' & '.join(refusing)} -. no .-> {self._node(events)}"
+            yield from self._route(self._node(events), route)
 
-    def _from_outside(self) -> Sequence[Kinds]:
+    def _from_outside(self) -> Sequence[Events]:
         """What begins a route and is made neither by a link nor by the router."""
         table = self._table
-        made = {kind for link in table.links for kind in link.makes}
+        made = {event for link in table.links for event in link.makes}
         made |= {route.join.into for route in table.routes.values() if route.join}
         made |= {table.parked, table.released, table.withdrawn}
-        return [kinds for kinds, _ in self._routes if made.isdisjoint(kinds)]
+        return [events for events, _ in self._routes if made.isdisjoint(events)]
 
-    def _refusing(self, kinds: Kinds) -> Sequence[str]:
-        """From where the way back is taken that begins with any of `kinds`."""
+    def _refusing(self) -> Sequence[str]:
+        """From where the way back is taken."""
         return [
-            self._node(others)
-            for others, route in self._routes
-            if not route.then
-            and any(kind in kinds and kind not in self._straight(link) for link in route.links for kind in link.makes)
+            self._node(events)
+            for events, route in self._routes
+            if any(event.kind is Kind.REFUSAL for link in route.links for event in link.makes)
         ]
 
-    def _straight(self, link: Link) -> Kinds:
-        """What a link makes when it neither refuses nor has to wait; all of it, where it can do nothing else."""
-
-        def aside(kind: type[Event[Any]]) -> bool:
-            _, route = self._taking.get(kind, ((), None))
-            return route is not None and (route.back or any(link.asks_again for link in route.links))
-
-        return [kind for kind in link.makes if not aside(kind)] or link.makes
-
-    def _together(self, kinds: Kinds, route: Route) -> Iterator[str]:
-        nodes = []
-        for link in route.links:
-            agreed = [kind for kind in link.makes if not route.join or kind in route.join.of]
-            yield f"{self._node(kinds)} -->|{_consumer(link)}| {self._node(agreed, link)}"
-            yield from self._on(self._node(kinds), link, [kind for kind in link.makes if kind not in agreed])
-            nodes.append(self._node(agreed, link))
+    def _route(self, given: str, route: Route) -> Iterator[str]:
+        for stage in route.stages:
+            if stage is route.stages[-1] and not route.join:
+                for link in stage:
+                    yield from self._on(given, link, link.makes)
+                return
+            for link in stage:
+                agreed = [event for event in link.makes if not _aside(event)]
+                yield f"{given} -->|{_consumer(link)}| {self._node(agreed, link)}"
+                yield from self._on(given, link, [event for event in link.makes if _aside(event)])
+            given = " & ".join(self._node((), link) for link in stage)
         if route.join:
-            joined, _ = self._taking.get(route.join.into, ([route.join.into], None))
-            yield f"{' & '.join(nodes)} --> {self._node(joined)}"
-        for link in route.then:
-            yield from self._on(" & ".join(nodes), link, link.makes)
+            yield f"{given} --> {self._node(self._taking.get(route.join.into, [route.join.into]))}"
 
-    def _on(self, given: str, link: Link, makes: Kinds) -> Iterator[str]:
+    def _on(self, given: str, link: Link, makes: Events) -> Iterator[str]:
         """From `given` to each event that is routed, and to those with which it is over."""
-        straight = self._straight(link)
-        over = [kind for kind in makes if kind not in self._taking]
-        aside = [kind for kind in makes if kind not in straight]
-        on = [self._taking[kind][0] for kind in makes if kind not in (*over, *aside)]
-        for kinds in [*on, *([over] if over else [])]:
-            yield f"{given} -->|{_consumer(link)}| {self._node(kinds)}"
+        straight = [event for event in makes if not _aside(event)]
+        over = [event for event in straight if event not in self._taking]
+        on = [self._taking[event] for event in straight if event in self._taking]
+        for events in [*on, *([over] if over else [])]:
+            yield f"{given} -->|{_consumer(link)}| {self._node(events)}"
         if not link.makes:
             yield f"{given} -->|{_consumer(link)}| {self._node([], link)}"
-        for kinds, route in (self._taking[kind] for kind in aside):
-            if not route.back:
-                yield f"{given} -. waits .-> {self._node(kinds)}"
+        for event in makes:
+            if event.kind is Kind.PENDING and event in self._taking:
+                yield f"{given} -. waits .-> {self._node(self._taking[event])}"
 
-    def _node(self, kinds: Kinds, maker: Link | None = None) -> str:
+    def _node(self, events: Events, maker: Link | None = None) -> str:
         if maker:
             node = f"{maker.name.replace('-', '_')}_made"
         else:
-            node = _names(kinds[:1] if kinds[0] in self._taking else kinds, "_")
+            node = _names(events[:1] if events[0] in self._taking else events, "_")
         if node in self._described:
             return node
         self._described.add(node)
-        if not kinds:
+        if not events:
             return f'{node}((" "))'
-        label = _names(kinds, "<br>")
-        if all(kind.ends for kind in kinds):
+        label = _names(events, "<br>")
+        if all(event.kind is Kind.END for event in events):
             return f"{node}([{label}])"
         return node if label == node else f"{node}[{label}]"
+
+
+def _aside(event: type[Event[Any]]) -> bool:
+    """What a link makes when it refuses or has to wait."""
+    return event.kind in (Kind.REFUSAL, Kind.PENDING)

@@ -1,6 +1,6 @@
-"""The way of an order in the terminal: its links light up as the events arrive."""
+"""The progress of an order in the terminal: its links light up as the events arrive."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from rich.console import Group, RenderableType
@@ -9,27 +9,13 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from chain.event import Event
-from chain.position import Told, places
-from chain.subject import Parking, Refusal, Release
-from chain.table import CART, FINALIZE, ORDER_TABLE, PAYMENT, PRICE, REFUND, REJECT, RELEASE, SETTLEMENT
-from orders.events import (
-    ConfirmedOrder,
-    OrderCancelled,
-    OrderConfirmed,
-    OrderParked,
-    OrderRejected,
-    OrderReleased,
-    PaidOrder,
-    PaymentPending,
-    ReceivedOrder,
-    Refund,
-)
+from chain.event import AnyEvent, Event, Kind, maker_of, short
+from chain.steps import Seen, State, Step, Trying, steps
+from chain.subject import RECEIVED, Parking, Refusal, Release
+from orders.events import ConfirmedOrder, PaidOrder, ReceivedOrder, Refund
 from orders.money import written
-from orders.words import Status
+from workflows.order_confirmation import TABLE
 
-FORWARD = ((PAYMENT,), (SETTLEMENT,), (CART, PRICE), (FINALIZE,))
-BACK = ((RELEASE, REFUND), (REJECT,))
 BESIDE = ("┬ ", "└ ")
 """Before links that work side by side."""
 
@@ -48,14 +34,17 @@ class OrderProgress:
     """What has happened to one order so far; rendered, it is its chain."""
 
     def __init__(self) -> None:
-        self._events: list[Event[Any]] = []
+        self._events: list[AnyEvent] = []
+        self._parked: dict[str, Parking] = {}
         self._waits: dict[str, Wait] = {}
 
-    def line(self, event: Event[Any]) -> str:
+    def line(self, event: AnyEvent) -> str:
         """Takes the next event, and tells it in a line of Rich's markup."""
         self._events.append(event)
-        name = event.type.removeprefix("lanka.")
-        return f"{self._since(event):8.3f} s  [green]{name:<18}[/green] by {event.source}  {_result(event)}"
+        self._note_parking(event)
+        return (
+            f"{self._since(event):8.3f} s  [green]{short(event.type):<18}[/green] by {event.source}  {_result(event)}"
+        )
 
     def waits(self, page: Mapping[str, Any]) -> Iterator[str]:
         """Takes what the page of the order (`GET /operations/orders/{id}`) says, and tells what it waits for anew."""
@@ -66,91 +55,93 @@ class OrderProgress:
 
     def __rich__(self) -> RenderableType:
         table = Table.grid(padding=(0, 1))
-        told = self._told()
-        here = places(ORDER_TABLE, told)
-        made = {each.link: event for each, event in zip(told, self._events, strict=True) if not _is_pause(event)}
-        ended = bool(self._events) and self._events[-1].ends
-        for beside in self._links():
-            for nth, link in enumerate(beside):
+        made = {maker_of(event.source): event for event in self._events if not _is_pause(event)}
+        parked = {link: Trying(each.attempts, each.last_error) for link, each in self._parked.items()}
+        shown = {step.link: step for step in steps(TABLE, Seen(self._events, dict.fromkeys(made), parked=parked))}
+        for stage in dict.fromkeys(stage for route in TABLE.all_routes for stage in route.stages):
+            beside = [shown[link] for link in stage if link in shown]
+            for nth, step in enumerate(beside):
                 branch = BESIDE[min(nth, 1)] if len(beside) > 1 else ""
-                event = made.get(link.name)
-                if event is not None:
-                    refused = isinstance(event.data, Refusal)
-                    mark: RenderableType = Text("✘", "red") if refused else Text("✔", "green")
-                    table.add_row(mark, branch + link.name, _told(event), f"{self._since(event):.3f} s")
-                elif link.name in here.parked:
-                    table.add_row(Text("‖", "yellow"), branch + link.name, Text(self._parking(link.name), "yellow"))
-                elif link.name in here.at and not ended:
-                    wait = self._waits.get(link.name)
-                    why = Text(f"waits, {wait}", "yellow") if wait else Text("…", "dim")
-                    table.add_row(Spinner("dots", style="cyan"), branch + link.name, why)
-                else:
-                    table.add_row(Text("○", "dim"), Text(branch + link.name, "dim"))
+                table.add_row(*self._row(step, branch + step.link.name, made.get(step.link.name)))
         return Group(table, *self._end())
 
-    def _links(self) -> Iterator[Sequence[Any]]:
-        types = {event.type for event in self._events}
-        back = any(ORDER_TABLE.routes[kind].then for kind in types & ORDER_TABLE.routes.keys())
-        for beside in (*FORWARD, *(BACK if back else ())):
-            if beside != (SETTLEMENT,) or any(isinstance(event, PaymentPending) for event in self._events):
-                yield beside
+    def _row(self, step: Step, name: str, event: AnyEvent | None) -> list[RenderableType]:
+        if step.state is State.PARKED:
+            return [Text("‖", "yellow"), name, Text(_parking(self._parked[step.link.name]), "yellow")]
+        if event:
+            mark = Text("✘", "red") if step.state is State.REFUSED else Text("✔", "green")
+            result = Text.from_markup(f"{short(event.type)}  {_result(event)}")
+            return [mark, name, result, f"{self._since(event):.3f} s"]
+        if step.state in (State.AHEAD, State.LEFT_OUT):
+            return [Text("○", "dim"), Text(name, "dim")]
+        wait = self._waits.get(step.link.name)
+        return [Spinner("dots", style="cyan"), name, Text(f"waits, {wait}", "yellow") if wait else Text("…", "dim")]
 
     def _end(self) -> Iterator[Text]:
-        last = self._events[-1] if self._events else None
-        if isinstance(last, OrderConfirmed):
-            yield Text(f"confirmed as {last.data.order_number}: {_money(last)} is taken", "bold green")
-        elif isinstance(last, OrderRejected | OrderCancelled):
-            word = "cancelled" if isinstance(last, OrderCancelled) else "rejected"
-            back = [event for event in self._events if isinstance(event.data, Refund)]
-            money = f"{_money(back[-1])} goes back" if back else "no money is kept"
-            yield Text(f"{word}, {in_words(last.data.reason)}: {last.data.detail}; {money}", "bold red")
-        elif any(places(ORDER_TABLE, self._told()).parked):
+        if self._events and is_end(self._events[-1]):
+            yield self._outcome(self._events[-1])
+            return
+        if self._parked:
             yield Text("parked: `lanka parked release` lets it go on, `lanka parked reject` ends it", "yellow")
-            yield Text("Ctrl-C stops watching, not the order", "dim")
+        yield Text("Ctrl-C stops watching, not the order", "dim")
+
+    def _outcome(self, end: AnyEvent) -> Text:
+        data = _typed(end).data
+        if isinstance(data, ConfirmedOrder):
+            return Text(
+                f"confirmed as {data.order_number}: {written(data.total, data.currency)} is taken", "bold green"
+            )
+        back = [data for data in map(_data, self._events) if isinstance(data, Refund)]
+        money = f"{written(back[-1].amount, back[-1].currency)} goes back" if back else "no money is kept"
+        return Text(f"{_typed(end).status}, {in_words(data.reason)}: {data.detail}; {money}", "bold red")
+
+    def _note_parking(self, event: AnyEvent) -> None:
+        """A parking is over with a release, and with whatever else goes on or back."""
+        data, kind = _data(event), TABLE.types.kind(event.type)
+        if isinstance(data, Parking):
+            self._parked[data.link] = data
+        elif kind in (Kind.WITHDRAWAL, Kind.END):
+            self._parked.clear()
         else:
-            yield Text("Ctrl-C stops watching, not the order", "dim")
+            self._parked.pop(data.link if isinstance(data, Release) else maker_of(event.source), None)
 
-    def _told(self) -> list[Told]:
-        return [Told(event.source.removeprefix("/lanka/"), event.type) for event in self._events]
-
-    def _parking(self, link: str) -> str:
-        """Why the order is parked there."""
-        return next(
-            f"parked, {in_words(data.reason)}, after {data.attempts} attempts: {data.last_error}"
-            for data in (event.data for event in reversed(self._events))
-            if isinstance(data, Parking) and data.link == link
-        )
-
-    def _since(self, event: Event[Any]) -> float:
+    def _since(self, event: AnyEvent) -> float:
         return (event.time - self._events[0].time).total_seconds()
+
+
+def is_end(event: AnyEvent) -> bool:
+    return TABLE.types.kind(event.type) is Kind.END
 
 
 def _waits(page: Mapping[str, Any]) -> Iterator[tuple[str, Wait]]:
     """By link, for the links where the order stands and is not parked."""
     for step in page["steps"]:
-        if step["state"] not in {"in_progress", "waiting"}:
+        if step["state"] not in {State.IN_PROGRESS, State.WAITING}:
             continue
         if step["last_error"]:
             yield step["link"], Wait(step["last_error"], step["attempts"])
-        elif step["state"] == "waiting" and step["link"] == SETTLEMENT.name:
-            yield step["link"], Wait("the payment is not decided yet")
-        elif step["state"] == "waiting" and page["order"]["status"] == Status.RECEIVED and not page["workflow_id"]:
+        elif step["state"] == State.WAITING and step["link"] in TABLE.settles:
+            yield step["link"], Wait(f"{TABLE.settles[step['link']]} is not decided yet")
+        elif step["state"] == State.WAITING and page["order"]["status"] == RECEIVED and not page["workflow_id"]:
             yield step["link"], Wait("no workflow has taken it yet")
-        elif step["state"] == "waiting":
+        elif step["state"] == State.WAITING:
             yield step["link"], Wait("no answer yet")
 
 
-def _is_pause(event: Event[Any]) -> bool:
-    return isinstance(event, OrderParked | OrderReleased)
+def _is_pause(event: AnyEvent) -> bool:
+    return TABLE.types.kind(event.type) in (Kind.PARKED, Kind.RELEASED)
 
 
-def _told(event: Event[Any]) -> Text:
-    name = event.type.removeprefix("lanka.")
-    return Text.from_markup(f"{name}  {_result(event)}")
+def _typed(event: AnyEvent) -> Event[Any]:
+    return TABLE.types[event.type].model_validate(vars(event))
 
 
-def _result(event: Event[Any]) -> str:  # noqa: PLR0911, one for each kind
-    match event.data:
+def _data(event: AnyEvent) -> Any:
+    return _typed(event).data
+
+
+def _result(event: AnyEvent) -> str:  # noqa: PLR0911, one for each kind
+    match _data(event):
         case ConfirmedOrder(order_number=number):
             return f"[bold]{number}[/bold]"
         case Refusal(reason=reason, detail=detail):
@@ -159,8 +150,8 @@ def _result(event: Event[Any]) -> str:  # noqa: PLR0911, one for each kind
             return f"[yellow]{escape(in_words(reason))}[/yellow] after {attempts} attempts: {escape(error)}"
         case Release(by=by, why=why):
             return f"by {escape(by)}: {escape(why)}"
-        case Refund():
-            return _money(event)
+        case Refund(amount=amount, currency=currency):
+            return written(amount, currency)
         case PaidOrder(payment=payment):
             return f"{payment.status} {written(payment.amount, payment.currency)}"
         case ReceivedOrder(order=order):
@@ -169,11 +160,10 @@ def _result(event: Event[Any]) -> str:  # noqa: PLR0911, one for each kind
             return ""
 
 
+def _parking(parked: Parking) -> str:
+    return f"parked, {in_words(parked.reason)}, after {parked.attempts} attempts: {parked.last_error}"
+
+
 def in_words(reason: str) -> str:
     """`out_of_stock` is for programs, `out of stock` for people."""
     return reason.replace("_", " ")
-
-
-def _money(event: Event[Any]) -> str:
-    amount = event.data.amount if isinstance(event.data, Refund) else event.data.total
-    return written(amount, event.data.currency)

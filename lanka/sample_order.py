@@ -12,10 +12,9 @@ import httpx
 from rich.console import Console
 from rich.live import Live
 
-from chain.event import Event
+from chain.event import AnyEvent
 from lanka.home import Connection
-from lanka.order_progress import OrderProgress
-from orders.events import ORDER_EVENT
+from lanka.order_progress import OrderProgress, is_end
 from orders.money import written
 
 LINES = 3
@@ -98,33 +97,35 @@ def _total(order: dict[str, Any]) -> int:
 
 
 async def _show(shop: httpx.AsyncClient, operator: httpx.AsyncClient, order_id: str, console: Console) -> None:
-    way = OrderProgress()
+    progress = OrderProgress()
 
     def tell(line: str) -> None:
         if not console.is_terminal:  # where it is one, the chain is drawn anew all the time
             console.print(line, soft_wrap=True)
 
-    live = Live(way, console=console, refresh_per_second=12) if console.is_terminal else nullcontext()
+    live = Live(progress, console=console, refresh_per_second=12) if console.is_terminal else nullcontext()
     with live:
-        asking = asyncio.create_task(_ask_why(operator, order_id, way, tell))
+        asking = asyncio.create_task(_ask_why(operator, order_id, progress, tell))
         try:
             async for event in _events(shop, order_id):
-                tell(way.line(event))
+                tell(progress.line(event))
         finally:
             asking.cancel()
 
 
-async def _ask_why(operator: httpx.AsyncClient, order_id: str, way: OrderProgress, tell: Callable[[str], None]) -> None:
+async def _ask_why(
+    operator: httpx.AsyncClient, order_id: str, progress: OrderProgress, tell: Callable[[str], None]
+) -> None:
     """What the order waits for is no event: the operators' page of it knows."""
     while True:
         await asyncio.sleep(ASKED_EVERY)
         with suppress(httpx.HTTPError):  # the stream of events complains, if it goes on
             answer = await operator.get(f"/operations/orders/{order_id}")
-            for line in way.waits(answer.raise_for_status().json()):
+            for line in progress.waits(answer.raise_for_status().json()):
                 tell(line)
 
 
-async def _events(shop: httpx.AsyncClient, order_id: str) -> AsyncIterator[Event[Any]]:
+async def _events(shop: httpx.AsyncClient, order_id: str) -> AsyncIterator[AnyEvent]:
     """The live stream of the order until its end event, resumed where it broke."""
     mark: str | None = None
     broken = 0
@@ -133,7 +134,7 @@ async def _events(shop: httpx.AsyncClient, order_id: str) -> AsyncIterator[Event
             async for now_at, event in _stream(shop, order_id, mark):
                 mark, broken = now_at, 0
                 yield event
-                if event.ends:
+                if is_end(event):
                     return
         except (httpx.TransportError, httpx.HTTPStatusError) as error:
             if isinstance(error, httpx.HTTPStatusError) and not error.response.is_server_error:
@@ -144,7 +145,7 @@ async def _events(shop: httpx.AsyncClient, order_id: str) -> AsyncIterator[Event
         await asyncio.sleep(1)
 
 
-async def _stream(shop: httpx.AsyncClient, order_id: str, mark: str | None) -> AsyncIterator[tuple[str, Event[Any]]]:
+async def _stream(shop: httpx.AsyncClient, order_id: str, mark: str | None) -> AsyncIterator[tuple[str, AnyEvent]]:
     """The events that follow the mark, each with its own, until the server ends the stream."""
     headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": mark} if mark else {})
     quiet = httpx.Timeout(10, read=60)  # a comment comes every 15 s
@@ -158,5 +159,5 @@ async def _stream(shop: httpx.AsyncClient, order_id: str, mark: str | None) -> A
                 name, _, value = line.partition(": ")
                 fields[name] = value
             elif "data" in fields:
-                yield fields["id"], ORDER_EVENT.validate_json(fields["data"])
+                yield fields["id"], AnyEvent.model_validate_json(fields["data"])
                 fields = {}

@@ -13,6 +13,7 @@ from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, 
 
 from activities.failures import OUTAGE
 from chain.batch import Batch, Processed
+from chain.event import short
 from telemetry.metrics import failed
 
 log = structlog.get_logger()
@@ -21,14 +22,14 @@ GIVEN_UP = "given_up"
 """The reason where Temporal no longer waits for an attempt, and makes another."""
 
 
-class Consumed(Interceptor):
+class ActivityLog(Interceptor):
     """Add to a worker's interceptors, before the one that sorts failures."""
 
     def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002, Temporal's name
-        return _Telling(next)
+        return _Logging(next)
 
 
-class _Telling(ActivityInboundInterceptor):
+class _Logging(ActivityInboundInterceptor):
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002, Temporal's name
         batch = input.args[0] if input.args else None
         if not isinstance(batch, Batch):
@@ -49,7 +50,7 @@ class _Telling(ActivityInboundInterceptor):
                 failed.labels(batch.link, OUTAGE, GIVEN_UP).inc()
                 log.warning("not consumed", kind=OUTAGE, reason=GIVEN_UP, error="it took too long", ms=_ms(began))
                 raise
-            made = Tally(event.type.removeprefix("lanka.") for event in processed.events)
+            made = Tally(short(event.type) for event in processed.events)
             log.info("consumed", made=dict(made), left_out=len(processed.left_out), ms=_ms(began))
             return processed
 

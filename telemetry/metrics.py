@@ -5,17 +5,20 @@ journalled it, so that the sum over all workers is right however often a consume
 """
 
 from collections import Counter as Tally
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from prometheus_client import Counter, Histogram
 
 from chain.batch import Work
-from chain.event import AnyEvent, Event
-from orders.events import OrderCancelled, OrderConfirmed, OrderRejected
+from chain.event import AnyEvent, Event, EventTypes, Kind, id_of, short
+from orders.events import OrderConfirmed
+from store.database import Pool
 from store.journal import Decide, Journal
+from workflows.chains import CHAINS
 
-ENDS = (OrderConfirmed, OrderRejected, OrderCancelled)
+ENDS = tuple(event for event in CHAINS["orders"].table.events if event.kind is Kind.END)
 
 LINK_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 21600.0)
 """From a quick link to one that was parked over lunch."""
@@ -38,9 +41,21 @@ failed = Counter(
 
 
 class CountedJournal(Journal):
-    """Counts what a link has made once it is committed, and not what had been made before."""
+    """Counts what a link has made once it is committed, and not what had been made before.
 
-    async def once(
+    `about`: what surrounds the work on one subject, see `telemetry.switch.Tracing`.
+    """
+
+    def __init__(
+        self, pool: Pool, types: EventTypes, about: Callable[[str], AbstractContextManager[object]] = nullcontext
+    ) -> None:
+        super().__init__(pool, types)
+        self._about = about
+
+    def about(self, subject: str) -> AbstractContextManager[object]:
+        return self._about(subject)
+
+    async def process_once(
         self,
         link: str,
         events: Sequence[Event[Any]],
@@ -49,26 +64,30 @@ class CountedJournal(Journal):
         unrecorded: bool = False,
         closes: Sequence[str] = (),
         attempt: int = 1,
+        each: bool = False,
     ) -> list[AnyEvent]:
         given: dict[str, Event[Any]] = {}
         made: list[Event[Any]] = []
 
         async def noting(work: Work, fresh: Sequence[Any]) -> Sequence[Event[Any]]:
-            given.update((event.subject, event) for event in fresh)
+            given.update((id_of(event.subject, link, event.id if each else None), event) for event in fresh)
             made[:] = await decide(work, fresh)
             return made
 
-        outcome = await super().once(link, events, noting, unrecorded=unrecorded, closes=closes, attempt=attempt)
+        outcome = await super().process_once(
+            link, events, noting, unrecorded=unrecorded, closes=closes, attempt=attempt, each=each
+        )
         _count(link, given, made)
         return outcome
 
 
 def _count(link: str, given: dict[str, Event[Any]], made: Sequence[Event[Any]]) -> None:
+    """`given`: by the id of what is made of it."""
     ends: Tally[tuple[str, str]] = Tally()
     for event in made:
-        before = given[event.subject]
+        before = given[event.id]
         # The clocks of two machines may differ; nothing takes less than no time.
-        link_took.labels(link, event.type.removeprefix("lanka.")).observe(_seconds(before, event))
+        link_took.labels(link, short(event.type)).observe(_seconds(before, event))
         if isinstance(event, ENDS):
             ends[str(event.status), getattr(event.data, "reason", "")] += 1
         if isinstance(event, OrderConfirmed):

@@ -26,6 +26,10 @@ class Tracing(Protocol):
         """Where the current request stands, as W3C Trace Context writes it; kept with what the request accepts."""
         ...
 
+    def about(self, subject: str) -> AbstractContextManager[Any]:
+        """Within it, what a consumer does is told in the subject's own trace."""
+        ...
+
     def apart(self, name: str) -> AbstractContextManager[Any]:
         """Within it begins a trace of its own: for an order that no request has brought."""
         ...
@@ -44,7 +48,10 @@ class Off:
     def traceparent(self) -> str | None:
         return None
 
-    def apart(self, name: str) -> AbstractContextManager[Any]:  # noqa: ARG002, nothing is named here
+    def about(self, subject: str) -> AbstractContextManager[Any]:  # noqa: ARG002, nothing is named here
+        return nullcontext()
+
+    def apart(self, name: str) -> AbstractContextManager[Any]:  # noqa: ARG002
         return nullcontext()
 
     def running(self) -> AbstractAsyncContextManager[Any]:

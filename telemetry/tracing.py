@@ -9,6 +9,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
+from contextvars import ContextVar
 from typing import Any
 
 import structlog
@@ -33,8 +34,8 @@ from temporalio.client import Interceptor, OutboundInterceptor, StartWorkflowInp
 from temporalio.contrib.opentelemetry import TracingInterceptor
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput
 
-from activities.consume import ABOUT
 from chain.batch import Batch, Processed
+from chain.event import short
 from chain.failures import Outage
 from store.database import Pool, open_pool
 from store.traces import keep, traceparents
@@ -46,11 +47,14 @@ W3C = TraceContextTextMapPropagator()
 REMEMBERED = 20_000
 """Subjects whose trace a process keeps in mind; it never changes."""
 
-PATIENCE = 5.0
+FOUND_WITHIN = 5.0
 """Seconds that the trace of a batch may take to be found. Without it the work goes on, untraced."""
 
 NOBODYS = trace.INVALID_SPAN
 """That of an order without a trace: what is set on it is gone."""
+
+_SPANS: ContextVar[Mapping[str, Span]] = ContextVar("_SPANS")
+"""Of the batch that is worked on in this context, by subject."""
 
 NOT_TRACED = {"/livez", "/readyz", "/metrics"}
 
@@ -90,6 +94,10 @@ class On:
     def traceparent(self) -> str | None:
         return _traceparent(contexts.get_current())
 
+    def about(self, subject: str) -> AbstractContextManager[Any]:
+        span = _SPANS.get({}).get(subject)
+        return _within(span) if span else nullcontext()
+
     def apart(self, name: str) -> AbstractContextManager[Any]:
         return self._provider.get_tracer("lanka").start_as_current_span(name, Context())
 
@@ -113,7 +121,7 @@ class On:
         if unknown and self._pool:
             try:
                 with suppress_instrumentation():
-                    async with asyncio.timeout(PATIENCE):
+                    async with asyncio.timeout(FOUND_WITHIN):
                         found = await traceparents(self._pool, unknown)
             except (Outage, TimeoutError) as error:
                 log.warning("a trace could not be looked up", error=str(error))
@@ -126,7 +134,7 @@ class On:
     async def _keep(self, traces: Mapping[str, str]) -> set[str]:
         try:
             with suppress_instrumentation():
-                async with asyncio.timeout(PATIENCE):
+                async with asyncio.timeout(FOUND_WITHIN):
                     return await keep(self._pool, traces) if self._pool else set()
         except (Outage, TimeoutError) as error:
             log.warning("a trace could not be kept", error=str(error))
@@ -243,14 +251,10 @@ class _Consumers(ActivityInboundInterceptor):
         if not isinstance(batch, Batch):
             return await super().execute_activity(input)
         spans = self._begin(batch, await self._tracing.find([event.subject for event in batch.events]))
-
-        def about(subject: str) -> AbstractContextManager[Any]:
-            return _within(spans[subject]) if subject in spans else nullcontext()
-
-        ABOUT.set(about)  # this attempt runs in a context of its own
+        _SPANS.set(spans)  # this attempt runs in a context of its own
         try:
             # A statement for several orders is below the span of the batch, one for a single order below the order's.
-            with about(batch.events[0].subject) if len(batch.events) == 1 else nullcontext():
+            with _within(*spans.values()) if len(batch.events) == len(spans) == 1 else nullcontext():
                 processed: Processed = await super().execute_activity(input)
         except BaseException as error:
             for span in spans.values():
@@ -258,7 +262,7 @@ class _Consumers(ActivityInboundInterceptor):
             raise
         else:
             for event in processed.events:
-                spans.get(event.subject, NOBODYS).set_attribute("lanka.made", event.type.removeprefix("lanka."))
+                spans.get(event.subject, NOBODYS).set_attribute("lanka.made", short(event.type))
             for subject in processed.left_out:
                 spans.get(subject, NOBODYS).set_attribute("lanka.left_out", True)  # noqa: FBT003
             return processed
@@ -271,7 +275,7 @@ class _Consumers(ActivityInboundInterceptor):
         here = of_the_batch.get_span_context()
         spans: dict[str, Span] = {}
         for event in batch.events:
-            if event.subject not in orders:
+            if event.subject not in orders or event.subject in spans:
                 continue
             order = orders[event.subject]
             in_its_trace = _span_in(order).trace_id == here.trace_id
@@ -283,7 +287,7 @@ class _Consumers(ActivityInboundInterceptor):
                 kind=SpanKind.CONSUMER,
                 attributes={
                     "lanka.order_id": event.subject,
-                    "lanka.event": event.type.removeprefix("lanka."),
+                    "lanka.event": short(event.type),
                     "lanka.attempt": activity.info().attempt,
                     "lanka.orders": len(batch.events),
                 },

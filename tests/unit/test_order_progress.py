@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from chain.event import Event
+from chain.event import AnyEvent, Event
 from lanka.order_progress import OrderProgress
 from orders.events import (
     CartUnavailable,
@@ -17,13 +17,15 @@ from orders.events import (
     OrderReceived,
     OrderRejected,
     OrderReleased,
+    OrderWithdrawn,
     PaymentConfirmed,
+    PaymentPending,
     PaymentRefunded,
     PriceConfirmed,
     StockReleased,
     StockReserved,
 )
-from tests.shop import an_order, paid
+from tests.shop import an_order, paid, untyped
 
 ORDER = an_order(cup=2)
 NO_STOCK = {"reason": "out_of_stock", "detail": "only [1] cup is left"}
@@ -35,11 +37,11 @@ NUMBERED = {
     "total": 500,
     "currency": "EUR",
 }
-PARKING = {"link": "price", "stage": "price", "reason": "a_bug", "attempts": 3, "last_error": "ouch"}
+PARKING = {"link": "price", "reason": "a_bug", "attempts": 3, "last_error": "ouch"}
 
 
-def made(kind: type[Event[Any]], link: str, /, **data: Any) -> Event[Any]:
-    return kind.made_by(link, ORDER.order_id, datetime.now(UTC), data)
+def made(kind: type[Event[Any]], link: str, /, **data: Any) -> AnyEvent:
+    return untyped(kind.made_by(link, ORDER.order_id, datetime.now(UTC), data))
 
 
 PAID = (
@@ -50,14 +52,14 @@ STOCK = made(StockReserved, "cart", reservations=[])
 PRICE = made(PriceConfirmed, "price", total=500, currency="EUR")
 
 
-def shown(*events: Event[Any], page: dict[str, Any] | None = None) -> list[str]:
-    way = OrderProgress()
+def shown(*events: AnyEvent, page: dict[str, Any] | None = None) -> list[str]:
+    progress = OrderProgress()
     for event in events:
-        way.line(event)
+        progress.line(event)
     if page:
-        list(way.waits(page))
+        list(progress.waits(page))
     console = Console(width=120, record=True, file=StringIO())
-    console.print(way)
+    console.print(progress)
     # The spinner of a link that is at work turns.
     return re.sub("[\u2800-\u28ff]", "*", console.export_text()).splitlines()
 
@@ -71,9 +73,7 @@ def shown(*events: Event[Any], page: dict[str, Any] | None = None) -> list[str]:
         ((*PAID, STOCK, made(OrderParked, "price", **PARKING)), "✔✔‖○"),
     ],
 )
-def test_the_links_light_up_one_after_the_other_and_two_side_by_side(
-    events: tuple[Event[Any], ...], marks: str
-) -> None:
+def test_the_links_light_up_one_after_the_other_and_two_side_by_side(events: tuple[AnyEvent, ...], marks: str) -> None:
     lines = shown(*events)
     assert "".join(line[0] for line in lines[:4]) == marks
     assert "┬ cart" in lines[1]
@@ -102,7 +102,7 @@ def test_a_parked_order_tells_why_and_what_can_be_done() -> None:
     lines = shown(*PAID, STOCK, made(OrderParked, "price", **PARKING))
     assert "parked, a bug, after 3 attempts: ouch" in lines[2]
     assert "lanka parked release" in lines[-2]
-    released = made(OrderReleased, "price", link="price", stage="price", by="Ann", why="mended")
+    released = made(OrderReleased, "price", link="price", by="Ann", why="mended")
     assert "parked" not in " ".join(shown(*PAID, STOCK, made(OrderParked, "price", **PARKING), released))
 
 
@@ -110,6 +110,20 @@ def a_page(link: str, state: str, error: str | None = None, attempts: int | None
     """What the operators see of the order, as far as it matters here."""
     step = {"link": link, "state": state, "last_error": error, "attempts": attempts}
     return {"order": {"status": "processing"}, "workflow_id": "order-1", "steps": [step]}
+
+
+def test_an_order_whose_payment_is_pending_waits_for_that() -> None:
+    pending = made(PaymentPending, "payment", order=ORDER, deadline=datetime.now(UTC))
+    lines = shown(PAID[0], pending, page=a_page("settlement", "waiting"))
+    assert "".join(line[0] for line in lines[:5]) == "✔*○○○"
+    assert "settlement waits, payment is not decided yet" in lines[1]
+
+
+def test_a_way_back_is_shown_to_whoever_takes_it() -> None:
+    back = made(OrderWithdrawn, "customer", reason="cancelled_by_customer", detail="changed my mind", by="cus_1")
+    lines = shown(*PAID, back)
+    assert [line.split()[1] for line in lines[:7]] == ["payment", "┬", "└", "finalize", "┬", "└", "reject"]
+    assert "".join(line[0] for line in lines[:7]) == "✔○○○**○"
 
 
 @pytest.mark.parametrize(
@@ -131,9 +145,10 @@ def test_an_order_that_no_workflow_has_taken_says_so() -> None:
 
 
 def test_into_a_pipe_the_same_reason_is_told_once() -> None:
-    way = OrderProgress()
+    progress = OrderProgress()
     told = [
-        list(way.waits(a_page("cart", "waiting", error, nth))) for nth, error in enumerate(["down", "down", "busy"])
+        list(progress.waits(a_page("cart", "waiting", error, nth)))
+        for nth, error in enumerate(["down", "down", "busy"])
     ]
     assert [len(lines) for lines in told] == [1, 0, 1]
-    assert list(way.waits(a_page("cart", "done"))) == []
+    assert list(progress.waits(a_page("cart", "done"))) == []
