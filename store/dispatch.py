@@ -1,6 +1,6 @@
 """The dispatch mark: which subjects Temporal has been told of, and which workflow carries them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import NamedTuple
@@ -21,10 +21,14 @@ LEADER = 6_012_027
 
 @dataclass(frozen=True)
 class DispatchBatch:
-    """A batch with its workflow: repeated, it is the same batch under the same id. `again`: it may have been there."""
+    """A batch with its workflow: repeated, it is the same batch under the same id. `again`: it may have been there.
+
+    `version`: of the chain's table that it travels with.
+    """
 
     chain: str
     workflow_id: str
+    version: int
     events: Sequence[AnyEvent]
     again: bool = False
 
@@ -60,29 +64,28 @@ async def taken_before(connection: Transaction, chains: Sequence[str]) -> Dispat
     """
     rows = await connection.fetch(
         """
-        SELECT intake.*, ended_at IS NOT NULL AS ended FROM intake JOIN subjects USING (subject)
-        WHERE intake.dispatched_at IS NULL AND intake.workflow_id = (
+        SELECT * FROM intake
+        WHERE dispatched_at IS NULL AND workflow_id = (
             SELECT workflow_id FROM subjects
             WHERE dispatched_at IS NULL AND taken_at IS NOT NULL AND chain = ANY($1::text[])
             ORDER BY position LIMIT 1
         )
-        ORDER BY intake.position
+        ORDER BY position
         """,
         chains,
     )
     if not rows:
         return None
-    events = [event_of(row) for row in rows if not row["ended"]]
+    events = [event_of(row) for row in rows if not row["ended_at"]]
     back = await connection.fetch(
         """
         SELECT source, id, type, subject, time, data FROM journal
-        WHERE subject = ANY($1::text[]) AND type IN ('lanka.OrderWithdrawn', 'lanka.Withdrawn')
+        WHERE subject = ANY($1::text[]) AND kind = 'withdrawal'
         """,
         [event.subject for event in events],
     )
     withdrawn = {row["subject"]: event_of(row) for row in back}
-    events = [withdrawn.get(event.subject, event) for event in events]
-    return DispatchBatch(rows[0]["chain"], rows[0]["workflow_id"], events, again=True)
+    return _batch(rows, [withdrawn.get(event.subject, event) for event in events], again=True)
 
 
 async def taken_with(connection: Transaction, subject: str) -> DispatchBatch:
@@ -94,26 +97,21 @@ async def taken_with(connection: Transaction, subject: str) -> DispatchBatch:
         """,
         subject,
     )
-    return _taken(rows)
+    return _batch(rows, [event_of(row) for row in rows])
 
 
-async def take_alone(connection: Transaction, subject: str, workflow_id: str) -> None:
+async def take_alone(connection: Transaction, subject: str, workflow_id: str, version: int) -> None:
     """Takes a subject that waits out of its turn; one that was taken before stays in its batch."""
-    await connection.execute(
-        """
-        UPDATE subjects SET workflow_id = $2, taken_at = now(), status = 'processing'
-        WHERE subject = $1 AND workflow_id IS NULL
-        """,
-        subject,
-        workflow_id,
-    )
+    await _take(connection, [subject], workflow_id, version)
 
 
-async def look(connection: Transaction, *, chains: Sequence[str], size: int, patience: timedelta) -> PendingWork:
+async def pending_work(
+    connection: Transaction, *, chains: Sequence[str], size: int, stuck_after: timedelta
+) -> PendingWork:
     """One round trip for all that the dispatcher may have to do, counting what waits up to `size`.
 
-    A workflow that has been on the way for longer than `patience` merely waits and is left out, and so is one whose
-    subjects stand somewhere else than on the way: a caller who talks to an operator.
+    A workflow that has been on the way for longer than `stuck_after` merely waits and is left out, and so is one whose
+    subjects stand somewhere else than at their start or on the way: a caller who talks to an operator.
     """
     row = await connection.fetchrow(
         """
@@ -125,7 +123,10 @@ async def look(connection: Transaction, *, chains: Sequence[str], size: int, pat
                ) AS left_behind,
                ARRAY(
                    SELECT DISTINCT workflow_id FROM subjects
-                   WHERE ended_at IS NULL AND status = 'processing' AND dispatched_at > now() - $3::interval
+                   WHERE ended_at IS NULL AND dispatched_at > now() - $3::interval AND (
+                       status IN ('received', 'processing')
+                       OR (chain, status) IN (SELECT chain, status FROM routes WHERE kind = 'start')
+                   )
                ) AS on_the_way,
                (
                    SELECT count(*) FROM (
@@ -135,7 +136,7 @@ async def look(connection: Transaction, *, chains: Sequence[str], size: int, pat
         """,
         chains,
         size,
-        patience,
+        stuck_after,
     )
     assert row
     return PendingWork(**row)
@@ -170,11 +171,12 @@ async def take_oldest(
     size: int,
     max_bytes: int,
     workflow_id: Callable[[str, Sequence[str]], str],
+    versions: Mapping[str, int],
 ) -> DispatchBatch | None:
     """The oldest waiting subjects of one of the chains, at most `size` of them and about `max_bytes` of JSON.
 
-    `workflow_id` names the workflow from the chain and the subjects. Their rows tell which workflow carries them
-    before Temporal is told.
+    `workflow_id` names the workflow from the chain and the subjects, `versions` the table's version by the chain. Their
+    rows tell which workflow carries them, and with which version, before Temporal is told.
     """
     async with connection.transaction():
         rows = await connection.fetch(
@@ -201,24 +203,30 @@ async def take_oldest(
                 break
             events.append(event_of(row))
         subjects = [event.subject for event in events]
-        taken = DispatchBatch(chain, workflow_id(chain, subjects), events)
-        await connection.execute(
-            """
-            UPDATE subjects SET workflow_id = $2, taken_at = now(), status = 'processing'
-            WHERE subject = ANY($1::text[]) AND workflow_id IS NULL
-            """,
-            subjects,
-            taken.workflow_id,
-        )
-        return taken
+        batch = DispatchBatch(chain, workflow_id(chain, subjects), versions[chain], events)
+        await _take(connection, subjects, batch.workflow_id, batch.version)
+        return batch
 
 
-async def mark_dispatched(connection: Transaction, taken: DispatchBatch) -> None:
+async def mark_dispatched(connection: Transaction, batch: DispatchBatch) -> None:
     await connection.execute(
         "UPDATE subjects SET dispatched_at = now() WHERE workflow_id = $1 AND dispatched_at IS NULL",
-        taken.workflow_id,
+        batch.workflow_id,
     )
 
 
-def _taken(rows: Sequence[asyncpg.Record]) -> DispatchBatch:
-    return DispatchBatch(rows[0]["chain"], rows[0]["workflow_id"], [event_of(row) for row in rows])
+async def _take(connection: Transaction, subjects: Sequence[str], workflow_id: str, version: int) -> None:
+    await connection.execute(
+        """
+        UPDATE subjects SET workflow_id = $2, version = $3, taken_at = now()
+        WHERE subject = ANY($1::text[]) AND workflow_id IS NULL
+        """,
+        subjects,
+        workflow_id,
+        version,
+    )
+
+
+def _batch(rows: Sequence[asyncpg.Record], events: Sequence[AnyEvent], *, again: bool = False) -> DispatchBatch:
+    first = rows[0]
+    return DispatchBatch(first["chain"], first["workflow_id"], first["version"] or 1, events, again)

@@ -1,11 +1,10 @@
 """What the links have made, hour by hour."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from store.database import Pool, Transaction, connected, transaction
+from store.database import Pool, Transaction, columns, connected, transaction
 
 STEP = 20_000
 """Positions of the journal that are counted in one transaction."""
@@ -31,53 +30,49 @@ class Made(NamedTuple):
     events: int
 
 
-@dataclass(frozen=True)
-class Reading:
-    """How to read a journal: for each link the types that bring a subject to it, and the types that give a reason."""
-
-    inputs: Mapping[str, frozenset[str]]
-    reasoned: frozenset[str]
-
-
 _EVENTS = """
-    SELECT hour, link, type, coalesce(reason, '') AS reason,
-           coalesce(ceil(ln(greatest(ms, 1)) / ln($4::float8)), -1)::smallint AS bucket, count(*) AS events
+    SELECT hour, chain, link, type, coalesce(reason, '') AS reason,
+           coalesce(ceil(ln(greatest(ms, 1)) / ln($5::float8)), -1)::smallint AS bucket, count(*) AS events
     FROM (
-        SELECT date_trunc('hour', made.time, 'UTC') AS hour, substr(made.source, 8) AS link, made.type,
-               CASE WHEN made.type = ANY($3::text[]) THEN made.data ->> 'reason' END AS reason,
+        SELECT date_trunc('hour', made.time, 'UTC') AS hour, subjects.chain, substr(made.source, 8) AS link, made.type,
+               CASE WHEN made.kind IN ('refusal', 'parked', 'end') THEN made.data ->> 'reason' END AS reason,
                1000 * extract(epoch FROM made.time - (
                    SELECT max(given.time) FROM journal AS given
                    WHERE given.subject = made.subject AND given.type = ANY(string_to_array(inputs.types, ' '))
                      AND given.position <> made.position AND given.time <= made.time
                ))::float8 AS ms
-        FROM journal AS made
-        LEFT JOIN jsonb_each_text($2) AS inputs (link, types) ON inputs.link = substr(made.source, 8)
+        FROM journal AS made JOIN subjects USING (subject)
+        LEFT JOIN unnest($2::text[], $3::text[], $4::text[]) AS inputs (chain, link, types)
+            ON inputs.chain = subjects.chain AND inputs.link = substr(made.source, 8)
         WHERE made.position > (SELECT counted FROM link_hours_progress) AND made.position <= $1
           AND made.source LIKE '/lanka/%'
     ) AS made
-    GROUP BY 1, 2, 3, 4, 5
+    GROUP BY 1, 2, 3, 4, 5, 6
 """
 """What is not counted yet, up to a position, as rows for `link_hours`."""
 
 
 class Funnel:
-    def __init__(self, pool: Pool, reading: Reading) -> None:
-        self._pool = pool
-        self._reading = reading
+    """`inputs`: for each link of each chain the types of the events that bring a subject to it."""
 
-    async def made(self, since: datetime, until: datetime) -> list[Made]:
-        """What the links have made in the hours that begin within this time, up to now."""
+    def __init__(self, pool: Pool, inputs: Mapping[str, Mapping[str, frozenset[str]]]) -> None:
+        self._pool = pool
+        of_links = [(chain, *each) for chain, links in inputs.items() for each in links.items()]
+        self._inputs = columns([(chain, link, " ".join(sorted(types))) for chain, link, types in of_links], 3)
+
+    async def made(self, chain: str, since: datetime, until: datetime) -> list[Made]:
+        """What the links of a chain have made in the hours that begin within this time, up to now."""
         async with connected(self._pool) as connection:
             tail = await connection.fetchval("SELECT counted FROM link_hours_progress") + TAIL
             rows = await connection.fetch(  # one statement: all of it was counted at the same moment
                 f"""
-                SELECT hour, link, type, reason, bucket, events FROM link_hours WHERE hour >= $5 AND hour < $6
-                UNION ALL
-                SELECT * FROM ({_EVENTS}) AS tail WHERE hour >= $5 AND hour < $6
+                SELECT * FROM (SELECT * FROM link_hours UNION ALL {_EVENTS}) AS counted
+                WHERE hour >= $6 AND hour < $7 AND chain = $8
                 """,  # noqa: S608
                 *self._read(tail),
                 since,
                 until,
+                chain,
             )
         return [
             Made(
@@ -131,12 +126,12 @@ class Funnel:
     async def _count(self, tx: Transaction, upto: int) -> None:
         await tx.execute(
             f"""
-            INSERT INTO link_hours (hour, link, type, reason, bucket, events) {_EVENTS}
-            ON CONFLICT (hour, link, type, reason, bucket) DO UPDATE SET events = link_hours.events + excluded.events
+            INSERT INTO link_hours (hour, chain, link, type, reason, bucket, events) {_EVENTS}
+            ON CONFLICT (hour, chain, link, type, reason, bucket)
+            DO UPDATE SET events = link_hours.events + excluded.events
             """,
             *self._read(upto),
         )
 
     def _read(self, upto: int) -> tuple[object, ...]:
-        inputs = {link: " ".join(sorted(types)) for link, types in self._reading.inputs.items()}
-        return upto, inputs, sorted(self._reading.reasoned), ROUNDED
+        return upto, *self._inputs, ROUNDED

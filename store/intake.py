@@ -39,11 +39,15 @@ _REFUSALS: dict[str, type[LankaError]] = {  # see publish()
 
 @dataclass(frozen=True)
 class Message:
-    """Something for the workflow that carries `subject`: an event, or None where it is only to look again."""
+    """Something for the workflow that carries `subject`: an event, or None where it is only to look again.
+
+    `version`: of the chain's table that the subject travels with.
+    """
 
     position: int
     chain: str
     workflow_id: str
+    version: int
     subject: str
     event: AnyEvent | None
 
@@ -114,25 +118,23 @@ def one_chain_each(types: Sequence[AcceptedType]) -> None:
             raise TwoChainsError(f"the chains {other} and {each.chain} both accept {each.type}; it can go to one only")
 
 
-async def register(connection: Transaction, types: Sequence[AcceptedType]) -> None:
-    """Makes the database know the routing tables of this code. Types that it no longer has stay known.
+async def register(connection: Transaction, accepted: Sequence[AcceptedType]) -> None:
+    """Makes the database know the tables of this code. Types that they no longer have stay known.
 
     Raises `TwoChainsError`.
     """
-    one_chain_each(types)
+    one_chain_each(accepted)
     await connection.execute(
         """
-        INSERT INTO routes (type, chain, starts, status, ends)
-        SELECT * FROM unnest($1::text[], $2::text[], $3::boolean[], $4::text[], $5::boolean[])
-            AS given (type, chain, starts, status, ends) ORDER BY type
-        ON CONFLICT (type) DO UPDATE
-        SET chain = excluded.chain, starts = excluded.starts, status = excluded.status, ends = excluded.ends
+        INSERT INTO routes (type, chain, kind, status)
+        SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) ORDER BY 1
+        ON CONFLICT (type) DO UPDATE SET chain = excluded.chain, kind = excluded.kind, status = excluded.status
         """,
-        *columns([(each.type, each.chain, each.starts, each.status, each.ends) for each in dict.fromkeys(types)], 5),
+        *columns([(each.type, each.chain, each.kind, each.status) for each in dict.fromkeys(accepted)], 4),
     )
 
 
-async def ring(tx: Transaction, subjects: Sequence[str]) -> None:
+async def wake(tx: Transaction, subjects: Sequence[str]) -> None:
     """Has the workflows that carry these subjects look again, once this transaction is committed."""
     if subjects:
         await tx.execute("INSERT INTO messages (subject) SELECT unnest($1::text[])", subjects)
@@ -144,6 +146,7 @@ async def undelivered(connection: Transaction, chains: Sequence[str]) -> list[Me
     rows = await connection.fetch(
         """
         SELECT messages.position AS message, subjects.chain, subjects.workflow_id, messages.subject,
+               coalesce(subjects.version, 1) AS version,
                journal.source, journal.id, journal.type, journal.time, journal.data
         FROM messages
         JOIN subjects ON subjects.subject = messages.subject AND subjects.dispatched_at IS NOT NULL
@@ -153,26 +156,36 @@ async def undelivered(connection: Transaction, chains: Sequence[str]) -> list[Me
         """,
         chains,
     )
-    return [
-        Message(row["message"], row["chain"], row["workflow_id"], row["subject"], event_of(row) if row["id"] else None)
-        for row in rows
-    ]
+    return [_message(row) for row in rows]
+
+
+def _message(row: asyncpg.Record) -> Message:
+    event = event_of(row) if row["id"] else None
+    return Message(row["message"], row["chain"], row["workflow_id"], row["version"], row["subject"], event)
 
 
 async def mark_delivered(connection: Transaction, messages: Sequence[Message]) -> None:
+    positions = [message.position for message in messages]
+    if any(message.event for message in messages):
+        # Of subjects whose end was published before their beginning, or at the same moment.
+        await connection.execute(
+            """
+            SELECT FROM messages JOIN journal USING (source, id, subject) JOIN subjects USING (subject)
+            JOIN routes ON routes.type = journal.type AND routes.chain = subjects.chain
+            CROSS JOIN LATERAL record_events(
+                ARRAY[source], ARRAY[id], ARRAY[journal.type], ARRAY[journal.kind], ARRAY[routes.status],
+                ARRAY[subject], ARRAY[time], ARRAY[data]
+            )
+            WHERE messages.position = ANY($1::bigint[]) AND journal.kind = 'end' AND ended_at IS NULL
+            """,
+            positions,
+        )
     await connection.execute(
         """
         WITH delivered AS (
-            UPDATE messages SET delivered_at = now() WHERE position = ANY($1::bigint[]) RETURNING subject, source, id
-        ), awake AS (
-            UPDATE subjects SET at_rest = false FROM delivered
-            WHERE subjects.subject = delivered.subject AND at_rest
+            UPDATE messages SET delivered_at = now() WHERE position = ANY($1::bigint[]) RETURNING subject
         )
-        UPDATE subjects  -- whose end was published before their beginning, or at the same moment
-        SET status = coalesce(routes.status, subjects.status), ended_at = now()
-        FROM delivered JOIN journal USING (source, id) JOIN routes USING (type)
-        WHERE routes.ends AND routes.chain = subjects.chain
-          AND subjects.subject = delivered.subject AND subjects.ended_at IS NULL
+        UPDATE subjects SET at_rest = false FROM delivered WHERE subjects.subject = delivered.subject AND at_rest
         """,
-        [message.position for message in messages],
+        positions,
     )

@@ -4,13 +4,14 @@ It knows subjects and links, not orders.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
 from typing import Any
 
 import asyncpg
 from pydantic_core import to_json, to_jsonable_python
 
 from chain.batch import Work
-from chain.event import AnyEvent, Event, class_of, id_of, source_of
+from chain.event import AnyEvent, Event, EventTypes, id_of, source_of
 from store.database import Pool, Transaction, columns, connected, transaction
 from store.failpoints import reach
 
@@ -21,10 +22,13 @@ Decide = Callable[[Work, Sequence[Any]], Awaitable[Sequence[Event[Any]]]]
 
 
 class Journal:
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
+    """`types`: the events of all chains, which tell what each event means for its subject."""
 
-    async def once(
+    def __init__(self, pool: Pool, types: EventTypes) -> None:
+        self._pool = pool
+        self._types = types
+
+    async def process_once(
         self,
         link: str,
         events: Sequence[Event[Any]],
@@ -33,6 +37,7 @@ class Journal:
         unrecorded: bool = False,
         closes: Sequence[str] = (),
         attempt: int = 1,
+        each: bool = False,
     ) -> list[AnyEvent]:
         """Lets `link` work on each event's subject once, in one transaction, and returns what it made of them.
 
@@ -40,36 +45,48 @@ class Journal:
         commits. For the others the events journalled the first time are returned. `unrecorded` events are
         journalled before `decide` is asked. The links that `link` `closes` have nothing more to do with the subjects,
         should an attempt at them still be under way somewhere. `attempt` is kept with the claim if it is not the first.
+        `each`: the link works once on each event instead, and of a subject there may be several.
         """
+        ids = [id_of(event.subject, link, event.id if each else None) for event in events]
+        wanted: dict[str, Event[Any]] = {}
+        for made_id, event in zip(ids, events, strict=True):
+            wanted.setdefault(made_id, event)
         reach(f"{link}.before_transaction")
         async with transaction(self._pool) as tx:
-            claimed, now = await self._claim(tx, link, [event.subject for event in events], closes, attempt)
-            fresh = [event for event in events if event.subject in claimed]
-            earlier = [event.subject for event in events if event.subject not in claimed]
+            claimed, now = await self._claim(tx, link, [*wanted.values()], closes, attempt, each=each)
+            fresh = [event for made_id, event in wanted.items() if made_id in claimed]
             made: list[AnyEvent] = []
             if fresh:
-                made = [_untyped(event) for event in await decide(Work(tx, link, now), fresh)]
-                await record(tx, [*fresh, *made] if unrecorded else made)
+                made = [_untyped(event) for event in await decide(Work(tx, link, now, each), fresh)]
+                await record(tx, [*fresh, *made] if unrecorded else made, self._types)
+            earlier = [made_id for made_id in wanted if made_id not in claimed]
             known = await _made_by(tx, link, earlier) if earlier else []
             reach(f"{link}.before_commit")
         reach(f"{link}.after_commit")
-        outcome = {event.subject: event for event in (*known, *made)}
-        return [outcome[event.subject] for event in events if event.subject in outcome]
+        outcome = {event.id: event for event in (*known, *made)}
+        return [outcome[made_id] for made_id in ids if made_id in outcome]
 
-    async def done(self, link: str, subjects: Sequence[str]) -> set[str]:
-        """Which of the subjects `link` has already worked on."""
+    async def done(self, link: str, events: Sequence[Event[Any]], *, each: bool = False) -> set[str]:
+        """The subjects that `link` has already worked on; with `each` the ids of the events instead."""
+        given = [event.id if each else "" for event in events]
         async with connected(self._pool) as connection:
             rows = await connection.fetch(
-                "SELECT subject FROM claims WHERE link = $1 AND subject = ANY($2::text[])", link, subjects
+                """
+                SELECT subject, event FROM unnest($2::text[], $3::text[]) AS given (subject, event)
+                JOIN claims USING (subject, event) WHERE link = $1
+                """,
+                link,
+                [event.subject for event in events],
+                given,
             )
-        return {row["subject"] for row in rows}
+        return {row["event" if each else "subject"] for row in rows}
 
-    async def note(self, events: Sequence[AnyEvent]) -> None:
+    async def append(self, events: Sequence[AnyEvent]) -> None:
         """Journals events that no consumer has made, each once."""
         told = events[0].type.partition(".")[2]  # all are of one type
         reach(f"{told}.before_transaction")
         async with transaction(self._pool) as tx:
-            await record(tx, events)
+            await record(tx, events, self._types)
             reach(f"{told}.before_commit")
         reach(f"{told}.after_commit")
 
@@ -84,69 +101,56 @@ class Journal:
 
     @staticmethod
     async def _claim(
-        tx: Transaction, link: str, subjects: Sequence[str], closes: Sequence[str], attempt: int
-    ) -> tuple[set[str], Any]:
+        tx: Transaction, link: str, events: Sequence[Event[Any]], closes: Sequence[str], attempt: int, *, each: bool
+    ) -> tuple[set[str], datetime]:
+        """The ids of what may be made now, and the transaction's time."""
         # Sorted, so that two attempts at overlapping batches wait for each other instead of deadlocking.
-        rows = await tx.fetch(
+        row = await tx.fetchrow(
             """
             WITH claimed AS (
-                INSERT INTO claims (subject, link, attempts)
-                SELECT subject, link, CASE WHEN link = $3 THEN nullif($4::integer, 1) END
-                FROM unnest($1::text[]) AS subject, unnest($2::text[]) AS link
-                ORDER BY subject, link
+                INSERT INTO claims (subject, link, event, attempts)
+                SELECT subject, link, CASE WHEN link = $4 THEN event ELSE '' END,
+                       CASE WHEN link = $4 THEN nullif($5::integer, 1) END
+                FROM unnest($1::text[], $2::text[]) AS given (subject, event), unnest($3::text[]) AS link
+                WHERE event = '' OR NOT EXISTS (  -- closed
+                    SELECT FROM claims WHERE claims.subject = given.subject AND claims.link = $4 AND claims.event = ''
+                )
+                ORDER BY 1, 2, 3
                 ON CONFLICT DO NOTHING
-                RETURNING subject, link
+                RETURNING subject, link, event
             )
-            SELECT now() AS now, (SELECT array_agg(subject) FROM claimed WHERE link = $3) AS subjects
+            SELECT now() AS now, array_agg(subject) AS subjects, array_agg(event) AS events
+            FROM claimed WHERE link = $4
             """,
-            subjects,
+            [event.subject for event in events],
+            [event.id if each else "" for event in events],
             [link, *closes],
             link,
             attempt,
         )
-        return set(rows[0]["subjects"] or ()), rows[0]["now"]
+        assert row, "an aggregate has a row"
+        pairs = zip(row["subjects"] or (), row["events"] or (), strict=True)
+        return {id_of(subject, link, event or None) for subject, event in pairs}, row["now"]
 
 
-async def record(tx: Transaction, events: Sequence[Event[Any]]) -> None:
+async def record(tx: Transaction, events: Sequence[Event[Any]], types: EventTypes) -> None:
     """Journals events, each once, and moves their subjects to where those that are new put them."""
     if not events:
         return
-    rows = await tx.fetch(
+    await tx.execute(
         """
-        WITH given AS (
-            SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::text[])
-                WITH ORDINALITY AS given (source, id, type, subject, time, data, nth)
-        ), journalled AS (
-            INSERT INTO journal (source, id, type, subject, time, data)
-            SELECT source, id, type, subject, time, data::jsonb FROM given ORDER BY nth
-            ON CONFLICT (source, id) DO NOTHING
-            RETURNING source, id, subject
+        SELECT FROM record_events(
+            $1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::timestamptz[],
+            $8::text[]::jsonb[]
         )
-        SELECT source, id, (  -- once, not for each row; a payload holds less than 8000 bytes
-            SELECT pg_notify($7, CASE WHEN octet_length(subjects) < 8000 THEN subjects ELSE '' END)
-            FROM (SELECT string_agg(DISTINCT subject, ',') AS subjects FROM journalled) AS told
-        )
-        FROM journalled
         """,
-        *columns([(e.source, e.id, e.type, e.subject, e.time, to_json(e.data).decode()) for e in events], 6),
-        CHANNEL,
+        *columns([_row(event, types[event.type]) for event in events], 8),
     )
-    new = {(row["source"], row["id"]) for row in rows}
-    kinds = {event.type: class_of(event.type) for event in events}
-    moved = {  # of two events of one subject the later counts
-        event.subject: (event.subject, kinds[event.type].status, kinds[event.type].ends)
-        for event in events
-        if kinds[event.type].status and (event.source, event.id) in new
-    }
-    if moved:
-        await tx.execute(
-            """
-            UPDATE subjects SET status = moved.status, ended_at = CASE WHEN moved.ends THEN now() END
-            FROM unnest($1::text[], $2::text[], $3::boolean[]) AS moved (subject, status, ends)
-            WHERE subjects.subject = moved.subject AND subjects.status <> moved.status AND subjects.ended_at IS NULL
-            """,
-            *columns(list(moved.values()), 3),
-        )
+
+
+def _row(event: Event[Any], means: type[Event[Any]]) -> tuple[Any, ...]:
+    data = to_json(event.data).decode()
+    return event.source, event.id, event.type, means.kind, means.status, event.subject, event.time, data
 
 
 async def positions_of(connection: Transaction, subjects: Sequence[str]) -> list[int]:
@@ -165,11 +169,11 @@ async def events_at(connection: Transaction, positions: Sequence[int]) -> dict[i
     return {row["position"]: event_of(row) for row in rows}
 
 
-async def _made_by(tx: Transaction, link: str, subjects: Sequence[str]) -> list[AnyEvent]:
+async def _made_by(tx: Transaction, link: str, ids: Sequence[str]) -> list[AnyEvent]:
     rows = await tx.fetch(
         "SELECT source, id, type, subject, time, data FROM journal WHERE source = $1 AND id = ANY($2::text[])",
         source_of(link),
-        [id_of(subject, link) for subject in subjects],
+        ids,
     )
     return [event_of(row) for row in rows]
 

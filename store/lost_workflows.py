@@ -1,20 +1,15 @@
 """Open subjects whose workflow Temporal no longer has: let go of, so that the dispatcher brings them again."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from chain.event import AnyEvent, type_of
-from chain.subject import Parked, Released
-from orders.events import OrderParked, OrderReleased
+from chain.event import AnyEvent, Event, EventTypes, type_of
 from store.database import Transaction
 from store.journal import record
-from store.orders import CHAIN
 from store.webhooks import LATE
 
 BY, WHY = "Lanka", "its workflow was lost, another one takes its place"
-
-RELEASED = {type_of(OrderParked): type_of(OrderReleased), type_of(Parked): type_of(Released)}
 
 
 class Carrier(NamedTuple):
@@ -26,11 +21,11 @@ class Carrier(NamedTuple):
 
 
 async def long_under_way(
-    connection: Transaction, *, chains: Sequence[str], late_refund: str, since: timedelta, after: str, limit: int
+    connection: Transaction, *, chains: Sequence[str], late: Sequence[str], since: timedelta, after: str, limit: int
 ) -> list[Carrier]:
     """By id, from behind `after`.
 
-    Those that carry open subjects, and those that give late money back, which is what the link `late_refund` does.
+    Those that carry open subjects, and those that answer what came after the end, which is what the links `late` do.
     """
     rows = await connection.fetch(
         """
@@ -39,19 +34,17 @@ async def long_under_way(
             WHERE ended_at IS NULL AND dispatched_at < now() - $3::interval AND NOT at_rest
               AND chain = ANY($1::text[])
             UNION
-            SELECT $6 || id, $7 FROM journal AS late
-            WHERE type = 'lanka.PaymentArrivedLate' AND time < now() - $3::interval
-              AND NOT EXISTS (SELECT FROM claims WHERE claims.subject = late.subject AND link = $2)
+            SELECT $6 || id, chain FROM late_events($2) JOIN subjects USING (subject)
+            WHERE time < now() - $3::interval AND chain = ANY($1::text[])
         ) AS carriers
         WHERE workflow_id > $4 ORDER BY workflow_id LIMIT $5
         """,
         chains,
-        late_refund,
+        late,
         since,
         after,
         limit,
         LATE,
-        CHAIN,
     )
     return [Carrier(**row) for row in rows]
 
@@ -79,17 +72,19 @@ async def waits_for_another(connection: Transaction, workflow_id: str) -> bool:
     )
 
 
-async def let_go(tx: Transaction, workflow_id: str) -> list[str]:
+async def let_go(
+    tx: Transaction, workflow_id: str, types: EventTypes, released: Mapping[str, type[Event[Any]]]
+) -> list[str]:
     """The subjects for which a lost workflow had still something to do: it is begun once more, with all it was told.
 
-    What was parked is tried again, and its journal says so.
+    What was parked is tried again, and its journal says so. `released`: by the type of what parked, what releases it.
     """
     if workflow_id.startswith(LATE):
         rows = await tx.fetch(
             """
             UPDATE webhooks SET handled_at = NULL, look_at = now()
             FROM journal AS late
-            WHERE late.type = 'lanka.PaymentArrivedLate' AND late.id = $1
+            WHERE late.kind = 'late' AND late.id = $1
               AND webhooks.payment_id = late.data ->> 'payment_id'
             RETURNING subject
             """,
@@ -108,11 +103,13 @@ async def let_go(tx: Transaction, workflow_id: str) -> list[str]:
     await tx.execute(
         "UPDATE messages SET delivered_at = NULL WHERE subject = ANY($1::text[]) AND id IS NOT NULL", subjects
     )
-    await record(tx, await _released(tx, subjects))
+    await record(tx, await _released(tx, subjects, released), types)
     return subjects
 
 
-async def _released(tx: Transaction, subjects: Sequence[str]) -> list[AnyEvent]:
+async def _released(
+    tx: Transaction, subjects: Sequence[str], released: Mapping[str, type[Event[Any]]]
+) -> list[AnyEvent]:
     rows = await tx.fetch(
         """
         SELECT id, source, type, subject, data, clock_timestamp() AS now
@@ -124,10 +121,10 @@ async def _released(tx: Transaction, subjects: Sequence[str]) -> list[AnyEvent]:
         AnyEvent(
             id=f"{row['id']}.released",
             source=row["source"],
-            type=RELEASED[row["type"]],
+            type=type_of(released[row["type"]]),
             subject=row["subject"],
             time=row["now"],
-            data={"link": row["data"]["link"], "stage": row["data"]["stage"], "by": BY, "why": WHY},
+            data={"link": row["data"]["link"], "by": BY, "why": WHY},
         )
         for row in rows
     ]

@@ -1,6 +1,6 @@
-"""What operators look at: which workflow has an order, what is parked, which refunds are owed."""
+"""What operators look at: which workflow has a subject, what is parked, which refunds are owed, who leads."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -8,14 +8,21 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from orders.words import Reason
 from store.database import Pool, connected, transaction
-from store.dispatch import DispatchBatch, take_alone, taken_with
-from store.webhooks import LATE, REFUSALS
+from store.dispatch import LEADER, DispatchBatch, take_alone, taken_with
+from store.webhooks import LATE
+
+
+class Compensation(NamedTuple):
+    """Names of the links that give money back: on the way `back`, and for what came `late`."""
+
+    back: Sequence[str]
+    late: Sequence[str]
 
 
 class Carried(NamedTuple):
     """A subject and the workflow that carries it, if one has taken it; `dispatched` once Temporal knows of it.
 
-    `withdrawn`: the reason, if it was taken back.
+    `withdrawn`: the reason, if it was taken back. `version`: None before it is taken.
     """
 
     chain: str
@@ -24,15 +31,17 @@ class Carried(NamedTuple):
     workflow_id: str | None
     dispatched: bool
     withdrawn: str | None
+    version: int | None
 
 
-class ParkedOrder(BaseModel):
-    """An order, or another chain's subject, at a link where it waits for a person. `reason` groups what fails alike."""
+class ParkedSubject(BaseModel):
+    """A parking: a subject at a link where it waits for a person. `reason` groups what fails alike."""
 
     model_config = ConfigDict(frozen=True)
 
-    order_id: str
-    stage: str
+    id: str
+    chain: str
+    subject: str
     link: str
     reason: str
     attempts: int
@@ -56,101 +65,116 @@ class OwedRefund(BaseModel):
 
 
 class Carriage(NamedTuple):
-    """What the database knows of an order beside its journal.
+    """What the database knows of a subject beside its journal.
 
     `done`: the links that have worked on it, each with how many attempts it took; None for a single one.
     """
 
+    chain: str
     workflow_id: str | None
     dispatched_at: datetime | None
     ended: bool
     traceparent: str | None
+    version: int | None
     done: Mapping[str, int | None]
 
 
+class Reconciled(NamedTuple):
+    at: datetime
+    discrepancies: int
+
+
 class Operations:
-    """`late_refund` is the link that gives late money back, `refund` the one that gives back a refused order's."""
-
-    def __init__(self, pool: Pool, *, refund: str, late_refund: str) -> None:
+    def __init__(self, pool: Pool, compensation: Compensation) -> None:
         self._pool = pool
-        self._refund = refund
-        self._late_refund = late_refund
+        self._compensation = compensation
 
-    async def carried(self, order_id: str) -> Carried | None:
-        """None where nobody knows the order."""
+    async def carried(self, subject: str) -> Carried | None:
+        """None where nobody knows the subject."""
         async with connected(self._pool) as connection:
             row = await connection.fetchrow(
                 """
-                SELECT chain, status, ended_at IS NOT NULL AS ended, workflow_id,
-                       dispatched_at IS NOT NULL AS dispatched,
+                SELECT chain, status_shown(status, taken_at) AS status, ended_at IS NOT NULL AS ended, workflow_id,
+                       dispatched_at IS NOT NULL AS dispatched, version,
                        (
                            SELECT data ->> 'reason' FROM journal
-                           WHERE journal.subject = subjects.subject AND type = 'lanka.OrderWithdrawn' LIMIT 1
+                           WHERE journal.subject = subjects.subject AND kind = 'withdrawal' LIMIT 1
                        ) AS withdrawn
                 FROM subjects WHERE subject = $1
                 """,
-                order_id,
+                subject,
             )
         return Carried(**row) if row else None
 
-    async def carriage(self, order_id: str) -> Carriage | None:
-        """None where nobody knows the order."""
+    async def carriage(self, subject: str) -> Carriage | None:
+        """None where nobody knows the subject."""
         async with connected(self._pool) as connection:
             row = await connection.fetchrow(
                 """
-                SELECT workflow_id, dispatched_at, ended_at IS NOT NULL AS ended, traceparent,
+                SELECT chain, workflow_id, dispatched_at, ended_at IS NOT NULL AS ended, traceparent, version,
                        (SELECT coalesce(jsonb_object_agg(link, attempts), '{}')
                         FROM claims WHERE claims.subject = subjects.subject) AS done
                 FROM subjects WHERE subject = $1
                 """,
-                order_id,
+                subject,
             )
         return Carriage(**row) if row else None
 
-    async def taken(self, order_id: str, workflow_id: str) -> DispatchBatch:
-        """The batch that the order travels in; if none has taken it yet, it goes alone, in this workflow."""
+    async def taken(self, subject: str, workflow_id: str, version: int) -> DispatchBatch:
+        """The batch that the subject travels in; if none has taken it yet, it goes alone, in this workflow."""
         async with transaction(self._pool) as tx:
-            await take_alone(tx, order_id, workflow_id)
-            return await taken_with(tx, order_id)
+            await take_alone(tx, subject, workflow_id, version)
+            return await taken_with(tx, subject)
 
     async def parked(
-        self, *, order_id: str | None = None, stage: str | None = None, reason: str | None = None, limit: int
-    ) -> list[ParkedOrder]:
-        """What waits for a person, oldest first. An order may wait at two links side by side.
+        self,
+        *,
+        chain: str | None = None,
+        subject: str | None = None,
+        parking: str | None = None,
+        links: Sequence[str] | None = None,
+        reason: str | None = None,
+        limit: int,
+    ) -> list[ParkedSubject]:
+        """What waits for a person, oldest first, by its own id (`parking`) or what else is asked for.
 
-        Not by status: an order released at one of them has another status, and money that comes after the end changes
-        none.
+        Not by status: a subject released at one of two links has another status, and money that comes after the end
+        changes none.
         """
         async with connected(self._pool) as connection:
             rows = await connection.fetch(
                 """
                 WITH carried AS (
-                    SELECT subject, workflow_id FROM subjects WHERE ended_at IS NULL
+                    SELECT subject, workflow_id FROM subjects
+                    WHERE ended_at IS NULL AND dispatched_at IS NOT NULL AND ($3::text IS NULL OR subject = $3)
                     UNION ALL
-                    SELECT subject, $6 || id FROM journal AS late
-                    WHERE type = 'lanka.PaymentArrivedLate'
-                      AND NOT EXISTS (SELECT FROM claims WHERE claims.subject = late.subject AND link = $1)
+                    SELECT subject, $8 || id FROM late_events($1) WHERE ($3::text IS NULL OR subject = $3)
                 )
-                SELECT parked.data || jsonb_build_object('order_id', carried.subject, 'workflow_id', workflow_id)
-                       AS told, parked.time AS since
-                -- LATERAL with an OFFSET: a look into the index for each open order. Left to itself a prepared plan
+                SELECT parked.id, chain, subject, parked.data ->> 'link' AS link, parked.data ->> 'reason' AS reason,
+                       (parked.data ->> 'attempts')::integer AS attempts, parked.data ->> 'last_error' AS last_error,
+                       parked.time AS since, carried.workflow_id
+                FROM carried JOIN subjects USING (subject)
+                -- LATERAL with an OFFSET: a look into the index for each open subject. Left to itself a prepared plan
                 -- compares everything with everything.
-                FROM carried CROSS JOIN LATERAL (
+                CROSS JOIN LATERAL (
                     SELECT * FROM parkings WHERE parkings.subject = carried.subject OFFSET 0
                 ) AS parked
-                WHERE ($2::text IS NULL OR carried.subject = $2)
-                  AND ($3::text IS NULL OR parked.data ->> 'stage' = $3)
-                  AND ($4::text IS NULL OR parked.data ->> 'reason' = $4)
-                ORDER BY parked.position LIMIT $5
+                WHERE ($2::text IS NULL OR chain = $2)
+                  AND ($4::text IS NULL OR parked.id = $4)
+                  AND ($5::text[] IS NULL OR parked.data ->> 'link' = ANY($5))
+                  AND ($6::text IS NULL OR parked.data ->> 'reason' = $6)
+                ORDER BY parked.position LIMIT $7
                 """,
-                self._late_refund,
-                order_id,
-                stage,
+                self._compensation.late,
+                chain,
+                subject,
+                parking,
+                links,
                 reason,
                 limit,
                 LATE,
             )
-        return [ParkedOrder.model_validate({**row["told"], "since": row["since"]}) for row in rows]
+        return [ParkedSubject.model_validate(dict(row)) for row in rows]
 
     async def refunds(self) -> list[OwedRefund]:
         """Every refund that is owed, oldest first."""
@@ -159,20 +183,16 @@ class Operations:
                 """
                 WITH owed AS (
                     SELECT subject, NULL AS since, false AS late
-                    FROM subjects CROSS JOIN LATERAL (
+                    FROM subjects CROSS JOIN LATERAL (  -- by the index journal_turns
                         SELECT FROM journal AS refusal
-                        WHERE refusal.subject = subjects.subject AND type IN (  -- the index journal_turns
-                            'lanka.PaymentDeclined', 'lanka.CartUnavailable', 'lanka.PriceChanged',
-                            'lanka.OrderWithdrawn'
-                          )
-                          AND NOT EXISTS (SELECT FROM claims WHERE claims.subject = refusal.subject AND link = $1)
+                        WHERE refusal.subject = subjects.subject AND kind IN ('refusal', 'withdrawal')
                         LIMIT 1
                     ) AS refused
-                    WHERE ended_at IS NULL
+                    WHERE ended_at IS NULL AND NOT $1::text[] <@ ARRAY(
+                        SELECT link FROM claims WHERE claims.subject = subjects.subject
+                    )
                     UNION ALL
-                    SELECT subject, time, true FROM journal AS arrived
-                    WHERE type = 'lanka.PaymentArrivedLate'
-                      AND NOT EXISTS (SELECT FROM claims WHERE claims.subject = arrived.subject AND link = $2)
+                    SELECT subject, time, true FROM late_events($2)
                 )
                 SELECT subject AS order_id, coalesce(payments.payment_id, orders.payment_id) AS payment_id,
                        coalesce(amount, total) AS amount, coalesce(payments.currency, orders.currency) AS currency,
@@ -180,15 +200,37 @@ class Operations:
                 FROM owed JOIN orders ON orders.order_id = owed.subject
                 LEFT JOIN payments ON payments.order_id = owed.subject
                 CROSS JOIN LATERAL (
-                    SELECT data ->> 'reason' AS reason, time, type FROM journal
-                    WHERE journal.subject = owed.subject AND type = ANY($3::text[]) ORDER BY position LIMIT 1
+                    SELECT data ->> 'reason' AS reason, time, kind FROM journal
+                    WHERE journal.subject = owed.subject AND kind IN ('refusal', 'withdrawal')
+                    ORDER BY kind = 'withdrawal' DESC, position LIMIT 1
                 ) AS refusal
                 -- An order taken back before it was checked holds no payment yet, but may be paid.
-                WHERE late OR coalesce(payments.state <> 'refunded', refusal.type = 'lanka.OrderWithdrawn')
+                WHERE late OR coalesce(payments.state <> 'refunded', refusal.kind = 'withdrawal')
                 ORDER BY since
                 """,
-                self._refund,
-                self._late_refund,
-                REFUSALS,
+                *self._compensation,
             )
         return [OwedRefund.model_validate(dict(row)) for row in rows]
+
+    async def dispatcher_leads(self) -> bool:
+        """Whether some process holds the dispatcher's lead."""
+        async with connected(self._pool) as connection:
+            held: bool = await connection.fetchval(
+                """
+                SELECT EXISTS (
+                    SELECT FROM pg_locks
+                    WHERE locktype = 'advisory' AND classid = 0 AND objid = $1::bigint::oid AND objsubid = 1 AND granted
+                      AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+                )
+                """,
+                LEADER,
+            )
+        return held
+
+    async def reconciled(self) -> Reconciled | None:
+        """The last reconciliation; None where there was none."""
+        async with connected(self._pool) as connection:
+            row = await connection.fetchrow(
+                "SELECT finished_at, total FROM reconciliations ORDER BY position DESC LIMIT 1"
+            )
+        return Reconciled(row["finished_at"], row["total"]) if row else None

@@ -1,16 +1,18 @@
 """Orders: accepted once, numbered once, read by anybody."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
 import asyncpg
 
-from chain.event import id_of, source_of, type_of
+from chain.event import id_of, maker_of, source_of, type_of
 from chain.failures import LankaError
+from chain.position import Told, position
+from chain.table import Table
 from orders.events import OrderReceived, ReceivedOrder
 from orders.order import Order
-from orders.standing import KnownOrder, standing
+from orders.standing import KnownOrder
 from orders.words import Status
 from store.database import Pool, Transaction, columns, connected
 from store.failpoints import reach
@@ -49,8 +51,11 @@ class _Wanted(NamedTuple):
 
 
 class Orders:
-    def __init__(self, pool: Pool) -> None:
+    """`table`: that of the chain of orders, which tells where an order stands."""
+
+    def __init__(self, pool: Pool, table: Table) -> None:
         self._pool = pool
+        self._table = table
         self._stored = GroupCommit(self._store)
 
     async def accept(
@@ -114,8 +119,8 @@ class Orders:
                     SELECT subject, customer_id, payment_id, currency, event -> 'order' -> 'lines', total, received_at
                     FROM fresh ORDER BY nth
                 ), journalled AS (
-                    INSERT INTO journal (source, id, type, subject, time, data)
-                    SELECT $15, event_id, $16, subject, received_at, event FROM fresh ORDER BY nth
+                    INSERT INTO journal (source, id, type, kind, subject, time, data)
+                    SELECT $15, event_id, $16, $17, subject, received_at, event FROM fresh ORDER BY nth
                 )
                 SELECT subject FROM kept
                 """,
@@ -124,6 +129,7 @@ class Orders:
                 OrderReceived.status,
                 source_of(LINK),
                 type_of(OrderReceived),
+                OrderReceived.kind,
             )
         reach("accept.after_commit")
         stored = {row["subject"] for row in rows}
@@ -149,9 +155,9 @@ class Orders:
         self, *, status: Status | None = None, customer_id: str | None = None, before: str | None = None, limit: int
     ) -> list[KnownOrder]:
         """Newest first, only those older than the order `before`."""
-        wanted = {"status =": status, "customer_id =": customer_id, "order_id <": before}
+        wanted = {_SHOWN.get(status, "status = {}"): status, "customer_id = {}": customer_id, "order_id < {}": before}
         asked = {condition: value for condition, value in wanted.items() if value is not None}
-        conditions = " AND ".join(f"{condition} ${nth}" for nth, condition in enumerate(asked, start=1))
+        conditions = " AND ".join(condition.format(f"${nth}") for nth, condition in enumerate(asked, start=1))
         return await self._read(
             f"{'WHERE' if asked else ''} {conditions} ORDER BY order_id DESC LIMIT ${len(asked) + 1}",
             *asked.values(),
@@ -197,23 +203,33 @@ class Orders:
         async with connected(self._pool) as connection:
             rows = await connection.fetch(
                 f"""
-                SELECT chosen.*, told.types, told.reasons, told.updated_at
+                SELECT chosen.*, told.*,
+                       ARRAY(SELECT DISTINCT link FROM claims WHERE claims.subject = chosen.order_id) AS done
                 FROM (
-                    SELECT orders.*, subjects.status
+                    SELECT orders.*, version, status_shown(status, taken_at) AS status
                     FROM orders JOIN subjects ON subjects.subject = orders.order_id
                     {which}
                 ) AS chosen
                 CROSS JOIN LATERAL (
-                    SELECT array_agg(type) AS types, array_agg(data ->> 'reason') AS reasons, max(time) AS updated_at
+                    SELECT array_agg(source ORDER BY position) AS sources, array_agg(type ORDER BY position) AS types,
+                           array_agg(data ->> 'reason' ORDER BY position) AS reasons, max(time) AS updated_at
                     FROM journal WHERE journal.subject = chosen.order_id
                 ) AS told
                 ORDER BY order_id DESC
                 """,  # noqa: S608  # see above; every value is a parameter
                 *values,
             )
-        return [_known(row) for row in rows]
+        return [self._known(row) for row in rows]
+
+    def _known(self, row: asyncpg.Record) -> KnownOrder:
+        told = [Told(maker_of(s), t, r) for s, t, r in zip(row["sources"], row["types"], row["reasons"], strict=True)]
+        at, link, reason = position(self._table, told, row["done"], row["version"])
+        stage = next((each.queue for each in self._table.links if each.name == link), None)
+        return KnownOrder.model_validate({**row, "links_at": at, "link": link, "stage": stage, "reason": reason})
 
 
-def _known(row: asyncpg.Record) -> KnownOrder:
-    stage, reason = standing(dict(zip(row["types"], row["reasons"], strict=True)))
-    return KnownOrder.model_validate({**row, "stage": stage, "reason": reason})
+# Until an event says otherwise, an order that a workflow has taken is being processed (see status_shown).
+_SHOWN: Mapping[Status | None, str] = {
+    Status.RECEIVED: "status = {} AND taken_at IS NULL",
+    Status.PROCESSING: f"(status = {{}} OR status = '{Status.RECEIVED}' AND taken_at IS NOT NULL)",
+}

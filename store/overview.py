@@ -1,7 +1,7 @@
-"""Where all open orders stand at this moment, and how fast they move: what the operator's console shows.
+"""Where all open subjects stand at this moment, and how fast they move: what the operator's console shows.
 
-Made to be asked once a second. It reads open orders and the newest events only, so it costs the same however long the
-journal is.
+Made to be asked once a second. It reads open subjects and the newest events only, so it costs the same however long
+the journal is.
 """
 
 from collections import Counter, deque
@@ -13,6 +13,7 @@ from typing import NamedTuple
 import asyncpg
 
 from store.database import Pool, Transaction, connected
+from store.operations import Compensation
 
 RATE_OVER = timedelta(seconds=10)
 """What is moving now is counted over so long."""
@@ -27,7 +28,7 @@ SETTLED_AFTER = timedelta(seconds=5)
 """An event takes its position in the journal before its transaction commits; after so long it has."""
 
 NEWEST = 5_000
-"""Events among which those are looked for that have just happened: more than a machine makes in the patience."""
+"""Events among which those are looked for that have just happened: more than a machine makes while they are fresh."""
 
 FORGOTTEN_AFTER = timedelta(minutes=1)
 """When nobody has looked for so long, counting begins anew."""
@@ -37,21 +38,23 @@ Made = tuple[str, str]
 
 
 class Group(NamedTuple):
-    """Open orders of which the same is known.
+    """Open subjects of one chain of which the same is known.
 
-    `fresh`: something has happened to them within the patience. `ended`: they have, but money that came later is owed.
-    `done`: links that have worked on them. `told`: the types of their events that are not those of a straight way.
-    `parked`: link, stage and reason of each place where they wait for a person.
+    `fresh`: something has happened to them just now. `ended`: they have, but what came later is not answered.
+    `done`: links that have worked on them. `told`: the types of their events that are not those of a straight way,
+    parkings apart. `parked`: link and reason of each place where they wait for a person.
     `owed`: how many have money to get back.
     """
 
+    chain: str
+    version: int | None
     dispatched: bool
     fresh: bool
     ended: bool
     done: frozenset[str]
     told: frozenset[str]
-    parked: tuple[tuple[str, str, str], ...]
-    orders: int
+    parked: tuple[tuple[str, str], ...]
+    subjects: int
     owed: int
     oldest: datetime
     parked_since: datetime | None
@@ -72,11 +75,11 @@ class Moment:
 
 
 class Overview:
-    """What has happened within `patience` is fresh. The links are those that give money back."""
+    """What has happened within `moves_within` is fresh."""
 
-    def __init__(self, pool: Pool, *, patience: timedelta, refund: str, late_refund: str) -> None:
+    def __init__(self, pool: Pool, *, moves_within: timedelta, compensation: Compensation) -> None:
         self._pool = pool
-        self._asked = (patience, refund, late_refund)
+        self._asked = (moves_within, compensation.back, compensation.late)
         self._counting: _Counting | None = None
 
     async def groups(self) -> list[Group]:
@@ -155,66 +158,53 @@ class _Counting:
 
 
 def _group(row: asyncpg.Record) -> Group:
-    return Group(
-        dispatched=row["dispatched"],
-        fresh=row["fresh"],
-        ended=row["ended"],
-        done=frozenset(row["done"] or ()),
-        told=frozenset(row["told"] or ()),
-        parked=tuple((link, stage, reason) for link, stage, reason in row["parked"] or ()),
-        orders=row["orders"],
-        owed=row["owed"],
-        oldest=row["oldest"],
-        parked_since=row["parked_since"],
-    )
+    sets = {name: frozenset(row[name] or ()) for name in ("done", "told")}
+    return Group(**{**row, **sets, "parked": tuple((link, reason) for link, reason in row["parked"] or ())})
 
 
 _GROUPS = """
     WITH standing AS (
-        SELECT subject, received_at, dispatched_at, false AS ended
-        FROM subjects WHERE ended_at IS NULL AND chain = 'orders'
+        SELECT subject, chain, version, received_at, dispatched_at, false AS ended
+        FROM subjects WHERE ended_at IS NULL
         UNION ALL
-        SELECT subject, received_at, dispatched_at, true
-        FROM subjects JOIN (
-            SELECT subject FROM journal AS arrived
-            WHERE type = 'lanka.PaymentArrivedLate'
-              AND NOT EXISTS (SELECT FROM claims WHERE claims.subject = arrived.subject AND link = $3)
-        ) AS late USING (subject)
+        SELECT subject, chain, version, received_at, dispatched_at, true
+        FROM subjects JOIN (SELECT DISTINCT subject FROM late_events($3)) AS late USING (subject)
         WHERE ended_at IS NOT NULL
     ), moved AS MATERIALIZED (  -- from the end of the journal, which has no index by time
         SELECT DISTINCT subject FROM (SELECT subject, time FROM journal ORDER BY position DESC LIMIT $4) AS newest
         WHERE time > now() - $1::interval
     )
-    SELECT dispatched_at IS NOT NULL AS dispatched,
+    SELECT chain, version, dispatched_at IS NOT NULL AS dispatched,
            coalesce(dispatched_at > now() - $1::interval, false) OR subject IN (SELECT subject FROM moved) AS fresh,
            ended, claimed.done, turns.told, waits.parked,
-           count(*) AS orders, count(money.owed) AS owed, min(received_at) AS oldest, min(waits.since) AS parked_since
+           count(*) AS subjects, count(money.owed) AS owed, min(received_at) AS oldest, min(waits.since) AS parked_since
     FROM standing
-    -- LATERAL: a look into an index for each open order, where PostgreSQL would like to read the whole table.
+    -- LATERAL: a look into an index for each open subject, where PostgreSQL would like to read the whole table.
     CROSS JOIN LATERAL (
-        SELECT array_agg(link ORDER BY link) AS done FROM claims WHERE claims.subject = standing.subject
+        SELECT array_agg(DISTINCT link ORDER BY link) AS done FROM claims WHERE claims.subject = standing.subject
     ) AS claimed
-    CROSS JOIN LATERAL (
-        SELECT array_agg(type ORDER BY type) AS told, coalesce(bool_or(type = 'lanka.OrderParked'), false) AS parked,
-               coalesce(bool_or(type NOT IN ('lanka.OrderParked', 'lanka.PaymentPending')), false) AS refused
-        FROM journal
-        WHERE journal.subject = standing.subject AND type IN (  -- the index journal_turns
-            'lanka.PaymentPending', 'lanka.PaymentDeclined', 'lanka.CartUnavailable', 'lanka.PriceChanged',
-            'lanka.OrderWithdrawn', 'lanka.OrderParked'
-        )
+    CROSS JOIN LATERAL (  -- by the indexes journal_turns and journal_late
+        SELECT array_agg(type ORDER BY type) FILTER (WHERE kind <> 'parked') AS told,
+               coalesce(bool_or(kind = 'parked'), false) AS parked,
+               coalesce(bool_or(kind IN ('refusal', 'withdrawal')), false) AS refused
+        FROM (
+            SELECT type, kind FROM journal
+            WHERE journal.subject = standing.subject AND kind IN ('pending', 'refusal', 'withdrawal', 'parked')
+            UNION
+            SELECT type, kind FROM journal WHERE ended AND journal.subject = standing.subject AND kind = 'late'
+        ) AS turned
     ) AS turns
     CROSS JOIN LATERAL (
-        SELECT array_agg(ARRAY[data ->> 'link', data ->> 'stage', data ->> 'reason'] ORDER BY position) AS parked,
-               min(time) AS since
+        SELECT array_agg(ARRAY[data ->> 'link', data ->> 'reason'] ORDER BY position) AS parked, min(time) AS since
         FROM parkings WHERE turns.parked AND parkings.subject = standing.subject
     ) AS waits
     LEFT JOIN LATERAL (
         SELECT true AS owed FROM payments
         WHERE (turns.refused OR standing.ended) AND payments.order_id = standing.subject AND state <> 'refunded'
-          AND (standing.ended OR $2 <> ALL (coalesce(claimed.done, '{}')))
+          AND (standing.ended OR NOT $2::text[] <@ coalesce(claimed.done, '{}'))
         LIMIT 1
     ) AS money ON true
-    GROUP BY 1, 2, 3, 4, 5, 6
+    GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
 """
 
 _MADE = """

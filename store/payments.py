@@ -83,10 +83,8 @@ class Payments:
                 SELECT EXISTS (
                     SELECT FROM orders JOIN subjects ON subjects.subject = orders.order_id
                     WHERE payment_id = $1 AND order_id <> $2 AND ended_at IS NULL AND NOT EXISTS (
-                        SELECT FROM journal WHERE journal.subject = order_id AND type IN (  -- the index journal_turns
-                            'lanka.PaymentDeclined', 'lanka.CartUnavailable', 'lanka.PriceChanged',
-                            'lanka.OrderWithdrawn'
-                        )
+                        SELECT FROM journal  -- by the index journal_turns
+                        WHERE journal.subject = order_id AND kind IN ('refusal', 'withdrawal')
                     )
                 )
                 """,

@@ -8,18 +8,17 @@ says how an order stands, and the tables are held against it.
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import NamedTuple, get_args
+from typing import NamedTuple
 
 import asyncpg
 
-from chain.event import type_of
+from chain.event import EventTypes, type_of
 from orders.discrepancies import Finding, Kind, Report
-from orders.events import OrderCancelled, OrderConfirmed, OrderEvent, OrderRejected, PaymentConfirmed, PaymentRefunded
+from orders.events import OrderConfirmed, PaymentRefunded
 from orders.money import written
 from orders.payment import PaymentStatus
 from orders.ports import ListedPayment
 from store.database import Pool, Transaction, columns, connected
-from store.webhooks import REFUSALS
 
 GRACE = timedelta(seconds=60)
 
@@ -32,12 +31,13 @@ MOST = 200
 SECONDS = 600.0
 """How long a statement may take: each reads whole tables."""
 
-KINDS = get_args(get_args(OrderEvent)[0])
-
 
 class Reconciliations:
-    def __init__(self, pool: Pool) -> None:
+    """`types`: the events of the chain of orders, with what status each gives."""
+
+    def __init__(self, pool: Pool, types: EventTypes) -> None:
         self._pool = pool
+        self._types = types
 
     async def compare(
         self, provider: str, books: AsyncIterator[Sequence[ListedPayment]], *, grace: timedelta = GRACE
@@ -50,7 +50,7 @@ class Reconciliations:
                 # One moment for all tables, so that nothing is between two of them.
                 async with connection.transaction(isolation="repeatable_read"):
                     await connection.execute("SET LOCAL enable_seqscan = on")  # everything is read
-                    await _digest(connection, provider, started_at - grace)
+                    await _digest(connection, provider, started_at - grace, self._types)
                     checked = await connection.fetchrow(CHECKED, timeout=SECONDS)
                     assert checked
                     findings, total = await _find(connection)
@@ -142,7 +142,7 @@ def _money(status: PaymentStatus, authorized: int, taken: int) -> int:
     return authorized if status is PaymentStatus.AUTHORIZED else taken
 
 
-async def _digest(connection: Transaction, provider: str, cutoff: datetime) -> None:
+async def _digest(connection: Transaction, provider: str, cutoff: datetime, types: EventTypes) -> None:
     await connection.execute(DIGEST)
     # The first end event counts: whatever comes after it (a late refund that parks) moves the order no more.
     await connection.execute(
@@ -153,26 +153,25 @@ async def _digest(connection: Transaction, provider: str, cutoff: datetime) -> N
         FROM (
             SELECT orders.order_id, max(journal.time) AS last_time,
                    coalesce(
-                       (array_agg(kinds.status ORDER BY position) FILTER (WHERE kinds.ends))[1],
-                       (array_agg(kinds.status ORDER BY position DESC) FILTER (WHERE kinds.status IS NOT NULL))[1],
+                       (array_agg(gives.status ORDER BY position) FILTER (WHERE kind = 'end'))[1],
+                       (array_agg(gives.status ORDER BY position DESC) FILTER (WHERE gives.status IS NOT NULL))[1],
                        'unknown'
                    ) AS status,
-                   coalesce(bool_or(kinds.ends), false) AS ended,
-                   bool_or(type = $6) AS confirmed,
-                   bool_or(type = ANY($7::text[])) AS refused,
-                   bool_or(type = $8) AS refunded,
-                   min(data ->> 'order_number') FILTER (WHERE type = $6) AS order_number
+                   bool_or(kind = 'end') AS ended,
+                   bool_or(type = $5) AS confirmed,
+                   bool_or(kind IN ('refusal', 'withdrawal') OR kind = 'end' AND type <> $5) AS refused,
+                   bool_or(type = $6) AS refunded,
+                   min(data ->> 'order_number') FILTER (WHERE type = $5) AS order_number
             FROM orders
             JOIN journal ON journal.subject = orders.order_id
-            LEFT JOIN unnest($3::text[], $4::text[], $5::boolean[]) AS kinds (type, status, ends) USING (type)
+            LEFT JOIN unnest($3::text[], $4::text[]) AS gives (type, status) USING (type)
             GROUP BY orders.order_id
         ) AS told
         """,
         cutoff,
         provider,
-        *columns([(type_of(kind), kind.status, kind.ends) for kind in KINDS], 3),
+        *columns([(type_of(event), event.status) for event in types], 2),
         type_of(OrderConfirmed),
-        [*REFUSALS, type_of(OrderRejected), type_of(OrderCancelled)],
         type_of(PaymentRefunded),
         timeout=SECONDS,
     )
@@ -253,19 +252,19 @@ CHECKS = (
     ),
     Check(
         Kind.PAYMENT_ON_TWO_ORDERS,
-        f"""
+        """
         SELECT payment_id AS subject, max(last_time) AS since,
                'taken for ' || string_agg(order_id, ', ' ORDER BY order_id) AS detail
         FROM (
             SELECT provider, payment_id, order_id FROM payments
             UNION
             SELECT data -> 'payment' ->> 'provider', data -> 'payment' ->> 'payment_id', subject
-            FROM journal WHERE type = '{type_of(PaymentConfirmed)}'
+            FROM journal WHERE data -> 'payment' ->> 'payment_id' IS NOT NULL  -- by whichever event told of it
         ) AS taken
         LEFT JOIN digest USING (order_id)
         GROUP BY provider, payment_id
         HAVING count(*) > 1
-        """,  # noqa: S608  # the type is a constant of ours
+        """,
     ),
     Check(
         Kind.STOCK_HELD_WITHOUT_OPEN_ORDER,
@@ -316,15 +315,13 @@ CHECKS = (
         ), sold AS (
             SELECT order_id, sku, quantity FROM known JOIN reservations USING (order_id) WHERE state = 'sold'
         ), disagreeing AS (
-            -- A batch is marked as processing when it is taken, and that is journalled with its next event only.
             SELECT order_id, 1 AS nth, format(
                 'status %s%s, journal %s%s',
                 status, CASE WHEN ended THEN ' (ended)' END,
                 coalesce(told, 'empty'), CASE WHEN told_ended THEN ' (ended)' END
             ) AS words
             FROM known
-            WHERE (CASE WHEN told = 'received' AND status = 'processing' THEN told ELSE status END, ended)
-                  IS DISTINCT FROM (told, told_ended)
+            WHERE (status, ended) IS DISTINCT FROM (told, told_ended)
             UNION ALL
             SELECT order_id, 2, format(
                 'number %s, journal %s', coalesce(order_number, 'missing'), coalesce(told_number, 'none')

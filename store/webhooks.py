@@ -5,15 +5,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from chain.event import id_of, source_of, type_of
-from orders.events import CartUnavailable, OrderWithdrawn, PaymentArrivedLate, PaymentDeclined, PriceChanged
+from chain.event import EventTypes, id_of, source_of
+from orders.events import PaymentArrivedLate
 from store.database import Pool, Transaction, connected
 from store.journal import record
 
 LATE = "late-"
 """With the id of its PaymentArrivedLate behind it, the id of the workflow that gives late money back."""
-
-REFUSALS = [type_of(kind) for kind in (PaymentDeclined, CartUnavailable, PriceChanged, OrderWithdrawn)]
 
 
 @dataclass(frozen=True)
@@ -52,14 +50,15 @@ class Webhooks:
             )
 
 
-async def unhandled(connection: Transaction, *, patience: timedelta) -> list[News]:
-    """The news that are due and not acted on yet. Those older than `patience` are stale: no order wants them."""
+async def unhandled(connection: Transaction, *, stale_after: timedelta) -> list[News]:
+    """The news that are due and not acted on yet. Those older than `stale_after` are stale: no order wants them."""
     rows = await connection.fetch(
         """
         SELECT webhooks.position, webhooks.payment_id, subjects.subject, subjects.workflow_id,
                coalesce(subjects.ended_at IS NOT NULL, false) AS ended,
                EXISTS (
-                   SELECT FROM journal WHERE journal.subject = subjects.subject AND type = ANY($2::text[])
+                   SELECT FROM journal
+                   WHERE journal.subject = subjects.subject AND kind IN ('refusal', 'withdrawal')
                ) AS refused,
                coalesce(payments.state <> 'refunded', false)
                    AND coalesce(payload -> 'data' ->> 'status' IN ('authorized', 'captured'), true) AS owed,
@@ -70,8 +69,7 @@ async def unhandled(connection: Transaction, *, patience: timedelta) -> list[New
         WHERE handled_at IS NULL AND look_at <= now()
         ORDER BY look_at, webhooks.position LIMIT 100
         """,
-        patience,
-        REFUSALS,
+        stale_after,
     )
     return [News(**dict(row)) for row in rows]
 
@@ -93,7 +91,7 @@ async def mark_handled(connection: Transaction, news: Sequence[News]) -> None:
     )
 
 
-async def arrived_late(connection: Transaction, news: News) -> PaymentArrivedLate:
+async def arrived_late(connection: Transaction, news: News, types: EventTypes) -> PaymentArrivedLate:
     """Journals that money has come for an order that had ended without it, once: more news of it is the same money."""
     assert news.subject
     async with connection.transaction():
@@ -105,5 +103,5 @@ async def arrived_late(connection: Transaction, news: News) -> PaymentArrivedLat
             time=now,
             data={"payment_id": news.payment_id},
         )
-        await record(connection, [event])
+        await record(connection, [event], types)
     return event

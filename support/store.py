@@ -6,11 +6,9 @@ from typing import NamedTuple
 import asyncpg
 from pydantic import BaseModel, ConfigDict
 
-from chain.event import type_of
-from chain.subject import Withdrawn
 from store.database import Pool, Transaction, columns, connected, transaction
-from store.intake import ring
-from support.events import AssignedCall, StartedCall, SupportCallEnded
+from store.intake import wake
+from support.events import AssignedCall, StartedCall
 
 _MATCHING = 6_012_028  # one matching at a time, so that the oldest caller comes first everywhere
 
@@ -58,7 +56,7 @@ class Support:
                 operator.skills,
                 operator.available,
             )
-            await ring(tx, await _match(tx))
+            await wake(tx, await _match(tx))
 
     async def operators(self) -> list[KnownOperator]:
         """All, by their ids."""
@@ -86,12 +84,12 @@ class Support:
                 """,
                 *columns([(call_id, c.customer_id, c.language, c.skill) for call_id, c in calls.items()], 4),
             )
-            await ring(tx, [call_id for call_id in await _match(tx) if call_id not in calls])
+            await wake(tx, [call_id for call_id in await _match(tx) if call_id not in calls])
             return await _assigned(tx, list(calls))
 
     async def end(self, tx: Transaction, call_ids: Sequence[str]) -> None:
         """Frees the operators of these calls, whose end is in the journal, for those who wait."""
-        await ring(tx, [*call_ids, *await _match(tx)])
+        await wake(tx, [*call_ids, *await _match(tx)])
 
 
 async def _match(tx: Transaction) -> list[str]:
@@ -102,10 +100,8 @@ async def _match(tx: Transaction) -> list[str]:
     await tx.execute(
         """
         UPDATE calls SET ended_at = statement_timestamp() FROM journal
-        WHERE calls.ended_at IS NULL AND journal.subject = call_id AND journal.type IN ($1, $2)
-        """,
-        type_of(SupportCallEnded),
-        type_of(Withdrawn),
+        WHERE calls.ended_at IS NULL AND journal.subject = call_id AND kind = 'end'
+        """
     )
     free = [
         _Free(row["operator_id"], row["languages"], row["skills"])

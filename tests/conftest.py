@@ -3,6 +3,7 @@
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
@@ -17,6 +18,8 @@ pytest_plugins = ["tests.faults.table"]
 
 _OURS = ("DATABASE_URL", "TEMPORAL_", "LANKA_", "OTEL_", "PG")
 _TEMPLATE = "lanka_template"
+
+SUPPORT_SCHEMA = Path(__file__).parents[1] / "support" / "schema.sql"
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -40,7 +43,7 @@ async def postgres_url() -> AsyncIterator[str]:
 async def template(postgres_url: str) -> str:
     """The name of a migrated, empty database."""
     await _run(postgres_url, f"CREATE DATABASE {_TEMPLATE}")
-    await migrate(_database(postgres_url, _TEMPLATE))
+    await migrate(_database(postgres_url, _TEMPLATE), {"support": SUPPORT_SCHEMA.read_text()})
     return _TEMPLATE
 
 

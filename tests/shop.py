@@ -5,13 +5,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from chain.batch import Batch
-from chain.event import AnyEvent, Event
+from chain.event import AnyEvent, Event, EventTypes
 from chain.failures import Failure
 from orders.events import OrderReceived, PaymentConfirmed
 from orders.order import Line, Order, new_order_id
 from orders.payment import Payment, PaymentStatus
 from store.database import Pool, connected, transaction
-from store.journal import record
+from store.journal import Journal, record
+from workflows.order_confirmation import TABLE
+
+TYPES = EventTypes(TABLE.events)
 
 PRICE = 250
 
@@ -64,8 +67,13 @@ async def accept(pool: Pool, *orders: Order) -> list[AnyEvent]:
                 order.total,
                 order.received_at,
             )
-        await record(tx, events)
+        await record(tx, events, TYPES)
     return [untyped(event) for event in events]
+
+
+def the_journal(pool: Pool) -> Journal:
+    """The journal of a shop that has no chain but that of orders."""
+    return Journal(pool, TYPES)
 
 
 def untyped(event: Event[Any]) -> AnyEvent:
