@@ -4,9 +4,10 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from chain.event import Event
+from chain.event import Event, Kind
 from chain.subject import Data
 from orders.order import Identifier
+from support.words import Status
 
 
 class StartedCall(Data):
@@ -31,25 +32,27 @@ class EndedCall(Data):
 
 
 class SupportCallStarted(Event[StartedCall]):
-    status: ClassVar = "received"
+    kind: ClassVar = Kind.START
+    status: ClassVar = Status.RECEIVED
     type: Literal["lanka.SupportCallStarted"] = "lanka.SupportCallStarted"
 
 
 class CallerWaiting(Event[StartedCall]):
     """Nobody who could help is free."""
 
-    status: ClassVar = "waiting"
+    kind: ClassVar = Kind.PENDING
+    status: ClassVar = Status.WAITING
     type: Literal["lanka.CallerWaiting"] = "lanka.CallerWaiting"
 
 
 class OperatorAssigned(Event[AssignedCall]):
-    status: ClassVar = "assigned"
+    status: ClassVar = Status.ASSIGNED
     type: Literal["lanka.OperatorAssigned"] = "lanka.OperatorAssigned"
 
 
 class SupportCallEnded(Event[EndedCall]):
     """The telephone system says so. The operator is free for the next caller."""
 
-    status: ClassVar = "ended"
-    ends: ClassVar = True
+    kind: ClassVar = Kind.END
+    status: ClassVar = Status.ENDED
     type: Literal["lanka.SupportCallEnded"] = "lanka.SupportCallEnded"

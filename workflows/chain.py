@@ -26,7 +26,7 @@ class Chain:
 
     `always_ends`: every subject comes to an event that ends it, so one whose workflow completes without it is lost.
     `alone` is the prefix of the workflow id of a subject that travels alone, `queue` the router's. `summary` and
-    `carried` (in Markdown) tell in the Temporal Web UI what the workflow carries.
+    `carried` (in Markdown) tell in the Temporal Web UI what the workflow carries, `attributes` are what it is found by.
     """
 
     name: str

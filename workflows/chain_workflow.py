@@ -12,14 +12,18 @@ from workflows.router import Router
 
 
 class ChainWorkflow:
-    """A chain's workflow is a subclass with its `table` and a `run` that awaits `until_done`."""
+    """A chain's workflow is a subclass with its `table` and a `run` that awaits `until_done`.
+
+    `version`: of the table, with which its subjects were dispatched.
+    """
 
     table: ClassVar[Table]
 
-    def __init__(self) -> None:
-        self._router = Router(self.table)
+    @workflow.init
+    def __init__(self, version: int = 1) -> None:
+        self._router = Router(self.table, version)
 
-    async def run(self) -> None:
+    async def run(self, version: int = 1) -> None:
         raise NotImplementedError
 
     async def until_done(self) -> None:
@@ -44,7 +48,7 @@ class ChainWorkflow:
     @workflow.signal
     async def news(self, subjects: list[str]) -> None:
         """There is news of these subjects: whatever waits for it asks now."""
-        self._router.ring(subjects)
+        self._router.wake(subjects)
 
     @workflow.update
     async def cancel(self, command: Command) -> Verdict:
@@ -61,4 +65,4 @@ class ChainWorkflow:
     @workflow.signal
     async def release(self, bulk: BulkCommand) -> None:
         """`temporal workflow signal --name release --input '{"by": "ann", "why": "mended"}'` does it as well."""
-        self._router.release_all(bulk)
+        self._router.command_all(bulk)

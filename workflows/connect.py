@@ -1,28 +1,26 @@
 """The way to Temporal, the same for those who start workflows and for those who run them."""
 
+from collections.abc import Sequence
+
 import stamina
 from temporalio.client import Client, Interceptor
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.envconfig import ClientConfig
 from temporalio.service import GrpcCompression, RPCError, RPCStatusCode
 
-INTERCEPTORS: list[Interceptor] = []
-"""Of every client of this process. Filled by the roots, before anybody connects."""
-
-
 AWAY = (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED)
 """What is answered while the server is away; anything else it has said itself."""
 
 
 @stamina.retry(on=(RuntimeError, RPCError), attempts=None, timeout=None, wait_max=5.0)
-async def connect() -> Client:
+async def connect(interceptors: Sequence[Interceptor] = ()) -> Client:
     """A client as the platform's own settings say (`TEMPORAL_ADDRESS`, ...); waits for the server."""
     config = ClientConfig.load_client_connect_config()
     config.setdefault("target_host", "127.0.0.1:7233")
     return await Client.connect(
         **config,
         data_converter=pydantic_data_converter,
-        interceptors=INTERCEPTORS,
+        interceptors=interceptors,
         # The SDK packs each message by default: a fifth of the CPU of an order alone, here and at the server.
         grpc_compression=GrpcCompression.NONE,
     )

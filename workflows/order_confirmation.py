@@ -37,7 +37,9 @@ with workflow.unsafe.imports_passed_through():
         StockReserved,
     )
     from orders.words import WORDS
+    from workflows.chain import Chain
     from workflows.chain_workflow import ChainWorkflow
+    from workflows.order_details import order_attributes, order_list, order_summary
 
 PAYMENT = Link(
     "payment",
@@ -92,6 +94,17 @@ class OrderConfirmation(ChainWorkflow):
     @workflow.run
     async def run(self, version: int = 1) -> None:
         await self.until_done()
+
+
+CHAIN = Chain(
+    "orders",
+    workflow=OrderConfirmation,
+    alone="order",
+    always_ends=True,
+    summary=order_summary,
+    carried=order_list,
+    attributes=order_attributes,
+)
 
 
 def consumers(parts: OrderParts) -> Sequence[object]:

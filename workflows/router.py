@@ -1,27 +1,34 @@
 """The router: directs every event to the consumers that the table names, until nothing follows. One way, no step back.
 
-It knows events by their type and subject only. Groups of events go on side by side and never wait for each other.
+It knows events by their type, kind and subject only. Groups of events go on side by side and never wait for each other.
 What people want of a subject on its way (withdraw, release) comes in here as well, and is decided here, once.
 """
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from temporalio import workflow
-from temporalio.common import RetryPolicy, SearchAttributeKey
+from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError
 
 from chain.batch import Batch, Processed
-from chain.commands import BulkCommand, Command, Verdict, again, printable
-from chain.event import AnyEvent, Event, class_of, id_of, in_words, source_of, type_of
+from chain.commands import (
+    CANCELLED_BY_CUSTOMER,
+    REJECTED_BY_OPERATOR,
+    BulkCommand,
+    Command,
+    Verdict,
+    verdict_again,
+)
+from chain.event import BACKWARD, AnyEvent, Kind, id_of, in_words, source_of, type_of
 from chain.table import Join, Link, Route, Table
-from orders.words import Reason
+from workflows.parking import PARKING_PATCH, Parking, ShownQueues, why
 from workflows.ui_details import now_list
 
 OUTAGE_RETRIES = RetryPolicy(initial_interval=timedelta(milliseconds=250), maximum_interval=timedelta(seconds=10))
@@ -34,50 +41,75 @@ FAULT_PAUSES = (timedelta(seconds=1), timedelta(seconds=3))
 """Before an event that failed unexpectedly, alone, is tried again. When they are used up it is parked."""
 
 NOTE_PAUSE, LONGEST_NOTE_PAUSE = timedelta(seconds=1), timedelta(hours=1)
-"""Before what could not be told is told again: doubled each time, as a history holds 51,200 events."""
+"""Before what could not be journalled is brought again: doubled each time, as a history holds 51,200 events."""
 
-MAX_ERROR = 1_000
-"""Characters of the last error that are kept."""
+AFTER_ALL = (Kind.END, Kind.LATE)
+"""What is done about these events is done whatever has become of their subject."""
 
-PARKED_STAGES = SearchAttributeKey.for_keyword_list("ParkedStages")
-
-PARKING_PATCH = "parked-stages-when-changed"
-"""The patch from which on the search attribute is written when it changes only, and each parking has its own id."""
-
-Onward = Callable[[dict[str, AnyEvent | None]], Coroutine[Any, Any, None]]
-"""Takes what a link made of each subject that it has processed: the next event, or None."""
+Outcome = Mapping[str, AnyEvent | None]
+"""For each subject that is through: what the link made of it, or None."""
 
 
-@dataclass
-class Parked:
-    """A subject at a link where it waits for a person; `release` is set when one has decided to go on."""
+@dataclass(eq=False)
+class Subject:
+    """All that is remembered of one subject. `carried`: events of it were received.
 
-    stage: str
-    reason: str
-    release: Command | None = None
-    after: timedelta = timedelta()
+    `withdrawn`: the event that takes it back. `going_back`: it is on the way back, and nothing leads it forward again.
+    `ended`: nobody waits any more for what is parked or fails. `news`: whether there ever was any; `heard`: ids of
+    the events for which it is old.
+    """
+
+    carried: bool = False
+    withdrawn: AnyEvent | None = None
+    going_back: bool = False
+    too_late: bool = False
+    ended: bool = False
+    news: bool = False
+    heard: set[str] = field(default_factory=set)
+    parkings: list[Parking] = field(default_factory=list)
+
+    @property
+    def taken_back(self) -> bool:
+        return self.going_back or self.withdrawn is not None
+
+
+class Way(NamedTuple):
+    """A route, and those of its stages that are still ahead. `firm`: no withdrawal and no end of the subject stops it."""
+
+    route: Route
+    stages: Sequence[Sequence[Link]]
+    firm: bool
+
+
+class At(NamedTuple):
+    """A link on such a way. `onward` takes what has become of the events that the link has processed."""
+
+    link: Link
+    firm: bool
+    onward: Callable[[Outcome], Coroutine[Any, Any, None]]
 
 
 class Router:
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: Table, version: int) -> None:
         self._table = table
+        self._version = version
         self._seen: set[tuple[str, str]] = set()
-        self._carried: dict[str, None] = {}
-        self._too_late: set[str] = set()
-        self._going_back: set[str] = set()
-        self._withdrawn: dict[str, AnyEvent] = {}
-        self._rung: set[str] = set()
-        self._parked: dict[tuple[str, str], Parked] = {}
-        self._parkings = 0
-        self._shown_parked: list[str] = []
+        self._subjects: dict[str, Subject] = {}
         self._here: Counter[str] = Counter()
-        self._notes: set[asyncio.Task[None]] = set()
-        self._ended: set[str] = set()
+        self._shown = ShownQueues()
+        self._parked_so_far = 0
+        self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def done(self) -> bool:
-        """Whether something was received and nothing remains to be told."""
-        return bool(self._seen) and not self._notes
+        """Whether something was received and nothing remains to be journalled."""
+        return bool(self._seen) and not self._tasks
+
+    def _of(self, subject: str) -> Subject:
+        return self._subjects.setdefault(subject, Subject())
+
+    def _kind(self, event: AnyEvent) -> Kind:
+        return self._table.types.kind(event.type)
 
     # ---- the chain -----------------------------------------------------------------------------------------------
 
@@ -88,113 +120,151 @@ class Router:
             event
             for event in events
             if (event.source, event.id) not in self._seen
-            and not (event.type == back and event.subject in self._carried)
+            and not (event.type == back and self._of(event.subject).carried)
         ]
         self._seen.update((event.source, event.id) for event in fresh)
-        self._carried.update(dict.fromkeys(event.subject for event in fresh))
-        # A subject that was taken back begins with that where its workflow was lost, or was told of the command first.
-        self._withdrawn.update({event.subject: event for event in fresh if event.type == back})
-        # The caller hung up: whatever is parked or fails for this subject, nobody waits for it any more.
-        self._ended.update(event.subject for event in fresh if class_of(event.type).ends)
+        for event in fresh:
+            self._of(event.subject).carried = True
+            if event.type == back:  # its workflow was lost, or was told of the command first
+                self._of(event.subject).withdrawn = event
         await self._direct(fresh)
 
-    async def _direct(self, events: Sequence[AnyEvent]) -> None:
-        groups: dict[str, list[AnyEvent]] = {}
+    async def _direct(self, events: Sequence[AnyEvent], *, firm: bool = False) -> None:
+        self._mark_ended(events)
+        groups: dict[tuple[str, int], list[AnyEvent]] = {}
+        before: Counter[tuple[str, str]] = Counter()  # so that no group holds two events of one subject
+        for event in filter(None, [self._next(event, firm=firm) for event in events]):
+            same = event.type, event.subject
+            groups.setdefault((event.type, before[same]), []).append(event)
+            before[same] += 1
+        await asyncio.gather(
+            *(self._along(self._table.by_type[kind], group, firm=firm) for (kind, _), group in groups.items())
+        )
+
+    def _mark_ended(self, events: Sequence[AnyEvent]) -> None:
         for event in events:
-            if self._is_withdrawn(event.subject):
-                event = self._withdrawn[event.subject]  # noqa: PLW2901, it goes on in place of what came
-            if event.type in self._table.routes:
-                groups.setdefault(event.type, []).append(event)
-        await asyncio.gather(*(self._along(self._table.routes[kind], group) for kind, group in groups.items()))
+            self._of(event.subject).ended |= self._kind(event) is Kind.END
 
-    async def _along(self, route: Route, events: list[AnyEvent]) -> None:
-        given = {event.subject: event for event in events}
+    def _next(self, event: AnyEvent, *, firm: bool) -> AnyEvent | None:
+        """The event that goes on, or the withdrawal of its subject in its place; None where no route leads on."""
+        subject = self._of(event.subject)
+        if not firm and self._kind(event) not in AFTER_ALL:
+            if subject.ended or subject.going_back:
+                return None
+            event = subject.withdrawn or event
+        route = self._table.by_type.get(event.type)
+        if route is None:
+            return None
+        subject.too_late |= route.too_late
+        subject.going_back |= route.back
+        return event
+
+    async def _along(self, route: Route, events: list[AnyEvent], *, firm: bool) -> None:
+        firm = firm or route.back or self._kind(events[0]) in AFTER_ALL
+        way = Way(route, route.of_version(self._version), firm)
+        if way.stages:
+            await self._through(way, events)
+        else:  # all of its links are newer than what travels here
+            await self._beyond(way, [(event, ()) for event in events])
+
+    async def _through(self, way: Way, events: list[AnyEvent]) -> None:
+        """Through the next stage; behind it no subject waits for another."""
+        stage = way.stages[0]
         made: dict[str, dict[str, AnyEvent | None]] = {event.subject: {} for event in events}
-        if route.too_late:
-            self._too_late.update(given)
-        if route.back:
-            self._going_back.update(given)
 
-        async def arrive(link: Link, outcome: dict[str, AnyEvent | None]) -> None:
+        async def arrive(link: Link, outcome: Outcome) -> None:
             for subject, event in outcome.items():
                 made[subject][link.name] = event
-            through = [subject for subject in outcome if len(made[subject]) == len(route.links)]
-            await self._beyond(route, {s: given[s] for s in through}, {s: made[s] for s in through})
+            through = [e for e in events if e.subject in outcome and len(made[e.subject]) == len(stage)]
+            spoken = [[each for link in stage if (each := made[e.subject][link.name])] for e in through]
+            if through:
+                await self._beyond(way, list(zip(through, spoken, strict=True)))
 
-        await asyncio.gather(*(self._bring(link, events, partial(arrive, link)) for link in route.links))
+        await asyncio.gather(*(self._bring(At(link, way.firm, partial(arrive, link)), events) for link in stage))
 
-    async def _beyond(
-        self, route: Route, given: dict[str, AnyEvent], made: dict[str, dict[str, AnyEvent | None]]
-    ) -> None:
-        """Behind the links side by side, with those subjects that all of them have processed."""
-        if not given:
-            return
-        if route.then:
-            await asyncio.gather(*(self._bring(link, list(given.values()), self._onward) for link in route.then))
-        elif route.join:
-            await self._direct([_joined(route.join, route.links, given[subject], made[subject]) for subject in given])
+    async def _beyond(self, way: Way, processed: Sequence[tuple[AnyEvent, Sequence[AnyEvent]]]) -> None:
+        """Behind a stage, with the events that all of its links have processed, and what they have made of each."""
+        following = {given.subject: self._following(way, given, made) for given, made in processed}
+        onward = [event for events in following.values() for event in events or ()]
+        staying = [given for given, _ in processed if following[given.subject] is None]
+        if not staying:
+            await self._direct(onward, firm=way.firm)
+        elif not onward:
+            await self._through(way._replace(stages=way.stages[1:]), staying)
         else:
-            await self._direct([event for outcome in made.values() for event in outcome.values() if event])
+            later = self._through(way._replace(stages=way.stages[1:]), staying)
+            await asyncio.gather(self._direct(onward, firm=way.firm), later)
 
-    async def _onward(self, outcome: dict[str, AnyEvent | None]) -> None:
-        await self._direct([event for event in outcome.values() if event])
+    def _following(self, way: Way, given: AnyEvent, made: Sequence[AnyEvent]) -> Sequence[AnyEvent] | None:
+        """What goes on along a route of its own; None where the given event goes on to the next stage."""
+        if self._stopped(given, firm=way.firm):
+            return [given]  # so that the withdrawal takes its place
+        self._mark_ended(made)
+        routed = [event for event in made if event.type in self._table.by_type]
+        refusals = [event for event in routed if self._kind(event) in BACKWARD]
+        if routed or self._stopped(given, firm=way.firm):
+            return refusals[:1] or routed
+        if len(way.stages) > 1:
+            return None
+        return [_joined(way.route, way.route.join, given)] if way.route.join else []
 
-    async def _bring(self, link: Link, events: list[AnyEvent], onward: Onward) -> None:
+    def _stopped(self, event: AnyEvent, *, firm: bool) -> bool:
+        """Whether nobody waits any more for what would come of it."""
+        subject = self._of(event.subject)
+        return not firm and (subject.taken_back or subject.ended)
+
+    async def _bring(self, at: At, events: list[AnyEvent]) -> None:
         """To the link, and in the Web UI one can see who is there."""
 
-        async def leave(outcome: dict[str, AnyEvent | None]) -> None:
-            self._here[link.name] -= len(outcome)
+        async def leave(outcome: Outcome) -> None:
+            self._here[at.link.name] -= len(outcome)
             self._show()
-            await onward(outcome)
+            await at.onward(outcome)
 
-        self._here[link.name] += len(events)
+        self._here[at.link.name] += len(events)
         self._show()
-        await self._at(link, events, leave)
+        await self._at(at._replace(onward=leave), events)
 
-    async def _at(self, link: Link, events: list[AnyEvent], onward: Onward, tried: int = 0) -> None:
+    async def _at(self, at: At, events: list[AnyEvent], tried: int = 0) -> None:
         """Brings the events to the link until each is processed; those that are go on, not held up by the rest."""
         attempts = 0  # since it was last parked
         while True:
-            if link.asks_again:
-                await self._wait(link.asks_again, events)
-                if withdrawn := self._withdrawn_among(events):
-                    await self._part(link, events, withdrawn, onward, tried=tried)
+            if at.link.asks_again:
+                await self._wait(at.link.asks_again, events)
+                if gone := self._taken_back(at, events):
+                    await self._part(at, events, gone, tried=tried)
                     return
-            self._rung.difference_update(event.subject for event in events)
             try:
-                processed = await self._consume(link, events, tried)
+                processed = await self._consume(at.link, events, tried)
             except ActivityError as error:
                 attempts, tried = attempts + 1, tried + _attempts(error)
                 if len(events) > 1:  # one bad event harms no other
-                    await asyncio.gather(*(self._at(link, [event], onward, tried) for event in events))
+                    await asyncio.gather(*(self._at(at, [event], tried) for event in events))
                     return
-                gone = self._withdrawn_among(events) or self._ended_among(events)
-                if not gone and attempts <= len(FAULT_PAUSES):
-                    await workflow.sleep(FAULT_PAUSES[attempts - 1])
-                    continue
-                if not gone:
-                    await self._park(link, events[0], attempts, error)
-                    attempts = 0
-                    gone = self._withdrawn_among(events) or self._ended_among(events)
-                if gone:
-                    await onward(gone)
+                attempts = await self._failed(at, events[0], attempts, error)
+                if self._stopped(events[0], firm=at.firm):
+                    await at.onward({events[0].subject: None})
                     return
                 continue
             left_out = set(processed.left_out)
             if len(left_out) < len(events):
                 made = {event.subject: event for event in processed.events}
                 outcome = {e.subject: made.get(e.subject) for e in events if e.subject not in left_out}
-                await self._part(link, events, outcome, onward, pause=processed.pause, tried=processed.tried)
+                await self._part(at, events, outcome, pause=processed.pause, tried=processed.tried)
                 return
 
+    async def _failed(self, at: At, event: AnyEvent, attempts: int, error: ActivityError) -> int:
+        """Waits until it is brought again, or nobody waits for it; returns the attempts that count from then on."""
+        if self._stopped(event, firm=at.firm):
+            return attempts
+        if attempts <= len(FAULT_PAUSES):
+            await workflow.sleep(FAULT_PAUSES[attempts - 1])
+            return attempts
+        await self._park(at, event, attempts, error)
+        return 0
+
     async def _part(
-        self,
-        link: Link,
-        events: list[AnyEvent],
-        outcome: dict[str, AnyEvent | None],
-        onward: Onward,
-        pause: float = 0,
-        tried: int = 0,
+        self, at: At, events: list[AnyEvent], outcome: Outcome, *, pause: float = 0, tried: int = 0
     ) -> None:
         """Those with an outcome go on, the others stay at the link, and are brought to it again after the pause."""
         stay = [event for event in events if event.subject not in outcome]
@@ -202,90 +272,99 @@ class Router:
         async def again() -> None:
             if pause:
                 with suppress(TimeoutError):
-                    await workflow.wait_condition(lambda: bool(self._withdrawn_among(stay)), timeout=pause)
-            await self._at(link, stay, onward, tried)
+                    await workflow.wait_condition(lambda: bool(self._taken_back(at, stay)), timeout=pause)
+            await self._at(at, stay, tried)
 
-        await asyncio.gather(onward(outcome), *([again()] if stay else []))
+        await asyncio.gather(at.onward(outcome), *([again()] if stay else []))
+
+    def _taken_back(self, at: At, events: Sequence[AnyEvent]) -> Outcome:
+        return {e.subject: None for e in events if not at.firm and self._of(e.subject).taken_back}
 
     async def _consume(self, link: Link, events: list[AnyEvent], tried: int = 0) -> Processed:
-        return await workflow.execute_activity(
+        for event in events:
+            self._of(event.subject).heard.add(event.id)
+        batch = Batch(
+            link=link.name,
+            events=events,
+            unrecorded=events[0].type in self._table.own,
+            each=link.once == "event",
+            closes=self._table.closes(link),
+            tried=tried,
+        )
+        processed = await workflow.execute_activity(
             link.consumer,
-            args=[
-                Batch(
-                    link=link.name,
-                    events=events,
-                    unrecorded=events[0].type in self._table.own,
-                    closes=link.closes,
-                    tried=tried,
-                )
-            ],
+            args=[batch],
             task_queue=link.queue,
             start_to_close_timeout=link.start_to_close,
             heartbeat_timeout=HEARTBEAT_TIMEOUT,
             retry_policy=OUTAGE_RETRIES,
             summary=in_words(events),
         )
+        self._hear(events, processed)
+        return processed
+
+    # ---- news ----------------------------------------------------------------------------------------------------
+
+    def wake(self, subjects: Sequence[str]) -> None:
+        """There is news of these subjects: whatever waits for it asks now."""
+        for subject in subjects:
+            self._of(subject).news = True
+            self._of(subject).heard.clear()
+
+    def _hear(self, events: Sequence[AnyEvent], processed: Processed) -> None:
+        """News that came while a link was at work is news for what it has made as well; older is not."""
+        known = {event.subject for event in events if event.id in self._of(event.subject).heard}
+        for made in processed.events:
+            if made.subject in known:
+                self._of(made.subject).heard.add(made.id)
+
+    def _unheard(self, event: AnyEvent) -> bool:
+        subject = self._of(event.subject)
+        return subject.news and event.id not in subject.heard
 
     async def _wait(self, first: timedelta, events: Sequence[AnyEvent]) -> None:
-        """Until the consumer is to be asked again, or somebody rings for one of the subjects."""
-        subjects = {event.subject for event in events}
+        """Until the consumer is to be asked again, or there is news of one of the subjects."""
         with suppress(TimeoutError):
-            await workflow.wait_condition(lambda: bool(subjects & self._rung), timeout=_pause(first, events))
-
-    def _withdrawn_among(self, events: Sequence[AnyEvent]) -> dict[str, AnyEvent | None]:
-        """What goes on in place of what the link would have made, for each subject that was taken back."""
-        return {e.subject: self._withdrawn[e.subject] for e in events if self._is_withdrawn(e.subject)}
-
-    def _ended_among(self, events: Sequence[AnyEvent]) -> dict[str, AnyEvent | None]:
-        return {event.subject: None for event in events if event.subject in self._ended}
+            await workflow.wait_condition(lambda: any(map(self._unheard, events)), timeout=_pause(first, events))
 
     # ---- parking -------------------------------------------------------------------------------------------------
 
-    async def _park(self, link: Link, event: AnyEvent, attempts: int, error: ActivityError) -> None:
-        """Keeps the subject at its link until somebody has released or withdrawn it."""
-        cause = error.cause
-        reason, last_error = "unknown", str(cause or error)
-        if isinstance(cause, ApplicationError):
-            reason, last_error = cause.type or reason, cause.message
-        parked = self._parked[event.subject, link.name] = Parked(stage=link.queue, reason=reason)
+    async def _park(self, at: At, event: AnyEvent, attempts: int, error: ActivityError) -> None:
+        """Keeps the event at its link until somebody has released it, or nobody waits for it any more."""
+        parking_id = id_of(event.subject, f"{at.link.name}.parked.{self._parking_number()}")
+        parking = Parking(parking_id, at.link, event.subject, at.firm, *why(error))
+        parkings = self._of(event.subject).parkings
+        parkings.append(parking)
         self._show_parked()
-        self._parkings += 1
-        # By chance, because in a workflow that takes the place of one that was lost it is another parking.
-        told = f"{link.name}.parked.{workflow.uuid4().hex[:8] if workflow.patched(PARKING_PATCH) else self._parkings}"
-        here = {"link": link.name, "stage": parked.stage}
-        last_error = printable(last_error.replace("\n", " "))[:MAX_ERROR]
-        details = here | {"reason": reason, "attempts": attempts, "last_error": last_error}
-        await self._note(self._made(self._table.parked, told, event.subject, details))
-        await workflow.wait_condition(
-            lambda: bool(parked.release) or self._is_withdrawn(event.subject) or event.subject in self._ended
-        )
-        del self._parked[event.subject, link.name]
+        await self._note(parking.parked(self._table, attempts))
+        await workflow.wait_condition(lambda: bool(parking.release) or self._stopped(event, firm=at.firm))
+        parkings.remove(parking)
         self._show_parked()
-        if parked.release:
-            decision = here | {"by": parked.release.by, "why": parked.release.why}
-            await self._note(self._made(self._table.released, f"{told}.released", event.subject, decision))
-            if parked.after:
+        if parking.release:
+            await self._note(parking.released(self._table, parking.release))
+            if parking.after:
                 with suppress(TimeoutError):
-                    await workflow.wait_condition(partial(self._is_withdrawn, event.subject), timeout=parked.after)
+                    await workflow.wait_condition(lambda: self._stopped(event, firm=at.firm), timeout=parking.after)
 
-    def _is_withdrawn(self, subject: str) -> bool:
-        return subject in self._withdrawn and subject not in self._going_back
+    def _parking_number(self) -> str:
+        """By chance, because in a workflow that takes the place of one that was lost it is another parking."""
+        self._parked_so_far += 1
+        return workflow.uuid4().hex[:8] if workflow.patched(PARKING_PATCH) else f"{self._parked_so_far}"
+
+    def _all_parkings(self) -> Iterator[Parking]:
+        return (parking for subject in self._subjects.values() for parking in subject.parkings)
 
     def _show(self) -> None:
         """The Web UI asks the worker for it: neither an event of the history nor an action."""
-        parked = {at: each.reason for at, each in self._parked.items()}
+        parked = [(parking.subject, parking.link.name, parking.reason) for parking in self._all_parkings()]
         workflow.set_current_details(now_list(self._here, parked))
 
     def _show_parked(self) -> None:
         self._show()
-        stages = sorted({parked.stage for parked in self._parked.values()})
-        if workflow.patched(PARKING_PATCH) and stages == self._shown_parked:
-            return
-        self._shown_parked = stages
-        workflow.upsert_search_attributes([PARKED_STAGES.value_set(stages) if stages else PARKED_STAGES.value_unset()])
+        self._shown.show(self._all_parkings())
 
     async def _note(self, event: AnyEvent) -> None:
-        """Told once it can be told: that the journal cannot be written must not cost anybody the workflow."""
+        """Journals it as soon as that can be done: a journal that is away must not cost anybody the workflow."""
         pause = NOTE_PAUSE
         while True:
             try:
@@ -296,108 +375,91 @@ class Router:
             else:
                 return
 
-    def _made(self, kind: type[Event[Any]], link: str, subject: str, data: dict[str, Any]) -> AnyEvent:
-        return AnyEvent(
-            id=id_of(subject, link),
-            source=source_of(link.partition(".")[0]),
-            type=type_of(kind),
-            subject=subject,
-            time=workflow.now(),
-            data=data,
-        )
-
     # ---- what people want ----------------------------------------------------------------------------------------
 
-    def ring(self, subjects: Sequence[str]) -> None:
-        """There is news of these subjects: whatever waits for it asks now."""
-        self._rung.update(subjects)
-
     def cancel(self, command: Command) -> Verdict:
-        """The customer takes the order back: possible until its finalisation begins, and before it is received."""
-        if earlier := self._withdrawn.get(command.subject):
-            return again(earlier.data["reason"])
-        if command.subject in self._too_late:
+        """The subject is taken back: possible until a route that is too late for it, and before it is received."""
+        subject = self._of(command.subject)
+        if subject.withdrawn:
+            return verdict_again(subject.withdrawn.data["reason"])
+        if subject.too_late or subject.ended:
             return Verdict.TOO_LATE
-        self._withdraw(command, Reason.CANCELLED_BY_CUSTOMER)
+        self._withdraw(command, CANCELLED_BY_CUSTOMER)
         return Verdict.CANCELLED
 
     def cancel_all(self, by: str, why: str) -> None:
         """All that is carried here is to be taken back, where it is not too late."""
-        for subject in self._carried:
+        for subject in self._carried():
             self.cancel(Command(subject=subject, by=by, why=why))
 
     def reject(self, command: Command) -> Verdict:
-        """The operator takes a parked order back; one that is parked on the way back can only be released."""
-        if not self._waiting(command.subject) or command.subject in self._going_back:
+        """An operator takes a parked subject back; what is parked on the way back can only be released."""
+        if all(parking.firm for parking in self._waiting(command.subject, command.parking)):
             return Verdict.NOT_PARKED
-        self._withdraw(command, Reason.REJECTED_BY_OPERATOR)
+        self._withdraw(command, REJECTED_BY_OPERATOR)
         return Verdict.REJECTED
 
     def release(self, command: Command) -> Verdict:
-        """The operator lets a parked order go on at the same link."""
-        waiting = self._waiting(command.subject)
-        for parked in waiting:
-            parked.release = command
+        """An operator lets what is parked go on at the same link."""
+        waiting = self._waiting(command.subject, command.parking)
+        for parking in waiting:
+            parking.release = command
         return Verdict.RELEASED if waiting else Verdict.NOT_PARKED
 
-    def release_all(self, bulk: BulkCommand) -> None:
-        """The operator lets go on, or rejects, what is parked here and matches, oldest first, at the rate asked for."""
+    def command_all(self, bulk: BulkCommand) -> None:
+        """An operator lets go on, or rejects, what is parked here and matches, oldest first, at the rate asked for."""
         decided = 0
-        for subject in self._carried:
-            matching = [
-                parked
-                for parked in self._waiting(subject)
-                if (bulk.subjects is None or subject in bulk.subjects)
-                and (bulk.stage is None or parked.stage == bulk.stage)
-                and (bulk.reason is None or parked.reason == bulk.reason)
-            ]
+        for subject in self._carried():
             command = Command(subject=subject, by=bulk.by, why=bulk.why)
-            after = timedelta(seconds=bulk.after + decided * bulk.apart)
-            if matching and bulk.reject:
-                self._keep(asyncio.create_task(self._reject_later(command, after)))
-            elif matching:
-                for parked in matching:
-                    parked.release, parked.after = command, after
-            decided += bool(matching)
+            matching = [parking for parking in self._waiting(subject) if parking.matches(self._table, bulk)]
+            for parking in matching[:1] if bulk.reject else matching:
+                after = timedelta(seconds=bulk.after + decided * bulk.apart)
+                decided += 1
+                if bulk.reject:
+                    self._keep(asyncio.create_task(self._reject_later(command, after)))
+                else:
+                    parking.release, parking.after = command, after
 
     async def _reject_later(self, command: Command, after: timedelta) -> None:
         if after:
             await workflow.sleep(after)
         self.reject(command)  # `not_parked` if somebody else has decided meanwhile
 
-    def _waiting(self, subject: str) -> list[Parked]:
-        """Where the subject is parked and nobody has decided yet."""
-        if self._is_withdrawn(subject):
-            return []
-        return [
-            parked
-            for (parked_subject, _), parked in self._parked.items()
-            if parked_subject == subject and not parked.release
-        ]
+    def _carried(self) -> Sequence[str]:
+        return [name for name, subject in self._subjects.items() if subject.carried]
 
-    def _withdraw(self, command: Command, reason: Reason) -> None:
-        data = {"reason": reason, "detail": command.why, "by": command.by}
-        event = self._made(self._table.withdrawn, "withdrawal", command.subject, data)
-        self._withdrawn[command.subject] = event
-        self.ring([command.subject])
-        # Told at once, as the way back may have to wait for a consumer that is under way.
+    def _waiting(self, name: str, parking_id: str | None = None) -> Sequence[Parking]:
+        """Where the subject is parked and nobody has decided yet."""
+        subject = self._of(name)
+        gone = subject.taken_back or subject.ended
+        undecided = [each for each in subject.parkings if not each.release and (each.firm or not gone)]
+        return [each for each in undecided if parking_id in (None, each.id)]
+
+    def _withdraw(self, command: Command, reason: str) -> None:
+        event = AnyEvent(
+            id=id_of(command.subject, "withdrawal"),
+            source=source_of("withdrawal"),
+            type=type_of(self._table.withdrawn),
+            subject=command.subject,
+            time=workflow.now(),
+            data={"reason": reason, "detail": command.why, "by": command.by},
+        )
+        self._of(command.subject).withdrawn = event
+        self.wake([command.subject])
+        # Journalled at once, as the way back may have to wait for a consumer that is under way.
         self._keep(asyncio.create_task(self._note(event)))
 
     def _keep(self, task: asyncio.Task[None]) -> None:
         """The workflow does not end before this is done."""
-        self._notes.add(task)
-        task.add_done_callback(self._notes.discard)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
 
-def _joined(join: Join, links: Sequence[Link], given: AnyEvent, made: dict[str, AnyEvent | None]) -> AnyEvent:
-    """What goes on when all links side by side have spoken: the first "no", or the event that says all agreed."""
-    confirming = [type_of(kind) for kind in join.of]
-    for link in links:
-        event = made[link.name]
-        if event and event.type not in confirming:
-            return event
+def _joined(route: Route, join: Join, given: AnyEvent) -> AnyEvent:
+    """What goes on when all links have agreed."""
+    each = any(link.once == "event" for link in route.links)
     return AnyEvent(
-        id=id_of(given.subject, join.name),
+        id=id_of(given.subject, join.name, given.id if each else None),
         source=source_of(join.name),
         type=type_of(join.into),
         subject=given.subject,
@@ -408,8 +470,8 @@ def _joined(join: Join, links: Sequence[Link], given: AnyEvent, made: dict[str, 
 
 def _attempts(error: ActivityError) -> int:
     """As many as Temporal has made (see activities/failures.py)."""
-    told = error.cause.details if isinstance(error.cause, ApplicationError) else ()
-    return int(told[0]) if told else 1
+    details = error.cause.details if isinstance(error.cause, ApplicationError) else ()
+    return int(details[0]) if details else 1
 
 
 def _pause(first: timedelta, events: Sequence[AnyEvent]) -> timedelta:

@@ -7,9 +7,8 @@ from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSe
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from workflows.chains import CUSTOMER_IDS, ORDER_IDS
 from workflows.connect import AWAY
-from workflows.router import PARKED_STAGES
+from workflows.ui_details import CUSTOMER_IDS, ORDER_IDS, PARKED_STAGES
 
 log = structlog.get_logger()
 
