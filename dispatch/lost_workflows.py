@@ -13,16 +13,20 @@ from temporalio.api.errordetails.v1 import NotFoundFailure
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError
 
+from chain.event import Kind, type_of
 from chain.failures import Outage
-from chain.table import LATE_REFUND
 from store.database import Pool, Transaction, connected, transaction
 from store.failpoints import reach
 from store.lost_workflows import Carrier, come_to_rest, let_go, long_under_way
-from workflows.chains import CHAINS
+from workflows.chains import CHAINS, TYPES
 
 log = structlog.get_logger()
 
 brought_again = Counter("lanka_workflows_lost_total", "Workflows of open orders that Temporal did not have any more.")
+
+RELEASED = {type_of(chain.table.parked): chain.table.released for chain in CHAINS.values()}
+
+LATE_LINKS = [link for chain in CHAINS.values() for link in chain.table.answering(Kind.LATE)]
 
 AT_ONCE = 10
 LOOKED_AT = 100
@@ -58,7 +62,7 @@ async def _look(pool: Pool, client: Client, *, since: timedelta, after: str) -> 
     """The workflows that were looked at, and how many of them were lost."""
     async with connected(pool) as connection:
         carriers = await long_under_way(
-            connection, chains=[*CHAINS], late_refund=LATE_REFUND.name, since=since, after=after, limit=LOOKED_AT
+            connection, chains=[*CHAINS], late=LATE_LINKS, since=since, after=after, limit=LOOKED_AT
         )
     limit = asyncio.Semaphore(AT_ONCE)
 
@@ -82,7 +86,7 @@ async def _look(pool: Pool, client: Client, *, since: timedelta, after: str) -> 
 
 async def give_up(tx: Transaction, workflow_id: str, why: str) -> bool:
     """Has what a lost workflow carried brought again, if there is anything."""
-    subjects = await let_go(tx, workflow_id)
+    subjects = await let_go(tx, workflow_id, TYPES, RELEASED)
     if subjects:
         brought_again.inc()
         log.warning("a workflow is lost, it is started again", workflow_id=workflow_id, why=why, subjects=subjects)

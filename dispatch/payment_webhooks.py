@@ -11,18 +11,18 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from store.database import Transaction
 from store.webhooks import LATE, News, arrived_late, mark_handled, put_off, unhandled
-from workflows.chains import CHAINS
+from workflows.chains import CHAINS, TYPES
 from workflows.connect import AWAY
 
 log = structlog.get_logger()
 
-PATIENCE = timedelta(minutes=1)
+STALE_AFTER = timedelta(minutes=1)
 """News of a payment that no order has claimed by then is for none: one that comes later asks the provider itself."""
 
 
 async def deliver_news(connection: Transaction, client: Client) -> None:
     """A webhook is only a hint. The consumers ask the provider what is true."""
-    for news in await unhandled(connection, patience=PATIENCE):
+    for news in await unhandled(connection, stale_after=STALE_AFTER):
         # One by one: what was told must not be told again because of what comes after it.
         await (mark_handled if await _delivered(connection, client, news) else put_off)(connection, [news])
 
@@ -60,10 +60,11 @@ async def _deliver(connection: Transaction, client: Client, news: News) -> bool:
 
 async def _give_back(connection: Transaction, client: Client, news: News) -> None:
     chain = CHAINS["orders"]
-    event = await arrived_late(connection, news)
+    event = await arrived_late(connection, news, TYPES)
     with suppress(WorkflowAlreadyStartedError):
         await client.start_workflow(
             chain.workflow.run,
+            args=[chain.table.version],
             id=LATE + event.id,
             task_queue=chain.queue,
             id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,

@@ -43,7 +43,8 @@ class Group(NamedTuple):
     `fresh`: something has happened to them just now. `ended`: they have, but what came later is not answered.
     `done`: links that have worked on them. `told`: the types of their events that are not those of a straight way,
     parkings apart. `parked`: link and reason of each place where they wait for a person.
-    `owed`: how many have money to get back.
+    `owed`: how many have money to get back. `oldest`: when the first of them was received; `since`: the oldest of the
+    events that brought them where they are, where somebody has asked for it.
     """
 
     chain: str
@@ -58,6 +59,7 @@ class Group(NamedTuple):
     owed: int
     oldest: datetime
     parked_since: datetime | None
+    since: datetime | None
 
 
 @dataclass(frozen=True)
@@ -82,10 +84,10 @@ class Overview:
         self._asked = (moves_within, compensation.back, compensation.late)
         self._counting: _Counting | None = None
 
-    async def groups(self) -> list[Group]:
+    async def groups(self, *, since: bool = False) -> list[Group]:
         """Raises `Outage`."""
         async with connected(self._pool) as connection:
-            return await self._groups(connection)
+            return await self._groups(connection, since=since)
 
     async def look(self) -> Moment:
         """Raises `Outage`. One look at a time."""
@@ -100,8 +102,8 @@ class Overview:
             await counting.go_on(connection, now, position)
         return Moment(groups, position, counting.per_second, counting.made, counting.since)
 
-    async def _groups(self, connection: Transaction) -> list[Group]:
-        return [_group(row) for row in await connection.fetch(_GROUPS, *self._asked, NEWEST)]
+    async def _groups(self, connection: Transaction, *, since: bool = False) -> list[Group]:
+        return [_group(row) for row in await connection.fetch(_GROUPS, *self._asked, NEWEST, since)]
 
 
 class _Counting:
@@ -177,7 +179,8 @@ _GROUPS = """
     SELECT chain, version, dispatched_at IS NOT NULL AS dispatched,
            coalesce(dispatched_at > now() - $1::interval, false) OR subject IN (SELECT subject FROM moved) AS fresh,
            ended, claimed.done, turns.told, waits.parked,
-           count(*) AS subjects, count(money.owed) AS owed, min(received_at) AS oldest, min(waits.since) AS parked_since
+           count(*) AS subjects, count(money.owed) AS owed, min(received_at) AS oldest,
+           min(waits.since) AS parked_since, min(last.time) AS since
     FROM standing
     -- LATERAL: a look into an index for each open subject, where PostgreSQL would like to read the whole table.
     CROSS JOIN LATERAL (
@@ -204,6 +207,9 @@ _GROUPS = """
           AND (standing.ended OR NOT $2::text[] <@ coalesce(claimed.done, '{}'))
         LIMIT 1
     ) AS money ON true
+    LEFT JOIN LATERAL (
+        SELECT time FROM journal WHERE $5 AND journal.subject = standing.subject ORDER BY position DESC LIMIT 1
+    ) AS last ON true
     GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
 """
 

@@ -8,7 +8,8 @@ import asyncio
 import socket
 import time
 from collections import Counter as Tally
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 
 import httpx
 import structlog
@@ -17,12 +18,14 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
 
-from chain.event import type_of
+from chain.event import Kind
 from chain.failures import Outage
-from chain.table import LATE_REFUND, REFUND
+from chain.steps import State, states_at
+from chain.subject import PARKED, PROCESSING, RECEIVED
+from chain.table import Table
 from store.database import Pool
-from store.operations import Operations, OwedRefund, ParkedOrder
-from store.standing import NOT_DISPATCHED, Reconciled, Standing, Step, Waiting
+from store.operations import Compensation, Operations, OwedRefund, Reconciled
+from store.overview import Group, Overview
 from workflows.chains import CHAINS
 
 log = structlog.get_logger()
@@ -37,28 +40,16 @@ FRESH = 2.0
 SHARE = 20
 """Reading takes at most one part in so many of the time: with a long backlog it is read less often."""
 
-MOST_PARKED = 2_000
-"""Parked orders that are counted by reason; the rest are not told apart from these."""
-
-
-def steps() -> list[Step]:
-    """From the routing tables: what follows each event, by links side by side and then those after them."""
-    told: list[Step] = []
-    for name, chain in CHAINS.items():
-        routes = chain.workflow.table.routes
-        for kind, route in routes.items():
-            joined = routes[type_of(route.join.into)].links if route.join else ()
-            for rank, links in enumerate((route.links, (*route.then, *joined))):
-                told.extend(Step(name, kind, rank, link.name, link.queue) for link in links)
-    return told
+NOT_DISPATCHED = "dispatch"
+"""The stage before the first."""
 
 
 class Exposition:
     """`sdk`: where Temporal's SDK tells of itself, if it does."""
 
     def __init__(self, pool: Pool, sdk: str | None = None) -> None:
-        self._standing = Standing(pool, steps())
-        self._operations = Operations(pool, refund=REFUND.name, late_refund=LATE_REFUND.name)
+        self._overview = Overview(pool, moves_within=timedelta(), compensation=compensation())
+        self._operations = Operations(pool, compensation())
         self._sdk = sdk
         self._reading = asyncio.Lock()
         self._read: bytes = b""
@@ -78,20 +69,19 @@ class Exposition:
 
     async def _gather(self) -> list[Metric]:
         try:
-            waiting = await self._standing.waiting()
-            parked = await self._operations.parked(limit=MOST_PARKED)
+            groups = await self._overview.groups(since=True)
             owed = await self._operations.refunds()
-            dispatched = await self._standing.dispatched()
-            reconciled = await self._standing.reconciled()
+            leads = await self._operations.dispatcher_leads()
+            reconciled = await self._operations.reconciled()
         except Outage as outage:
             # Nothing rather than what was true a while ago.
             log.warning("nobody knows where everything stands", error=str(outage))
             return [_gauge("lanka_postgresql_up", UP, 0)]
         return [
             _gauge("lanka_postgresql_up", UP, 1),
-            _gauge("lanka_dispatcher_leads", "Whether some process dispatches: 1 or 0.", int(dispatched)),
-            *_waiting(waiting),
-            *_parked(waiting, parked),
+            _gauge("lanka_dispatcher_leads", "Whether some process dispatches: 1 or 0.", int(leads)),
+            *_waiting(groups),
+            _parked(groups),
             *_owed(owed),
             *_reconciled(reconciled),
         ]
@@ -110,35 +100,71 @@ class Exposition:
 UP = "Whether PostgreSQL answered when it was last asked where everything stands."
 
 
-def _waiting(told: Iterable[Waiting]) -> Iterator[Metric]:
+def compensation() -> Compensation:
+    """Which links give money back: money is taken for orders only."""
+    table = CHAINS["orders"].table
+    back = table.answering(Kind.REFUSAL, Kind.WITHDRAWAL, refunds=True)
+    return Compensation(back, table.answering(Kind.LATE, refunds=True))
+
+
+def _waiting(groups: Sequence[Group]) -> Iterator[Metric]:
     labels = ["chain", "stage", "status"]
     number = GaugeMetricFamily(
         "lanka_waiting", "What stands at a stage and has not been processed there, by status.", labels=labels
     )
     oldest = GaugeMetricFamily("lanka_oldest_seconds", "For how long the oldest of them has been there.", labels=labels)
-    lag = 0.0
-    for each in told:
-        number.add_metric([each.chain, each.stage, each.status], each.number)
-        oldest.add_metric([each.chain, each.stage, each.status], each.seconds)
-        if each.stage == NOT_DISPATCHED:
-            lag = max(lag, each.seconds)
+    standing: Tally[tuple[str, str, str]] = Tally()
+    since: dict[tuple[str, str, str], datetime] = {}
+    for group in groups:
+        for place in _places(group):
+            standing[place] += group.subjects
+            then = group.since or group.oldest
+            since[place] = min(since.get(place, then), then)
+    ages = {place: max((datetime.now(UTC) - then).total_seconds(), 0) for place, then in since.items()}
+    for place in standing:
+        number.add_metric(place, standing[place])
+        oldest.add_metric(place, ages[place])
+    lag = max((age for (_, stage, _), age in ages.items() if stage == NOT_DISPATCHED), default=0)
     yield number
     yield oldest
     yield _gauge("lanka_dispatch_lag_seconds", "For how long the oldest accepted order waits to be dispatched.", lag)
 
 
-def _parked(waiting: Iterable[Waiting], orders: Iterable[ParkedOrder]) -> Iterator[Metric]:
+def _places(group: Group) -> set[tuple[str, str, str]]:
+    """Chain, stage and status: everywhere that open subjects of the group stand. A stage is a task queue."""
+    if group.ended or group.chain not in CHAINS:
+        return set()
+    table = CHAINS[group.chain].table
+    return {
+        (group.chain, NOT_DISPATCHED, RECEIVED)
+        if link == RECEIVED
+        else (group.chain, table.by_name[link].queue, PARKED if state is State.PARKED else _status(table, link))
+        for link, state in states_at(table, group).items()
+    }
+
+
+def _status(table: Table, link: str) -> str:
+    """Of those that wait there for somebody outside, what their event says."""
+    brought_by = (table.types[event] for event in table.inputs[link])
+    return next((event.status for event in brought_by if event.kind is Kind.PENDING and event.status), PROCESSING)
+
+
+def _parked(groups: Sequence[Group]) -> Metric:
     family = GaugeMetricFamily(
         "lanka_parked",
         "What waits for a person, by the reason that it failed for.",
         labels=["chain", "stage", "reason"],
     )
-    for (stage, reason), number in Tally((each.stage, each.reason) for each in orders).items():
-        family.add_metric(["orders", stage, reason], number)
-    for each in waiting:
-        if each.status == "parked" and each.chain != "orders":
-            family.add_metric([each.chain, each.stage, ""], each.number)
-    yield family
+    parked: Tally[tuple[str, str, str]] = Tally()
+    for group in groups:
+        if group.chain in CHAINS:
+            links = CHAINS[group.chain].table.by_name
+            for link, reason in group.parked:
+                if link in links:
+                    parked[group.chain, links[link].queue, reason] += group.subjects
+    for labels, number in parked.items():
+        family.add_metric(labels, number)
+    return family
 
 
 def _owed(refunds: list[OwedRefund]) -> Iterator[Metric]:
