@@ -120,7 +120,7 @@ class Queue:
 def queues(parts: Parts) -> Mapping[str, Queue]:
     """Every task queue with what works on it, each consumer with its collaborators."""
     found = {name: Queue() for name in sorted(known_queues())}
-    reconcile = Reconcile(Reconciliations(parts.pool), parts.provider, GRACE)
+    reconcile = Reconcile(Reconciliations(parts.pool, TABLE.types), parts.provider, GRACE)
     found[RECONCILE_ON].consumers[Reconcile.reconcile] = reconcile.reconcile
     found[RECONCILIATION_ON].workflows.append(Reconciliation)
     for name, chain in CHAINS.items():

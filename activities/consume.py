@@ -5,8 +5,7 @@ What fails alone is left out and the others go on. If nothing could be processed
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from contextvars import ContextVar
+from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeVar
 
 from pydantic import ValidationError
@@ -15,9 +14,6 @@ from temporalio import activity
 from chain.batch import Batch, Processed, Work
 from chain.event import AnyEvent, Event
 from chain.failures import Failure, Outage, UnreadableEvent
-
-ABOUT: ContextVar[Callable[[str], AbstractContextManager[object]]] = ContextVar("ABOUT", default=nullcontext)
-"""Gives what surrounds the external call for one subject: whoever traces puts the subject's own trace here."""
 
 E = TypeVar("E", bound=Event[Any])
 A = TypeVar("A")
@@ -33,7 +29,7 @@ ALL_CALLS = 20.0
 
 
 class Journal(Protocol):
-    async def once(
+    async def process_once(
         self,
         link: str,
         events: Sequence[E],
@@ -42,11 +38,16 @@ class Journal(Protocol):
         unrecorded: bool = False,
         closes: Sequence[str] = (),
         attempt: int = 1,
+        each: bool = False,
     ) -> list[AnyEvent]: ...
 
-    async def done(self, link: str, subjects: Sequence[str]) -> set[str]: ...
+    async def done(self, link: str, events: Sequence[Event[Any]], *, each: bool = False) -> set[str]: ...
 
-    async def note(self, events: Sequence[AnyEvent]) -> None: ...
+    async def append(self, events: Sequence[AnyEvent]) -> None: ...
+
+    def about(self, subject: str) -> AbstractContextManager[object]:
+        """What surrounds the external call for one subject: whoever traces puts the subject's own trace here."""
+        ...
 
 
 class NotYet(Failure):
@@ -77,7 +78,7 @@ async def call_then_consume(
     What this link has already done is not asked again.
     """
     events, failures = _read(batch, kind)
-    done = await journal.done(batch.link, [event.subject for event in events])
+    done = await journal.done(batch.link, events, each=batch.each)
     answers: dict[str, A] = {}
     limit = asyncio.Semaphore(CALLS_AT_ONCE)
     seconds = ALONE if len(batch.events) == 1 or _again() else IN_COMPANY
@@ -87,7 +88,7 @@ async def call_then_consume(
     async def answer(event: E) -> None:
         try:
             async with limit, asyncio.timeout_at(min(last, clock() + seconds)):
-                with ABOUT.get()(event.subject):
+                with journal.about(event.subject):
                     answers[event.subject] = await ask(event, seconds)
         except TimeoutError:
             failures[event.subject] = Outage(f"no answer within {seconds:.0f} s")

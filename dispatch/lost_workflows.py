@@ -18,6 +18,7 @@ from chain.failures import Outage
 from store.database import Pool, Transaction, connected, transaction
 from store.failpoints import reach
 from store.lost_workflows import Carrier, come_to_rest, let_go, long_under_way
+from store.orders import CHAIN
 from workflows.chains import CHAINS, TYPES
 
 log = structlog.get_logger()
@@ -26,7 +27,7 @@ brought_again = Counter("lanka_workflows_lost_total", "Workflows of open orders 
 
 RELEASED = {type_of(chain.table.parked): chain.table.released for chain in CHAINS.values()}
 
-LATE_LINKS = [link for chain in CHAINS.values() for link in chain.table.answering(Kind.LATE)]
+LATE_LINKS = CHAINS[CHAIN].table.answering(Kind.LATE)
 
 AT_ONCE = 10
 LOOKED_AT = 100

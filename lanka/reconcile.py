@@ -8,10 +8,11 @@ from rich.table import Table
 
 from activities.reconcile import Reconcile
 from chain.failures import LankaError
-from gateways.sandbox import SandboxPayments
+from gateways.choice import PaymentSettings, payment_provider
 from orders.discrepancies import Report
 from store.database import open_pool
 from store.reconciliation import Reconciliations
+from workflows.order_confirmation import TABLE
 
 
 class CannotReconcileError(Exception):
@@ -20,10 +21,10 @@ class CannotReconcileError(Exception):
 
 async def reconcile(database_url: str, payments_url: str, grace: float) -> Report:
     """`grace` is in seconds. Raises `CannotReconcileError`."""
-    provider = SandboxPayments(payments_url)
+    provider = payment_provider(PaymentSettings(payments_url=payments_url))
     try:
         async with open_pool(database_url, size=1) as pool:
-            return await Reconcile(Reconciliations(pool), provider, timedelta(seconds=grace)).reconcile()
+            return await Reconcile(Reconciliations(pool, TABLE.types), provider, timedelta(seconds=grace)).reconcile()
     except (LankaError, asyncpg.PostgresError, ValueError) as error:
         raise CannotReconcileError(error) from error
     finally:
