@@ -8,8 +8,7 @@ from temporalio import activity
 from activities.consume import Journal, consume
 from chain.batch import Batch, Processed, Work
 from chain.event import Event
-from chain.subject import Refusal
-from orders.events import CartUnavailable, PaymentConfirmed, Reservation, StockReserved
+from orders.events import CartUnavailable, PaymentConfirmed, Refusal, Reservation, StockReserved
 from orders.words import Reason
 
 

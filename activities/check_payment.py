@@ -9,8 +9,7 @@ from temporalio import activity
 from activities.consume import Journal, NotYet, call_then_consume
 from chain.batch import Batch, Processed, Work
 from chain.event import Event
-from chain.subject import Refusal
-from orders.events import OrderReceived, PaymentConfirmed, PaymentDeclined, PaymentPending
+from orders.events import OrderReceived, PaymentConfirmed, PaymentDeclined, PaymentPending, Refusal
 from orders.money import written
 from orders.order import Order
 from orders.payment import Payment, PaymentStatus

@@ -9,8 +9,7 @@ from temporalio import activity
 from activities.consume import Journal, consume
 from chain.batch import Batch, Processed, Work
 from chain.event import Event
-from chain.subject import Refusal
-from orders.events import PaidOrder, PaymentConfirmed, PriceChanged, PriceConfirmed
+from orders.events import PaidOrder, PaymentConfirmed, PriceChanged, PriceConfirmed, Refusal
 from orders.money import written
 from orders.words import Reason
 

@@ -41,7 +41,9 @@ class Journal(Protocol):
         each: bool = False,
     ) -> list[AnyEvent]: ...
 
-    async def done(self, link: str, events: Sequence[Event[Any]], *, each: bool = False) -> set[str]: ...
+    async def done(self, link: str, events: Sequence[Event[Any]], *, each: bool = False) -> set[str]:
+        """The subjects that the link has worked on, or with `each` the ids of the events."""
+        ...
 
     async def append(self, events: Sequence[AnyEvent]) -> None: ...
 
@@ -91,11 +93,14 @@ async def call_then_consume(
                 with journal.about(event.subject):
                     answers[event.subject] = await ask(event, seconds)
         except TimeoutError:
-            failures[event.subject] = Outage(f"no answer within {seconds:.0f} s")
+            silence = f"no answer within {seconds:.0f} s"
+            failures[event.subject] = Outage(silence, for_all=silence)
         except Exception as failure:  # noqa: BLE001, whatever it is, it is this event's alone
             failures[event.subject] = failure
 
-    await asyncio.gather(*(answer(event) for event in events if event.subject not in done))
+    await asyncio.gather(
+        *(answer(event) for event in events if (event.id if batch.each else event.subject) not in done)
+    )
 
     async def decide_with_answers(work: Work, fresh: Sequence[E]) -> Sequence[Event[Any]]:
         return await decide(work, fresh, answers)
@@ -138,8 +143,14 @@ async def _record(
     made: list[AnyEvent] = []
     attempt = batch.tried + _attempt()
     if events:
-        made = await journal.once(
-            batch.link, events, decide, unrecorded=batch.unrecorded, closes=batch.closes, attempt=attempt
+        made = await journal.process_once(
+            batch.link,
+            events,
+            decide,
+            unrecorded=batch.unrecorded,
+            closes=batch.closes,
+            attempt=attempt,
+            each=batch.each,
         )
     left_out = [event.subject for event in batch.events if event.subject in failures]
     tried = attempt if serious else batch.tried

@@ -13,7 +13,8 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError, CancelledError
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
-from chain.failures import Outage
+from chain.batch import Batch
+from chain.failures import Failure, Outage
 
 OUTAGE = "outage"
 """The type of failure that Temporal retries; every other type is a fault, named by its reason."""
@@ -36,19 +37,31 @@ class Failures(Interceptor):
 class _Sorting(ActivityInboundInterceptor):
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002, Temporal's name
         alive = asyncio.create_task(_heartbeat())
+        together = _together(input)
         try:
             return await super().execute_activity(input)
         except (ApplicationError, CancelledError):
             raise
         except Outage as outage:
-            raise ApplicationError(str(outage), type=OUTAGE, next_retry_delay=_delay(outage)) from None
-        except Exception as fault:
-            message = f"{type(fault).__name__}: {fault}"
+            message = (outage.for_all or "somebody who is needed is away") if together else str(outage)
+            raise ApplicationError(message, type=OUTAGE, next_retry_delay=_delay(outage)) from None
+        except Exception as fault:  # noqa: BLE001, whatever it is, Temporal hears of it
             activity.logger.exception("a consumer failed unexpectedly")
-            attempt = activity.info().attempt
-            raise ApplicationError(message, attempt, type=reason_of(fault), non_retryable=True) from fault
+            raise _fault(fault, together=together) from (None if together else fault)
         finally:
             alive.cancel()
+
+
+def _together(call: ExecuteActivityInput) -> bool:
+    """Whether the failure is shown on several subjects, though it may be about one of them."""
+    batch = call.args[0] if call.args else None
+    return isinstance(batch, Batch) and len(batch.events) > 1
+
+
+def _fault(fault: Exception, *, together: bool) -> ApplicationError:
+    said = (fault.for_all if isinstance(fault, Failure) else None) if together else str(fault)
+    message = f"{type(fault).__name__}: {said or 'about one of several'}"
+    return ApplicationError(message, activity.info().attempt, type=reason_of(fault), non_retryable=True)
 
 
 def reason_of(fault: Exception) -> str:

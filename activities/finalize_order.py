@@ -9,8 +9,7 @@ from activities.consume import Journal, call_then_consume
 from chain.batch import Batch, Processed, Work
 from chain.event import Event
 from chain.failures import UnexpectedAnswer
-from chain.subject import Refusal
-from orders.events import CartConfirmed, OrderConfirmed, PaymentDeclined
+from orders.events import CartConfirmed, OrderConfirmed, PaymentDeclined, Refusal
 from orders.payment import Payment, PaymentStatus
 from orders.ports import PaymentProvider
 from orders.words import Reason

@@ -1,4 +1,4 @@
-"""Journals what the router itself has to tell: that an order is parked, released or withdrawn."""
+"""Journals what the router itself has to tell: that a subject is parked, released or withdrawn."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -10,7 +10,7 @@ from chain.event import AnyEvent
 
 
 class Journal(Protocol):
-    async def note(self, events: Sequence[AnyEvent]) -> None: ...
+    async def append(self, events: Sequence[AnyEvent]) -> None: ...
 
 
 class NoteEvents:
@@ -20,5 +20,5 @@ class NoteEvents:
     @activity.defn
     async def note_events(self, batch: Batch) -> Processed:
         """Any of the router's own events, as it is."""
-        await self._journal.note(batch.events)
+        await self._journal.append(batch.events)
         return Processed(events=[])

@@ -35,7 +35,7 @@ class RefundPayment:
         """Any rejection -> PaymentRefunded; nothing where the order holds no money."""
         if batch.unrecorded:
             # So that of two orders taken back at once, each naming the same payment, one sees that the other is.
-            await self._journal.note(batch.events)
+            await self._journal.append(batch.events)
         subjects = [event.subject for event in batch.events]
         held = await self._payments.of_orders(subjects)
         named = await self._payments.named_by([subject for subject in subjects if subject not in held])

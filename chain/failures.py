@@ -6,7 +6,14 @@ class LankaError(Exception):
 
 
 class Failure(LankaError):
-    """Something that may succeed if it is tried again."""
+    """Something that may succeed if it is tried again.
+
+    `for_all`: what may be said of it to all that travel in the same batch, as it names none of them.
+    """
+
+    def __init__(self, message: str, *, for_all: str | None = None) -> None:
+        super().__init__(message)
+        self.for_all = for_all
 
 
 class Outage(Failure):
@@ -15,8 +22,8 @@ class Outage(Failure):
     `retry_after` is what the dependency asked for, in seconds.
     """
 
-    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, *, for_all: str | None = None, retry_after: float | None = None) -> None:
+        super().__init__(message, for_all=for_all)
         self.retry_after = retry_after
 
 

@@ -50,7 +50,7 @@ class SupportCall(ChainWorkflow):
     table = TABLE
 
     @workflow.run
-    async def run(self, version: int = 1) -> None:
+    async def run(self, version: int = 1) -> None:  # noqa: ARG002, the constructor has it
         await self.until_done()
 
 

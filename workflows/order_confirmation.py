@@ -92,7 +92,7 @@ class OrderConfirmation(ChainWorkflow):
     table = TABLE
 
     @workflow.run
-    async def run(self, version: int = 1) -> None:
+    async def run(self, version: int = 1) -> None:  # noqa: ARG002, the constructor has it
         await self.until_done()
 
 

@@ -74,7 +74,7 @@ class Subject:
 
 
 class Way(NamedTuple):
-    """A route, and those of its stages that are still ahead. `firm`: no withdrawal and no end of the subject stops it."""
+    """A route, and those of its stages that are still ahead. `firm`: no withdrawal and no end of a subject stops it."""
 
     route: Route
     stages: Sequence[Sequence[Link]]
