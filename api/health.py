@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
 from api.problems import Code, documented
-from dispatch.temporal import PATIENCE, Temporal
+from dispatch.temporal import ANSWERS_WITHIN, Temporal
 from store.database import Pool, connected
 from telemetry.exposition import CONTENT_TYPE, Exposition
 
@@ -31,7 +31,7 @@ async def ready(request: Request) -> Readiness:
     pool: Pool = request.state.pool
     temporal: Temporal = request.state.temporal
     async with connected(pool) as connection:
-        await connection.execute("SELECT 1", timeout=PATIENCE)
+        await connection.execute("SELECT 1", timeout=ANSWERS_WITHIN)
     return Readiness(temporal="up" if await temporal.answers() else "away")
 
 

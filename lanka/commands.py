@@ -93,9 +93,13 @@ def api(
 @app.command()
 def migrate(database_url: DatabaseOption = None, home: HomeOption = DEFAULT_HOME) -> None:
     """Bring the database to the newest schema. Harmless to repeat."""
-    from store.migrate import migrate as run
+    from lanka.schemas import migrate as run
+    from store.migrate import OlderDatabaseError
 
-    asyncio.run(run(database_url or running(home).database_url))
+    try:
+        asyncio.run(run(database_url or running(home).database_url))
+    except OlderDatabaseError as error:
+        fail(error)
 
 
 @app.command()

@@ -11,7 +11,7 @@ EVERY = 5.0
 SOON = 0.25
 """Seconds between two looks while something comes up."""
 
-PATIENCE = 3.0
+ANSWERS_WITHIN = 3.0
 """Seconds that a part has to answer."""
 
 Ask = Callable[[], Awaitable[bool]]
@@ -81,7 +81,7 @@ class Health:
 
     async def _answers(self, name: str) -> bool:
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(ANSWERS_WITHIN):
                 return await self._asks[name]()
         except Exception:  # noqa: BLE001, whatever it is, it is no answer
             return False

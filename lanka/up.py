@@ -20,8 +20,9 @@ from lanka.parts import Given, Machine, Ports
 from lanka.ports import free_port, is_free
 from lanka.readiness import http_answers, postgres_answers, temporal_answers, until
 from lanka.sample_order import NoOrderError, as_curl
+from lanka.schemas import migrate
 from lanka.supervision import Supervision
-from store.migrate import migrate
+from store.migrate import OlderDatabaseError
 from store.seed import seed
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -34,7 +35,7 @@ SHADES = {
 }
 COLOURS = ("cyan", "green", "yellow", "magenta", "blue")
 
-PATIENCE = 60.0
+STEP_WITHIN = 60.0
 """Seconds that each step of the start may take."""
 
 
@@ -131,7 +132,7 @@ class _Run:
         self._machine.home.remember({})
         self._say("lanka", "stopped")
         if not running.cancelled() and (error := running.exception()):
-            if isinstance(error, TimeoutError):
+            if isinstance(error, TimeoutError | OlderDatabaseError):
                 raise CannotStartError(str(error)) from error
             raise error
 
@@ -163,19 +164,19 @@ class _Run:
 
     async def _fill_the_database(self) -> None:
         url = self._machine.database_url
-        await until(lambda: postgres_answers(url), PATIENCE, "PostgreSQL")
+        await until(lambda: postgres_answers(url), STEP_WITHIN, "PostgreSQL")
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(STEP_WITHIN):
                 await migrate(url)
                 await seed(url, keys=self._machine.chosen.keys)
         except TimeoutError as error:
-            raise TimeoutError(f"waited {PATIENCE:g} s for the migrations and the demo shop") from error
+            raise TimeoutError(f"waited {STEP_WITHIN:g} s for the migrations and the demo shop") from error
 
     async def _first_ones_answer(self) -> None:
         machine = self._machine
         await _answers(f"{machine.payments_url}/livez", "the sandbox payment provider")
         if machine.given.temporal_address is None:
-            await until(lambda: temporal_answers(machine.temporal_address), PATIENCE, "Temporal")
+            await until(lambda: temporal_answers(machine.temporal_address), STEP_WITHIN, "Temporal")
 
     def _note(self, pids: dict[str, int]) -> None:
         self._pids = pids
@@ -241,4 +242,4 @@ ready after {seconds:.1f} s; Ctrl-C stops everything, the data stays"""
 
 
 async def _answers(url: str, what: str) -> None:
-    await until(lambda: http_answers(url), PATIENCE, f"{what} at {url}")
+    await until(lambda: http_answers(url), STEP_WITHIN, f"{what} at {url}")

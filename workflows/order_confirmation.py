@@ -46,6 +46,7 @@ PAYMENT = Link(
     CheckPayment.check_payment,
     queue="payment",
     makes=(PaymentConfirmed, PaymentPending, PaymentDeclined),
+    calls_out=True,
 )
 SETTLEMENT = Link(
     "settlement",
@@ -53,18 +54,36 @@ SETTLEMENT = Link(
     queue="payment",
     makes=(PaymentConfirmed, PaymentDeclined),
     asks_again=timedelta(seconds=15),
+    calls_out=True,
 )
 CART = Link("cart", CheckCart.check_cart, queue="cart", makes=(StockReserved, CartUnavailable))
 PRICE = Link("price", CheckPrice.check_price, queue="price", makes=(PriceConfirmed, PriceChanged))
-FINALIZE = Link("finalize", FinalizeOrder.finalize_order, queue="finalize", makes=(OrderConfirmed, PaymentDeclined))
+FINALIZE = Link(
+    "finalize",
+    FinalizeOrder.finalize_order,
+    queue="finalize",
+    makes=(OrderConfirmed, PaymentDeclined),
+    calls_out=True,
+)
 
 RELEASE = Link("release", ReleaseStock.release_stock, queue="cart", makes=(StockReleased,), undoes="cart")
 REFUND = Link(
-    "refund", RefundPayment.refund_payment, queue="payment", makes=(PaymentRefunded,), undoes="payment", refunds=True
+    "refund",
+    RefundPayment.refund_payment,
+    queue="payment",
+    makes=(PaymentRefunded,),
+    undoes="payment",
+    refunds=True,
+    calls_out=True,
 )
 REJECT = Link("reject", RejectOrder.reject_order, queue="finalize", makes=(OrderRejected, OrderCancelled))
 LATE_REFUND = Link(
-    "late-refund", RefundPayment.refund_late_payment, queue="payment", makes=(PaymentRefunded,), refunds=True
+    "late-refund",
+    RefundPayment.refund_late_payment,
+    queue="payment",
+    makes=(PaymentRefunded,),
+    refunds=True,
+    calls_out=True,
 )
 
 TABLE = Table(
