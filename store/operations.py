@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
-from orders.words import Reason
 from store.database import Pool, connected, transaction
 from store.dispatch import LEADER, DispatchBatch, take_alone, taken_with
 from store.webhooks import LATE
@@ -59,7 +58,7 @@ class OwedRefund(BaseModel):
     payment_id: str
     amount: int
     currency: str
-    reason: Reason
+    reason: str
     since: AwareDatetime
     late: bool
 

@@ -5,16 +5,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from chain.batch import Batch
-from chain.event import AnyEvent, Event, EventTypes
+from chain.event import AnyEvent, Event
 from chain.failures import Failure
 from orders.events import OrderReceived, PaymentConfirmed
 from orders.order import Line, Order, new_order_id
 from orders.payment import Payment, PaymentStatus
 from store.database import Pool, connected, transaction
 from store.journal import Journal, record
-from workflows.order_confirmation import TABLE
-
-TYPES = EventTypes(TABLE.events)
+from workflows.chains import TYPES
 
 PRICE = 250
 
@@ -72,8 +70,7 @@ async def accept(pool: Pool, *orders: Order) -> list[AnyEvent]:
 
 
 def the_journal(pool: Pool) -> Journal:
-    """The journal of a shop that has no chain but that of orders."""
-    return Journal(pool, TYPES)
+        return Journal(pool, TYPES)
 
 
 def untyped(event: Event[Any]) -> AnyEvent:

@@ -14,7 +14,6 @@ from starlette.types import Receive, Scope, Send
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 
-from api.app import create_app
 from orders.order import Order
 from store.database import Pool
 from store.seed import seed
@@ -74,6 +73,8 @@ async def api(shop: str) -> AsyncIterator[httpx.AsyncClient]:
 @asynccontextmanager
 async def calling(database_url: str) -> AsyncIterator[httpx.AsyncClient]:
     """The API in this process, called with the shop's key. Nobody dispatches the orders; Temporal is away."""
+    from api.app import create_app  # noqa: PLC0415, the store's tests need no API
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DATABASE_URL", database_url)
         patch.setenv("TEMPORAL_ADDRESS", f"127.0.0.1:{free_port()}")

@@ -12,6 +12,7 @@ from store.database import Pool
 from store.group_commit import LARGEST, GroupCommit
 from store.orders import Accepted, Orders
 from tests.shop import an_order, fetch
+from workflows.order_confirmation import TABLE
 
 
 class Oven:
@@ -74,7 +75,7 @@ async def accept(orders: Orders, order: Order, key: str | None = None) -> Accept
 
 
 async def test_orders_that_come_at_once_are_accepted_in_one_transaction_in_the_order_they_came(pool: Pool) -> None:
-    orders, wanted = Orders(pool), [an_order(cup=1) for _ in range(50)]
+    orders, wanted = Orders(pool, TABLE), [an_order(cup=1) for _ in range(50)]
     await asyncio.gather(*(accept(orders, order) for order in wanted))
     rows = await fetch(pool, "SELECT subject, xmin::text FROM subjects ORDER BY position")
     assert [row["subject"] for row in rows] == [order.order_id for order in wanted]
@@ -82,14 +83,14 @@ async def test_orders_that_come_at_once_are_accepted_in_one_transaction_in_the_o
 
 
 async def test_of_one_key_at_once_the_first_is_accepted_and_the_others_get_its_order(pool: Pool) -> None:
-    orders, wanted = Orders(pool), [an_order(cup=1) for _ in range(20)]
+    orders, wanted = Orders(pool, TABLE), [an_order(cup=1) for _ in range(20)]
     answers = await asyncio.gather(*(accept(orders, order, key="one") for order in wanted))
     assert {answer.order_id for answer in answers} == {wanted[0].order_id}
     assert [answer.replayed for answer in answers] == [False] + [True] * 19
 
 
 async def test_an_order_that_the_database_refuses_does_not_keep_the_others_out(pool: Pool) -> None:
-    orders, good = Orders(pool), [an_order(cup=1) for _ in range(3)]
+    orders, good = Orders(pool, TABLE), [an_order(cup=1) for _ in range(3)]
     bad = an_order(cup=1).model_copy(update={"total": 0})
     answers = await asyncio.gather(*(accept(orders, order) for order in (*good, bad)), return_exceptions=True)
     assert [type(answer) for answer in answers] == [Accepted] * 3 + [asyncpg.CheckViolationError]

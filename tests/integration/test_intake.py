@@ -21,18 +21,18 @@ from store.intake import (
     TwoChainsError,
     mark_delivered,
     register,
-    ring,
     undelivered,
+    wake,
 )
-from store.journal import Journal, record
-from tests.shop import accept, an_order, fetch
-from workflows.chains import outside
+from store.journal import record
+from tests.shop import accept, an_order, fetch, the_journal
+from workflows.chains import TYPES, accepted
 
 
 @pytest.fixture
 async def intake(pool: Pool) -> Intake:
     async with connected(pool) as connection:
-        await register(connection, outside())
+        await register(connection, accepted())
     return Intake(pool)
 
 
@@ -61,7 +61,12 @@ async def dispatch(pool: Pool) -> list[str]:
     """Takes what waits; returns the types of the events that the workflows begin with."""
     async with connected(pool) as connection:
         taken = await take_oldest(
-            connection, chains=["support"], size=100, max_bytes=500_000, workflow_id=lambda _, s: f"call-{s[0]}"
+            connection,
+            chains=["support"],
+            size=100,
+            max_bytes=500_000,
+            workflow_id=lambda _, s: f"call-{s[0]}",
+            versions={"support": 1},
         )
         if not taken:
             return []
@@ -94,7 +99,7 @@ async def deliver(pool: Pool) -> None:
 async def test_an_event_is_journalled_and_begins_its_subject(pool: Pool, intake: Intake) -> None:
     assert await intake.publish([STARTED]) == [True]
 
-    assert await Journal(pool).of("call_1") == [STARTED]
+    assert await the_journal(pool).of("call_1") == [STARTED]
     assert await fetch(pool, "SELECT subject, chain, status FROM subjects") == [
         {"subject": "call_1", "chain": "support", "status": "received"}
     ]
@@ -159,7 +164,7 @@ async def test_the_same_events_in_opposite_orders_at_once_never_deadlock(
     events = [event("SupportCallEnded", f"call_{n % calls}", id=f"end_{n}") for n in range(20)]
     forward, backward = await asyncio.gather(intake.publish(events), intake.publish(events[::-1]))
     assert [not each for each in backward[::-1]] == forward
-    assert [each.id for each in await Journal(pool).of("call_0")] == [
+    assert [each.id for each in await the_journal(pool).of("call_0")] == [
         each.id for each in (events if forward[0] else events[::-1]) if each.subject == "call_0"
     ]
 
@@ -185,7 +190,7 @@ OUTBOX = "INSERT INTO event_outbox (source, id, type, subject, data) VALUES ('/a
 
 async def test_an_application_publishes_in_the_transaction_of_its_data(pool: Pool, intake: Intake) -> None:
     await fetch(pool, OUTBOX, "1", STARTED.type, STARTED.data)
-    (told,) = await Journal(pool).of("call_1")
+    (told,) = await the_journal(pool).of("call_1")
     assert (told.source, told.id, told.type, told.data) == ("/app", "1", STARTED.type, STARTED.data)
     assert await dispatch(pool) == [STARTED.type]
 
@@ -193,7 +198,7 @@ async def test_an_application_publishes_in_the_transaction_of_its_data(pool: Poo
 async def test_what_an_application_rolls_back_is_never_published(pool: Pool, intake: Intake) -> None:
     async with rolled_back(pool) as tx:
         await tx.execute(OUTBOX, "1", STARTED.type, STARTED.data)
-    assert await Journal(pool).of("call_1") == []
+    assert await the_journal(pool).of("call_1") == []
     assert await dispatch(pool) == []
 
 
@@ -234,7 +239,7 @@ async def test_a_beginning_told_again_does_not_take_the_subject_back(pool: Pool,
     await intake.publish([STARTED])
     assigned = event("OperatorAssigned", source="/lanka/assign", data={"operator_id": "ann"})
     async with connected(pool) as connection:
-        await record(connection, [assigned])
+        await record(connection, [assigned], TYPES)
 
     assert await intake.publish([STARTED.model_copy(update={"id": "again"})]) == [True]
 
@@ -247,7 +252,7 @@ async def test_a_beginning_told_again_does_not_take_the_subject_back(pool: Pool,
 async def test_messages_wait_until_their_subject_is_dispatched_and_come_in_order(pool: Pool, intake: Intake) -> None:
     await intake.publish([STARTED, ENDED, event("SupportCallEnded", "call_0")])
     async with transaction(pool) as tx:
-        await ring(tx, ["call_1"])
+        await wake(tx, ["call_1"])
     assert await waiting(pool) == []
 
     await dispatch(pool)
@@ -261,7 +266,7 @@ async def test_messages_wait_until_their_subject_is_dispatched_and_come_in_order
 
 async def test_a_ring_counts_only_if_it_is_committed(pool: Pool, intake: Intake) -> None:
     async with rolled_back(pool) as tx:
-        await ring(tx, ["call_1"])
+        await wake(tx, ["call_1"])
     assert await fetch(pool, "SELECT 1 FROM messages") == []
 
 
@@ -269,29 +274,29 @@ async def test_a_ring_counts_only_if_it_is_committed(pool: Pool, intake: Intake)
 
 
 async def test_the_database_learns_the_routes_anew_and_forgets_none(pool: Pool, intake: Intake) -> None:
-    started = next(each for each in outside() if each.starts)
+    started = next(each for each in accepted() if each.starts)
     async with connected(pool) as connection:
         await register(connection, [replace(started, status="ringing"), replace(started, type="shop.Sneezed")])
     await intake.publish([STARTED])
     assert await subject(pool) == ("ringing", False)
     routes = {row["type"] for row in await fetch(pool, "SELECT type FROM routes")}
-    assert routes == {each.type for each in outside()} | {"shop.Sneezed"}
+    assert routes == {each.type for each in accepted()} | {"shop.Sneezed"}
 
 
 async def test_a_type_that_two_chains_take_is_refused_by_name(pool: Pool, intake: Intake) -> None:
-    started = next(each for each in outside() if each.starts)
+    started = next(each for each in accepted() if each.starts)
     before = await fetch(pool, "SELECT * FROM routes ORDER BY type")
     async with connected(pool) as connection:
         with pytest.raises(TwoChainsError, match=r"support and parcels both accept lanka\.SupportCallStarted"):
-            await register(connection, [*outside(), replace(started, chain="parcels")])
-        await register(connection, [*outside(), started])  # named twice by the same chain
+            await register(connection, [*accepted(), replace(started, chain="parcels")])
+        await register(connection, [*accepted(), started])  # named twice by the same chain
     assert await fetch(pool, "SELECT * FROM routes ORDER BY type") == before
 
 
 async def test_many_learn_the_routes_at_once(pool: Pool) -> None:
     async def learn() -> None:
         async with connected(pool) as connection:
-            await register(connection, outside())
+            await register(connection, accepted())
 
     await asyncio.gather(*(learn() for _ in range(20)))
-    assert len(await fetch(pool, "SELECT 1 FROM routes")) == len(outside())
+    assert len(await fetch(pool, "SELECT 1 FROM routes")) == len(accepted())

@@ -12,9 +12,9 @@ from chain.event import AnyEvent, Event
 from chain.failures import Outage
 from orders.events import CartConfirmed, OrderParked, OrderRejected, StockReserved
 from store.database import Pool, connected, open_pool
-from store.journal import CHANNEL, Journal
+from store.journal import CHANNEL
 from tests.servers import free_port, until
-from tests.shop import accept, an_order, fetch, journal_of, paid, stock_up, untyped
+from tests.shop import accept, an_order, fetch, journal_of, paid, stock_up, the_journal, untyped
 
 NOTHING: dict[str, Any] = {"reservations": ()}
 
@@ -31,18 +31,18 @@ async def test_a_link_works_on_an_order_once(pool: Pool) -> None:
         worked.extend(event.subject for event in given)
         return await reserve(work, given)
 
-    first = await Journal(pool).once("cart", events, decide)
-    again = await Journal(pool).once("cart", events, decide)
+    first = await the_journal(pool).process_once("cart", events, decide)
+    again = await the_journal(pool).process_once("cart", events, decide)
 
     assert worked == [event.subject for event in events]
     assert again == first
-    assert await Journal(pool).done("cart", [e.subject for e in events]) == {e.subject for e in events}
+    assert await the_journal(pool).done("cart", events) == {e.subject for e in events}
 
 
 async def test_the_attempt_that_succeeded_is_kept_where_it_was_not_the_first(pool: Pool) -> None:
     late, soon = await accept(pool, an_order(cup=1), an_order(cup=2))
-    await Journal(pool).once("cart", [late], reserve, closes=["price"], attempt=7)
-    await Journal(pool).once("cart", [late, soon], reserve, attempt=1)
+    await the_journal(pool).process_once("cart", [late], reserve, closes=["price"], attempt=7)
+    await the_journal(pool).process_once("cart", [late, soon], reserve, attempt=1)
 
     kept = await fetch(pool, "SELECT subject, link, attempts FROM claims WHERE attempts IS NOT NULL")
     assert kept == [{"subject": late.subject, "link": "cart", "attempts": 7}]
@@ -58,7 +58,7 @@ async def test_a_second_attempt_waits_for_the_first_and_finds_its_event(pool: Po
 
     # Overlapping deliveries, in opposite orders: nobody deadlocks, nobody works twice.
     attempts = await asyncio.gather(
-        *(Journal(pool).once("cart", events if n % 2 else events[::-1], decide) for n in range(8))
+        *(the_journal(pool).process_once("cart", events if n % 2 else events[::-1], decide) for n in range(8))
     )
 
     assert sorted(worked) == sorted(event.subject for event in events)
@@ -67,9 +67,9 @@ async def test_a_second_attempt_waits_for_the_first_and_finds_its_event(pool: Po
 
 async def test_what_comes_back_is_in_the_order_of_the_batch(pool: Pool) -> None:
     events = await accept(pool, *(an_order(cup=1) for _ in range(5)))
-    await Journal(pool).once("cart", events[1:3], reserve)
+    await the_journal(pool).process_once("cart", events[1:3], reserve)
 
-    made = await Journal(pool).once("cart", events, reserve)
+    made = await the_journal(pool).process_once("cart", events, reserve)
 
     assert [event.subject for event in made] == [event.subject for event in events]
 
@@ -83,11 +83,11 @@ async def test_an_attempt_that_fails_leaves_nothing_behind(pool: Pool) -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        await Journal(pool).once("cart", events, fail)
+        await the_journal(pool).process_once("cart", events, fail)
 
     assert await fetch(pool, "SELECT * FROM catalogue") == []
     assert await journal_of(pool, order) == ["OrderReceived"]
-    assert len(await Journal(pool).once("cart", events, reserve)) == 1
+    assert len(await the_journal(pool).process_once("cart", events, reserve)) == 1
 
 
 async def test_a_link_with_nothing_to_say_is_done_all_the_same(pool: Pool) -> None:
@@ -99,8 +99,8 @@ async def test_a_link_with_nothing_to_say_is_done_all_the_same(pool: Pool) -> No
         worked += 1
         return []
 
-    assert await Journal(pool).once("refund", events, say_nothing) == []
-    assert await Journal(pool).once("refund", events, say_nothing) == []
+    assert await the_journal(pool).process_once("refund", events, say_nothing) == []
+    assert await the_journal(pool).process_once("refund", events, say_nothing) == []
     assert worked == 1
 
 
@@ -112,7 +112,7 @@ async def test_the_routers_own_event_is_journalled_with_the_one_that_follows_it(
     )
 
     for _ in range(2):
-        await Journal(pool).once("cart", [untyped(joined)], reserve, unrecorded=True)
+        await the_journal(pool).process_once("cart", [untyped(joined)], reserve, unrecorded=True)
 
     assert await journal_of(pool, order) == ["OrderReceived", "CartConfirmed", "StockReserved"]
 
@@ -120,11 +120,11 @@ async def test_the_routers_own_event_is_journalled_with_the_one_that_follows_it(
 async def test_an_event_that_comes_again_does_not_move_the_order_again(pool: Pool) -> None:
     order = an_order(cup=1)
     (received,) = await accept(pool, order)
-    why = {"link": "cart", "stage": "cart", "reason": "a_bug", "attempts": 3, "last_error": "oh"}
+    why = {"link": "cart", "reason": "a_bug", "attempts": 3, "last_error": "oh"}
     parked = untyped(OrderParked.made_by("cart.parked.1", order.order_id, order.received_at, why))
 
-    await Journal(pool).note([parked])
-    await Journal(pool).note([received])
+    await the_journal(pool).append([parked])
+    await the_journal(pool).append([received])
 
     assert await fetch(pool, "SELECT status FROM subjects") == [{"status": "parked"}]
     assert await journal_of(pool, order) == ["OrderReceived", "OrderParked"]
@@ -144,7 +144,7 @@ async def test_an_end_event_ends_the_order_and_tells_whoever_listens(pool: Pool)
             heard.append(notification[2])
 
         await connection.add_listener(CHANNEL, hear)
-        await Journal(pool).once("reject", events, reject)
+        await the_journal(pool).process_once("reject", events, reject)
         await until(lambda: heard == [CHANNEL], 5, "the notification")
         await connection.remove_listener(CHANNEL, hear)
 
@@ -177,9 +177,9 @@ async def test_the_schema_itself_refuses_one_payment_for_two_orders(pool: Pool) 
 async def test_a_database_that_is_away_is_an_outage() -> None:
     async with open_pool(f"postgresql://nobody@127.0.0.1:{free_port()}/none") as pool:
         with pytest.raises(Outage, match="PostgreSQL"):
-            await Journal(pool).of("some-order")
+            await the_journal(pool).of("some-order")
 
 
 async def test_what_no_workflow_could_take_is_not_journalled(pool: Pool) -> None:
     with pytest.raises(asyncpg.CheckViolationError):
-        await fetch(pool, "INSERT INTO journal VALUES (DEFAULT, '/a', '1', 'lanka.A', 'a', now(), '[1]')")
+        await fetch(pool, "INSERT INTO journal VALUES (DEFAULT, '/a', '1', 'lanka.A', 'fact', 'a', now(), '[1]')")

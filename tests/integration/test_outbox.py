@@ -17,7 +17,7 @@ from store.intake import Intake, register
 from support.store import Operator, Support
 from tests.servers import free_port, process, temporal_server, until
 from tests.shop import accept, an_order, fetch
-from workflows.chains import outside
+from workflows.chains import accepted
 
 CALL = '{"customer_id": "cus_1", "language": "uk", "skill": "orders"}'
 STARTED, ENDED = "lanka.SupportCallStarted", "lanka.SupportCallEnded"
@@ -31,7 +31,7 @@ INSERT = "INSERT INTO event_outbox (source, id, type, subject, data) VALUES ('/a
 async def application(database_url: str, pool: Pool) -> AsyncIterator[Application]:
     """The application's connection: its own table, and no right of ours but to insert into the outbox."""
     async with transaction(pool) as tx:
-        await register(tx, outside())
+        await register(tx, accepted())
         role = f"app_{urlsplit(database_url).path[1:]}"
         await tx.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'app'")
         await tx.execute(f"CREATE SCHEMA AUTHORIZATION {role} CREATE TABLE rings (number text)")
@@ -178,7 +178,7 @@ async def test_the_application_may_insert_and_nothing_else(application: Applicat
         f"INSERT INTO event_outbox VALUES ('/app', '2', '{ENDED}', 'call_1') ON CONFLICT (source, id) DO NOTHING",
         "SELECT FROM journal",
         "SELECT FROM subjects",
-        "INSERT INTO routes VALUES ('mine', 'support', true, 'received', false)",
+        "INSERT INTO routes VALUES ('mine', 'support', 'start', 'received')",
         "SELECT publish('/app', '2', 'lanka.SupportCallEnded', 'call_1', now(), '{}')",
         "SELECT publish_from_outbox()",
     ):
@@ -188,8 +188,8 @@ async def test_the_application_may_insert_and_nothing_else(application: Applicat
 
 
 async def test_tables_of_the_application_are_not_mistaken_for_ours(application: Application, pool: Pool) -> None:
-    await application.execute("CREATE TABLE routes (type text, chain text, starts boolean, status text, ends boolean)")
-    await application.execute("INSERT INTO routes VALUES ('mine', 'support', true, 'received', false)")
+    await application.execute("CREATE TABLE routes (type text, chain text, kind text, status text)")
+    await application.execute("INSERT INTO routes VALUES ('mine', 'support', 'start', 'received')")
     await application.execute("CREATE TEMP TABLE journal (source text, id text)")
     with pytest.raises(asyncpg.PostgresError) as refusal:
         await application.execute(INSERT, "1", "mine", "call_1", CALL)

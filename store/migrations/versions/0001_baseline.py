@@ -4,7 +4,7 @@ from pathlib import Path
 
 from alembic import op
 
-revision = "baseline-1"
+revision = "baseline_1"
 down_revision = None
 branch_labels = None
 depends_on = None
