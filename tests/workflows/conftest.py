@@ -14,8 +14,9 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Worker
 
 from activities.failures import Failures
-from api import dispatcher
-from chain.table import ORDER_TABLE
+from chain.event import Event, type_of
+from chain.table import Route, Table
+from dispatch import dispatcher
 from orders.events import OrderReceived
 from orders.order import Order
 from store.dispatch import DispatchBatch
@@ -23,6 +24,7 @@ from tests.servers import temporal_server
 from tests.shop import untyped
 from tests.workflows.doubles import Consumers
 from workflows.chains import CHAINS
+from workflows.order_confirmation import TABLE
 
 HISTORIES = Path(__file__).parent / "histories"
 
@@ -47,7 +49,7 @@ async def consumers(client: Client) -> AsyncIterator[Consumers]:
     """The router and the doubles at work."""
     consumers = Consumers()
     queues: dict[str, list[Callable[..., Any]]] = {}
-    for link in {ORDER_TABLE.note, *(link for r in ORDER_TABLE.routes.values() for link in (*r.links, *r.then))}:
+    for link in TABLE.links:
         name = activity._Definition.must_from_callable(link.consumer).name
         assert name
         queues.setdefault(link.queue, []).append(getattr(consumers, name))
@@ -69,10 +71,15 @@ def send(client: Client, consumers: Consumers) -> Send:
     async def send(*orders: Order) -> Handle:
         events = [untyped(OrderReceived.made_by("intake", o.order_id, o.received_at, {"order": o})) for o in orders]
         workflow_id = CHAINS["orders"].workflow_id([order.order_id for order in orders])
-        await dispatcher.send(client, DispatchBatch("orders", workflow_id, events))
+        await dispatcher.start_workflow(client, DispatchBatch("orders", workflow_id, TABLE.version, events))
         return client.get_workflow_handle(workflow_id)
 
     return send
+
+
+def reroute(monkeypatch: pytest.MonkeyPatch, event: type[Event[Any]], changed: Route) -> None:
+    """Changes the chain of an order: the sandbox loads its table anew, but passes the class through."""
+    monkeypatch.setattr(Table, "by_type", {**TABLE.by_type, type_of(event): changed})
 
 
 async def ended(handle: Handle) -> None:

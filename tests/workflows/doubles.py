@@ -10,7 +10,7 @@ from temporalio.exceptions import ApplicationError
 
 from activities.failures import OUTAGE
 from chain.batch import Batch, Processed
-from chain.event import AnyEvent, Event
+from chain.event import AnyEvent, Event, Kind
 from orders.events import (
     OrderCancelled,
     OrderConfirmed,
@@ -109,7 +109,7 @@ class Consumers:
                 continue
             if follows:
                 made.append(untyped(follows))
-            if follows and follows.ends:
+            if follows and follows.kind is Kind.END:
                 self.outcome[follows.subject] = follows.type
         return Processed(events=made, left_out=left_out)
 

@@ -12,13 +12,13 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client
 
 from chain.event import Event, type_of
-from chain.table import ORDER_TABLE, SETTLEMENT, Route
+from chain.table import route
 from orders.events import CartUnavailable, PaymentDeclined, PaymentPending, PriceChanged
 from orders.order import Order
 from orders.words import Reason
 from tests.servers import until
 from tests.shop import paid
-from tests.workflows.conftest import Handle, Record, Send, ended
+from tests.workflows.conftest import Handle, Record, Send, ended, reroute
 from tests.workflows.doubles import (
     Consumers,
     after,
@@ -32,6 +32,7 @@ from tests.workflows.doubles import (
     waits_for_payment,
 )
 from workflows import router
+from workflows.order_confirmation import SETTLEMENT
 
 SOON = timedelta(seconds=1)
 
@@ -204,7 +205,7 @@ async def test_a_pending_payment_is_asked_for_again_and_again(
     send: Send, consumers: Consumers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     often = dataclasses.replace(SETTLEMENT, asks_again=SOON)
-    monkeypatch.setitem(ORDER_TABLE.routes, type_of(PaymentPending), Route(links=(often,)))
+    reroute(monkeypatch, PaymentPending, route(often))
     mine = order("pending-long")
     consumers.script["check_payment", mine.order_id] = [waits_for_payment(timedelta(hours=1))]
     consumers.script["settle_payment", mine.order_id] = [leaves_out, agrees]

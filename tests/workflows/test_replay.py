@@ -4,7 +4,6 @@
 old histories only when no order can be on its way.
 """
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,11 +12,11 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Replayer
 from temporalio.workflow import NondeterminismError
 
-from chain.event import type_of
-from chain.table import BACK, CART, CHECKED, ORDER_TABLE, PRICE, REFUND, Route
-from orders.events import PaymentConfirmed, PaymentDeclined
-from tests.workflows.conftest import HISTORIES
+from chain.table import Join, Route, route, way_back
+from orders.events import CartConfirmed, PaymentConfirmed, PaymentDeclined
+from tests.workflows.conftest import HISTORIES, reroute
 from workflows.chains import CHAINS
+from workflows.order_confirmation import CART, PRICE, REFUND, REJECT, RELEASE
 
 STORIES = sorted(HISTORIES.glob("*.json"))
 
@@ -75,25 +74,27 @@ def test_a_history_names_nobodys_machine(story: Path) -> None:
     assert "@" not in story.read_text(), "the default identity is pid@host"
 
 
+CHECKED = Join("checks", into=CartConfirmed)
+
+
 @pytest.mark.parametrize(
     "changed",
     [
-        Route(links=(CART,), join=CHECKED),
-        Route(links=(PRICE, CART), join=CHECKED),
-        Route(links=(CART, PRICE), then=(REFUND,)),
+        route(CART, join=CHECKED),
+        route((PRICE, CART), join=CHECKED),
+        route((CART, PRICE), REFUND, join=CHECKED),
     ],
     ids=["without the price", "the price first", "with a refund"],
 )
 async def test_a_changed_table_does_not_replay_unnoticed(changed: Route, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(ORDER_TABLE.routes, type_of(PaymentConfirmed), changed)
+    reroute(monkeypatch, PaymentConfirmed, changed)
 
     with pytest.raises(NondeterminismError):
         await replay(told(HISTORIES / "confirmed.json"))
 
 
 async def test_a_way_back_without_refund_does_not_replay_unnoticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    changed = replace(BACK, links=BACK.links[:1])
-    monkeypatch.setitem(ORDER_TABLE.routes, type_of(PaymentDeclined), changed)
+    reroute(monkeypatch, PaymentDeclined, way_back(RELEASE, REJECT))
 
     with pytest.raises(NondeterminismError):
         await replay(told(HISTORIES / "payment_declined.json"))

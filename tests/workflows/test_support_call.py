@@ -12,10 +12,10 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 
 from activities.failures import Failures
-from api import dispatcher
 from chain.batch import Batch, Processed
 from chain.commands import Command, Verdict
 from chain.event import AnyEvent, Event
+from dispatch import dispatcher
 from store.dispatch import DispatchBatch
 from support.events import CallerWaiting, OperatorAssigned
 from tests.servers import until
@@ -130,7 +130,7 @@ def connect(client: Client, switchboard: Switchboard) -> Connect:
 
     async def connect(*calls: str) -> Handle:
         workflow_id = CHAINS["support"].workflow_id(calls)
-        await dispatcher.send(client, DispatchBatch("support", workflow_id, [started(call) for call in calls]))
+        await dispatcher.start_workflow(client, DispatchBatch("support", workflow_id, 1, [started(call) for call in calls]))
         return client.get_workflow_handle(workflow_id)
 
     return connect
