@@ -69,7 +69,7 @@ class OrderProgress:
         if step.state is State.PARKED:
             return [Text("‖", "yellow"), name, Text(_parking(self._parked[step.link.name]), "yellow")]
         if event:
-            mark = Text("✘", "red") if step.state is State.REFUSED else Text("✔", "green")
+            mark = Text("✘", "red") if isinstance(_data(event), Refusal) else Text("✔", "green")
             result = Text.from_markup(f"{short(event.type)}  {_result(event)}")
             return [mark, name, result, f"{self._since(event):.3f} s"]
         if step.state in (State.AHEAD, State.LEFT_OUT):

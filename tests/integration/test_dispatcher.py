@@ -40,7 +40,7 @@ async def test_an_order_alone_gets_a_workflow_of_its_own(
     wakeup = Wakeup(pool)
     async with running_dispatcher(pool, wakeup):
         await accept(pool, order)
-        wakeup.ring()
+        wakeup.wake()
         await until(lambda: dispatched(pool, order), 10, "the dispatch")
 
     assert await subjects_told(client, f"order-{order.order_id}") == [[order.order_id]]
@@ -52,8 +52,20 @@ async def test_an_order_alone_gets_a_workflow_of_its_own(
     assert "| `cart` | `cart` | PaymentConfirmed | StockReserved, CartUnavailable |" in details
     assert described.workflow_type == "OrderConfirmation"
     assert described.task_queue == "order-confirmation"
-    (status,) = await fetch(pool, "SELECT status FROM subjects")
-    assert status == {"status": "processing"}
+    (status,) = await fetch(pool, "SELECT status_shown(status, taken_at) AS status, version FROM subjects")
+    assert status == {"status": "processing", "version": CHAINS["orders"].table.version}
+
+
+async def test_a_workflow_begins_with_the_version_with_which_its_orders_were_taken(pool: Pool, client: Client) -> None:
+    order = an_order(cup=1)
+    await accept(pool, order)
+    await fetch(pool, "UPDATE subjects SET workflow_id = $1, taken_at = now(), version = 7", f"order-{order.order_id}")
+    async with running_dispatcher(pool, Wakeup(pool)):
+        await until(lambda: dispatched(pool, order), 10, "the dispatch")
+
+    history = await client.get_workflow_handle(f"order-{order.order_id}").fetch_history()
+    began = history.events[0].workflow_execution_started_event_attributes
+    assert await client.data_converter.decode(began.input.payloads) == [7]
 
 
 async def test_orders_that_gather_travel_together_oldest_first(pool: Pool, client: Client) -> None:
@@ -124,14 +136,14 @@ async def test_a_few_batches_are_on_the_way_and_a_waiting_one_gives_its_place_up
     async with running_dispatcher(pool, Wakeup(pool)):
         await until(lambda: dispatched(pool, *orders[:2]), 10, "the first two")
         assert not await dispatched(pool, orders[2])
-        # Nobody works on the two: after PATIENCE they merely wait, and the third is sent.
+        # Nobody works on the two: after STUCK_AFTER they merely wait, and the third is sent.
         await until(lambda: dispatched(pool, orders[2]), 10, "the third")
 
 
 async def test_a_batch_that_ends_makes_room_at_once(
     pool: Pool, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dispatch.dispatcher.PATIENCE", timedelta(hours=1))
+    monkeypatch.setattr("dispatch.dispatcher.STUCK_AFTER", timedelta(hours=1))
     monkeypatch.setenv("LANKA_BATCHES", "1")
     first, second = an_order(cup=1), an_order(cup=1)
     wakeup = Wakeup(pool)
@@ -139,7 +151,7 @@ async def test_a_batch_that_ends_makes_room_at_once(
         await accept(pool, first)
         await until(lambda: dispatched(pool, first), 10, "the first")
         await accept(pool, second)
-        wakeup.ring()
+        wakeup.wake()
         await fetch(pool, "UPDATE subjects SET ended_at = now() WHERE subject = $1", first.order_id)
         await until(lambda: dispatched(pool, second), 10, "the second")
 
@@ -147,7 +159,7 @@ async def test_a_batch_that_ends_makes_room_at_once(
 async def test_while_a_batch_is_on_the_way_the_next_one_gathers_until_it_ends(
     pool: Pool, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dispatch.dispatcher.PATIENCE", timedelta(hours=1))
+    monkeypatch.setattr("dispatch.dispatcher.STUCK_AFTER", timedelta(hours=1))
     monkeypatch.setenv("LANKA_GATHER_SECONDS", "3600")
     first, *others = [an_order(cup=1) for _ in range(4)]
     wakeup = Wakeup(pool)
@@ -156,7 +168,7 @@ async def test_while_a_batch_is_on_the_way_the_next_one_gathers_until_it_ends(
         await until(lambda: dispatched(pool, first), 10, "the first")
         for order in others:
             await accept(pool, order)
-            wakeup.ring()
+            wakeup.wake()
         await fetch(pool, "UPDATE subjects SET ended_at = now() WHERE subject = $1", first.order_id)
         await until(lambda: dispatched(pool, *others), 10, "the others")
     assert [n for _, n in await carriers(pool)] == [1, 3]
@@ -165,7 +177,7 @@ async def test_while_a_batch_is_on_the_way_the_next_one_gathers_until_it_ends(
 async def test_a_full_batch_leaves_though_another_is_on_the_way(
     pool: Pool, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dispatch.dispatcher.PATIENCE", timedelta(hours=1))
+    monkeypatch.setattr("dispatch.dispatcher.STUCK_AFTER", timedelta(hours=1))
     monkeypatch.setenv("LANKA_GATHER_SECONDS", "3600")
     monkeypatch.setenv("LANKA_BATCH_SIZE", "2")
     orders = [an_order(cup=1) for _ in range(4)]
@@ -176,7 +188,7 @@ async def test_a_full_batch_leaves_though_another_is_on_the_way(
 
 
 async def test_a_batch_does_not_gather_for_ever(pool: Pool, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dispatch.dispatcher.PATIENCE", timedelta(hours=1))
+    monkeypatch.setattr("dispatch.dispatcher.STUCK_AFTER", timedelta(hours=1))
     first, second = an_order(cup=1), an_order(cup=1)
     async with running_dispatcher(pool, Wakeup(pool)):
         await accept(pool, first)
@@ -191,7 +203,7 @@ async def test_a_batch_whose_dispatcher_died_is_repeated_as_it_was(pool: Pool, c
     workflow_id = f"batch-{taken[0].order_id}"
     await fetch(
         pool,
-        "UPDATE subjects SET workflow_id = $1, taken_at = now() WHERE subject <> $2",
+        "UPDATE subjects SET workflow_id = $1, taken_at = now(), version = 1 WHERE subject <> $2",
         workflow_id,
         later.order_id,
     )
@@ -206,15 +218,15 @@ async def test_a_batch_whose_dispatcher_died_is_repeated_as_it_was(pool: Pool, c
 async def test_several_api_processes_do_not_send_an_order_twice(database_url: str, pool: Pool, client: Client) -> None:
     orders = [an_order(cup=1) for _ in range(60)]
     async with open_pool(database_url) as other, open_pool(database_url) as third:
-        bells = [Wakeup(pool), Wakeup(other), Wakeup(third)]
+        wakeups = [Wakeup(pool), Wakeup(other), Wakeup(third)]
         async with (
-            running_dispatcher(pool, bells[0]),
-            running_dispatcher(other, bells[1]),
-            running_dispatcher(third, bells[2]),
+            running_dispatcher(pool, wakeups[0]),
+            running_dispatcher(other, wakeups[1]),
+            running_dispatcher(third, wakeups[2]),
         ):
             for n, order in enumerate(orders):
                 await accept(pool, order)
-                bells[n % 3].ring()
+                wakeups[n % 3].wake()
             await until(lambda: dispatched(pool, *orders), 30, "the dispatch")
 
     sent = [await subjects_told(client, workflow_id) for workflow_id, _ in await carriers(pool)]

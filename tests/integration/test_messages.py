@@ -15,24 +15,23 @@ from temporalio.worker import Worker
 
 from activities.failures import Failures
 from activities.note_events import NoteEvents
-from api import messages
 from chain.event import AnyEvent
+from dispatch import message_delivery
 from dispatch.dispatcher import Wakeup, running_dispatcher
 from store.database import Pool, connected, transaction
-from store.intake import Intake, mark_delivered, register, ring
-from store.journal import Journal
+from store.intake import Intake, mark_delivered, register, wake
+from support import SupportCall
 from support.consumers import AssignOperator
 from support.store import Operator, Support
-from support.workflow import SupportCall
 from tests.servers import until
-from tests.shop import fetch
-from workflows.chains import CHAINS, outside
+from tests.shop import fetch, the_journal
+from workflows.chains import CHAINS, accepted
 
 
 @pytest.fixture
 async def intake(pool: Pool) -> Intake:
     async with connected(pool) as connection:
-        await register(connection, outside())
+        await register(connection, accepted())
     return Intake(pool)
 
 
@@ -44,7 +43,7 @@ def call(request: pytest.FixtureRequest) -> str:
 
 @asynccontextmanager
 async def working(client: Client, pool: Pool) -> AsyncIterator[None]:
-    journal = Journal(pool)
+    journal = the_journal(pool)
     assign = AssignOperator(journal, Support(pool))
     queues: dict[str, tuple[Sequence[type[Any]], Sequence[Any]]] = {
         CHAINS["support"].queue: ([SupportCall], []),
@@ -82,7 +81,7 @@ async def told(pool: Pool, call: str, kind: str) -> bool:
 
 
 async def journal_of(pool: Pool, call: str) -> list[str]:
-    return [each.type.removeprefix("lanka.") for each in await Journal(pool).of(call)]
+    return [each.type.removeprefix("lanka.") for each in await the_journal(pool).of(call)]
 
 
 async def all_delivered(pool: Pool) -> bool:
@@ -186,7 +185,7 @@ async def test_a_message_whose_sender_died_is_repeated_and_nothing_is_done_twice
             raise ConnectionResetError("between the signal and the mark")
         await mark_delivered(*given)
 
-    monkeypatch.setattr(messages, "mark_delivered", dies_once)
+    monkeypatch.setattr(message_delivery, "mark_delivered", dies_once)
     async with running_dispatcher(pool, Wakeup(pool)):
         await intake.publish([event("SupportCallStarted", call), event("SupportCallEnded", call)])
         await until(lambda: all_delivered(pool), 20, "the second delivery")
@@ -221,7 +220,7 @@ async def test_news_to_a_workflow_that_has_ended_are_harmless(
         await until(lambda: runs(client, call), 20, "the end of the workflow")
 
         async with transaction(pool) as tx:
-            await ring(tx, [call])
+            await wake(tx, [call])
         await until(lambda: all_delivered(pool), 20, "the news")
 
         await intake.publish([event("SupportCallEnded", call)])

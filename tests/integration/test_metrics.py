@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from chain.batch import Work
 from chain.event import AnyEvent, Event
+from chain.subject import Parked
 from orders.events import (
     OrderConfirmed,
     OrderParked,
@@ -27,13 +28,14 @@ from orders.events import (
 from orders.order import Order
 from store.database import Pool, connected, open_pool
 from store.dispatch import lead
-from store.journal import Journal
 from store.payments import Payments
+from support.events import SupportCallStarted
 from telemetry import exposition
 from telemetry.exposition import Exposition
 from telemetry.metrics import CountedJournal
 from tests.servers import free_port
-from tests.shop import accept, an_order, fetch, paid, payment_confirmed, untyped
+from tests.shop import accept, an_order, fetch, paid, payment_confirmed, the_journal, untyped
+from workflows.chains import TYPES
 
 Samples = dict[tuple[str, ...], float]
 """By name and the values of the labels, in the order of the labels' names."""
@@ -59,7 +61,7 @@ async def goes_on(pool: Pool, link: str, order: Order, kind: type[Event[Any]], d
         return [work.made(kind, event, data) for event in events]
 
     given = untyped(OrderReceived.made_by("intake", order.order_id, order.received_at, {"order": order}))
-    await Journal(pool).once(link, [given], decide)
+    await the_journal(pool).process_once(link, [given], decide)
 
 
 async def dispatched(pool: Pool, *orders: Order) -> None:
@@ -67,7 +69,10 @@ async def dispatched(pool: Pool, *orders: Order) -> None:
     for order in orders:
         await fetch(
             pool,
-            "UPDATE subjects SET workflow_id = $1, taken_at = now(), dispatched_at = now() WHERE subject = $2",
+            """
+            UPDATE subjects SET workflow_id = $1, taken_at = now(), dispatched_at = now(), version = 1
+            WHERE subject = $2
+            """,
             f"order-{order.order_id}",
             order.order_id,
         )
@@ -83,9 +88,7 @@ async def test_an_order_waits_at_each_stage_in_turn(pool: Pool) -> None:
 
     await accept(pool, order)
     assert await stage() == ("dispatch", "received")
-    await fetch(
-        pool, "UPDATE subjects SET workflow_id = 'w', taken_at = now(), dispatched_at = now(), status = 'processing'"
-    )
+    await fetch(pool, "UPDATE subjects SET workflow_id = 'w', taken_at = now(), dispatched_at = now(), version = 1")
     assert await stage() == ("payment", "processing")
     await goes_on(pool, "payment", order, PaymentPending, {"order": order, "deadline": datetime.now(UTC)})
     assert await stage() == ("payment", "awaiting_payment")
@@ -123,7 +126,7 @@ async def test_the_oldest_is_as_old_as_its_last_step(pool: Pool) -> None:
     hours = {labels: round(value / 3600) for labels, value in samples.items() if labels[0] == "lanka_oldest_seconds"}
     assert hours == {
         ("lanka_oldest_seconds", "orders", "dispatch", "received"): 1,
-        ("lanka_oldest_seconds", "orders", "payment", "received"): 3,
+        ("lanka_oldest_seconds", "orders", "payment", "processing"): 3,
     }
     assert round(samples["lanka_dispatch_lag_seconds",] / 3600) == 1
 
@@ -132,8 +135,8 @@ async def test_parked_orders_are_counted_by_stage_and_reason(pool: Pool) -> None
     orders = [an_order(cup=1) for _ in range(3)]
     await dispatched(pool, *orders)
     for order, reason in zip(orders, ("a_bug", "a_bug", "unexpected_answer"), strict=True):
-        why = {"link": "payment", "stage": "payment", "reason": reason, "attempts": 3, "last_error": "oh"}
-        await Journal(pool).note(
+        why = {"link": "payment", "reason": reason, "attempts": 3, "last_error": "oh"}
+        await the_journal(pool).append(
             [untyped(OrderParked.made_by("payment.parked.1", order.order_id, order.received_at, why))]
         )
 
@@ -142,6 +145,32 @@ async def test_parked_orders_are_counted_by_stage_and_reason(pool: Pool) -> None
     assert samples["lanka_parked", "orders", "a_bug", "payment"] == 2
     assert samples["lanka_parked", "orders", "unexpected_answer", "payment"] == 1
     assert samples["lanka_waiting", "orders", "payment", "parked"] == 3
+
+
+async def test_what_is_parked_counts_under_its_own_chain_and_nowhere_else(pool: Pool) -> None:
+    order, now = an_order(cup=1), datetime.now(UTC)
+    await dispatched(pool, order)
+    call = SupportCallStarted.made_by("pbx", "call_1", now, {"customer_id": "c", "language": "et", "skill": "orders"})
+    await fetch(
+        pool,
+        """
+        INSERT INTO subjects (subject, chain, status, version, received_at, workflow_id, taken_at, dispatched_at)
+        VALUES ('call_1', 'support', 'received', 1, now(), 'call-1', now(), now())
+        """,
+    )
+    why = {"reason": "a_bug", "attempts": 3, "last_error": "oh"}
+    await the_journal(pool).append(
+        [
+            untyped(call),
+            untyped(Parked.made_by("assign.parked.1", "call_1", now, why | {"link": "assign"})),
+            untyped(Parked.made_by("assign.parked.2", "call_1", now, why | {"link": "assign"})),
+            untyped(OrderParked.made_by("refund.parked.1", order.order_id, now, why | {"link": "refund"})),
+        ]
+    )
+
+    parked = {labels[1:]: number for labels, number in (await told(pool)).items() if labels[0] == "lanka_parked"}
+
+    assert parked == {("orders", "a_bug", "payment"): 1, ("support", "a_bug", "support"): 2}
 
 
 async def test_refunds_owed_are_counted_with_their_money(pool: Pool) -> None:
@@ -216,7 +245,7 @@ async def test_an_end_is_counted_once_however_often_the_consumer_is_called(pool:
     events = await accept(pool, an_order(cup=1), an_order(cup=1), an_order(cup=1))
 
     for some in (events[:1], events, events):
-        assert len(await CountedJournal(pool).once("reject", some, reject)) == len(some)
+        assert len(await CountedJournal(pool, TYPES).process_once("reject", some, reject)) == len(some)
 
     assert counted("lanka_orders_ended_total", **why) - ends == 3
     assert counted("lanka_link_seconds_count", **took) - links == 3
@@ -233,7 +262,7 @@ async def test_what_is_not_committed_is_not_counted(pool: Pool) -> None:
         return await reject(work, given)
 
     with pytest.raises(asyncpg.UniqueViolationError):
-        await CountedJournal(pool).once("reject", events, break_the_commit)
+        await CountedJournal(pool, TYPES).process_once("reject", events, break_the_commit)
 
     assert counted("lanka_orders_ended_total", **why) == before
 
@@ -247,7 +276,7 @@ async def test_a_link_takes_from_the_event_it_was_given_to_the_one_it_made(pool:
     async def reserve(work: Work, events: Sequence[AnyEvent]) -> list[Event[Any]]:
         return [work.made(StockReserved, event, {"reservations": ()}) for event in events]
 
-    await CountedJournal(pool).once("cart", [waited], reserve)
+    await CountedJournal(pool, TYPES).process_once("cart", [waited], reserve)
 
     assert 100 <= counted("lanka_link_seconds_sum", link="cart", made="StockReserved") - before < 200
 
