@@ -15,7 +15,7 @@ from activities.failures import Failures
 from api.order_page import Trying, _tried
 from chain.batch import Batch, Processed
 from dispatch.temporal import Temporal
-from telemetry.activity_log import Consumed
+from telemetry.activity_log import ActivityLog
 from tests.servers import temporal_server, until
 from workflows.router import OUTAGE_RETRIES
 
@@ -69,7 +69,7 @@ async def test_a_consumer_that_never_returns_is_seen_by_the_operator_in_the_log_
             workflows=[Asks],
             activities=[hangs],
             workflow_runner=UnsandboxedWorkflowRunner(),
-            interceptors=[Consumed(), Failures()],
+            interceptors=[ActivityLog(), Failures()],
         ):
             asks = await client.start_workflow(Asks.run, id=queue, task_queue=queue)
             tried = await until(seen, 30, "the third attempt")

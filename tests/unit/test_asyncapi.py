@@ -104,7 +104,7 @@ def test_every_link_is_an_operation_on_its_task_queue() -> None:
     told = document()
 
     for name, chain in CHAINS.items():
-        for link in chain.workflow.table.links:
+        for link in chain.table.links:
             operation = told["operations"][f"{name}_{link.name.replace('-', '_')}"]
             assert operation["channel"] == {"$ref": f"#/channels/queue_{link.queue}"}
             replies = [message["$ref"].rpartition("/")[2] for message in operation.get("reply", {}).get("messages", [])]
