@@ -2,77 +2,69 @@
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from importlib import import_module
 from importlib.metadata import version
 from typing import TypedDict
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi_offline import FastAPIOffline
 from pydantic import Field
 from pydantic_settings import BaseSettings
-from standardwebhooks import Webhook
 
 from api import (
     catalogue,
+    chains,
     drills,
     events,
     funnel,
     health,
     live,
     operations,
-    order_page,
     orders,
-    pages,
     payments,
     sessions,
-    support,
+    subjects,
     webhooks,
 )
-from api.at_links import SHOWN_AFTER
 from api.auth import Callers
 from api.backlog import Backlog, BacklogSettings, watched_backlog
 from api.body import document_models
-from api.catalogue import ProductRequest
 from api.commands import Commands
-from api.drills import DrillRequest, Drills, Faults
+from api.drills import Drills
 from api.events import SentEvent
 from api.funnel import Counts, running_count
+from api.known_subject import MOVES_WITHIN
 from api.live import LivePicture, Picture, running_picture
-from api.operations import BulkRequest, Decision
-from api.order_page import ExternalLinks
-from api.orders import CancelRequest, OrderRequest
-from api.payments import BankDecision, PaymentRequest, ShopPayments
+from api.payments import ShopPayments
 from api.problems import ProblemDetails, answer_with_problems
-from api.sessions import LogIn
 from api.stream import Live, running_stream
-from api.webhooks import Notice, signatures
-from chain.table import LATE_REFUND, REFUND
+from api.subjects import ExternalLinks
 from dispatch.dispatcher import Wakeup, running_dispatcher
 from dispatch.temporal import Temporal
+from gateways.choice import PaymentSettings, payment_webhooks
+from orders.ports import PaymentWebhooks
 from store.api_keys import ApiKeys
 from store.catalogue import Catalogue
 from store.database import Pool, open_pool
 from store.intake import Intake, one_chain_each
 from store.journal import Journal
 from store.operations import Operations
-from store.orders import Orders
+from store.orders import CHAIN, Orders
 from store.overview import Overview
 from store.sessions import Sessions
 from store.webhooks import Webhooks
-from support.routes import OperatorRequest
-from support.store import Support
-from telemetry.exposition import Exposition
+from telemetry.exposition import Exposition, compensation
 from telemetry.logs import RequestLog, set_up_logs
 from telemetry.requests import RequestSeconds
 from telemetry.switch import Tracing, tracing_of
-from workflows.chains import outside
-from workflows.connect import INTERCEPTORS
+from web import routes as pages
+from workflows.chains import CHAINS, TYPES, accepted, module_of
 
 
 class Settings(BaseSettings):
     """From the environment. How Temporal is reached is read by its own SDK (`TEMPORAL_ADDRESS`, ...)."""
 
     database_url: str
-    webhook_secret: str | None = Field(default=None, validation_alias="LANKA_WEBHOOK_SECRET")
     payments_url: str | None = Field(default=None, validation_alias="LANKA_PAYMENTS_URL")
     temporal_ui: str | None = Field(default=None, validation_alias="LANKA_TEMPORAL_UI")
     trace_url: str | None = Field(default=None, validation_alias="LANKA_TRACE_URL")
@@ -88,7 +80,6 @@ class State(TypedDict):
     live: Live
     counts: Counts
     intake: Intake
-    support: Support
     catalogue: Catalogue
     callers: Callers
     sessions: Sessions
@@ -102,88 +93,81 @@ class State(TypedDict):
     elsewhere: ExternalLinks
     webhooks: Webhooks
     payments: ShopPayments
-    signatures: Mapping[str, Webhook]
+    payment_webhooks: Mapping[str, PaymentWebhooks]
     max_body_bytes: int
     traceparent: Callable[[], str | None]
     exposition: Exposition
 
 
+PARTS = (
+    orders, events, catalogue, chains, operations, live, funnel, drills, subjects, webhooks, sessions, payments, health,
+)  # fmt: skip
+
+
 def create_app() -> FastAPI:
     """The whole API. PostgreSQL and Temporal may be away when it starts, and later. Raises `TwoChainsError`."""
     settings = Settings()
-    one_chain_each(outside())
+    one_chain_each(accepted())
     tracing = tracing_of("lanka-api", settings.database_url)
     set_up_logs(*tracing.processors)
-    INTERCEPTORS[:] = tracing.interceptors
     app = FastAPIOffline(  # /docs, with what it shows from this machine
         title="Lanka",
         summary="Confirms orders as a chain of events.",
         version=version("lanka"),
         redirect_slashes=False,
         redoc_url=None,
-        favicon_url="/static/mark.svg",
+        favicon_url="/static/kit/mark.svg",
         swagger_ui_parameters={"validatorUrl": None},  # which would be somebody else's
         lifespan=_lifespan(settings, tracing),
         telemetry=tracing.web,
     )
-    for part in (
-        orders,
-        events,
-        catalogue,
-        operations,
-        live,
-        funnel,
-        drills,
-        order_page,
-        support,
-        webhooks,
-        sessions,
-        payments,
-        health,
-        pages,
-    ):
-        app.include_router(part.router)
-    app.mount("/static", pages.static_files())
+    for router in (*(part.router for part in PARTS), *_of_the_chains(), pages.router):
+        app.include_router(router)
+    for folder in pages.FOLDERS:
+        app.mount(f"/static/{folder}", pages.static_files(folder))
     answer_with_problems(app)
-    by_customers = (OrderRequest, CancelRequest, PaymentRequest, BankDecision, SentEvent, Notice)
-    by_operators = (Decision, BulkRequest, LogIn, Faults, DrillRequest)
-    described = (ProductRequest, OperatorRequest, Picture, ProblemDetails)
-    document_models(app, [*by_customers, *by_operators, *described])
+    document_models(app, SentEvent, Picture, ProblemDetails)
     app.add_middleware(RequestLog)
     app.add_middleware(RequestSeconds)
     return app
 
 
+def _of_the_chains() -> list[APIRouter]:
+    """What the packages of the chains bring of their own."""
+    modules = [import_module(module_of(name)) for name in CHAINS]
+    return [module.routes() for module in modules if hasattr(module, "routes")]
+
+
 def _lifespan(settings: Settings, tracing: Tracing) -> Callable[[FastAPI], AbstractAsyncContextManager[State]]:
     limits = BacklogSettings()
+    hooks = payment_webhooks(PaymentSettings())
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
         async with tracing.running(), open_pool(settings.database_url) as pool:
             wakeup = Wakeup(pool)
             sessions = Sessions(pool)
-            operations = Operations(pool, refund=REFUND.name, late_refund=LATE_REFUND.name)
-            orders, catalogue = Orders(pool), Catalogue(pool)
-            standing = Overview(pool, patience=SHOWN_AFTER, refund=REFUND.name, late_refund=LATE_REFUND.name)
-            counts = Counts(pool, standing)
+            operations = Operations(pool, compensation())
+            orders, catalogue = Orders(pool, CHAINS[CHAIN].table), Catalogue(pool)
+            overview = Overview(pool, moves_within=MOVES_WITHIN, compensation=compensation())
+            counts = Counts(pool, overview)
             async with (
-                running_dispatcher(pool, wakeup),
+                running_dispatcher(pool, wakeup, tracing.interceptors),
                 running_stream(pool) as stream,
                 watched_backlog(pool, limits) as backlog,
                 running_count(counts),
-                Temporal() as temporal,
+                Temporal(tracing.interceptors) as temporal,
                 aclosing(ShopPayments(settings.payments_url)) as payments,
                 aclosing(Drills(settings.payments_url, orders, catalogue, wakeup, tracing)) as drills,
-                running_picture(standing, drills) as picture,
+                running_picture(overview, drills) as picture,
             ):
                 yield State(
                     pool=pool,
                     orders=orders,
-                    journal=Journal(pool),
+                    journal=Journal(pool, TYPES),
                     live=stream,
                     counts=counts,
                     intake=Intake(pool),
-                    support=Support(pool),
                     catalogue=catalogue,
                     callers=Callers(ApiKeys(pool), sessions),
                     sessions=sessions,
@@ -197,7 +181,7 @@ def _lifespan(settings: Settings, tracing: Tracing) -> Callable[[FastAPI], Abstr
                     elsewhere=ExternalLinks(settings.temporal_ui, settings.trace_url),
                     webhooks=Webhooks(pool),
                     payments=payments,
-                    signatures=signatures(settings.webhook_secret),
+                    payment_webhooks=hooks,
                     max_body_bytes=settings.max_body_bytes,
                     traceparent=tracing.traceparent,
                     exposition=Exposition(pool),

@@ -2,19 +2,20 @@
 
 FastAPI would read the body before it asks who is calling, take the last of two fields of one name, and answer 413 in
 plain text; so a route declares its body as `Annotated[Model, Depends(Body(Model))]` and documents it with
-`documented_body`.
+`takes`.
 """
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, NoReturn, TypeVar
 
 from fastapi import FastAPI, Request
+from fastapi.routing import APIRoute, iter_route_contexts
 from pydantic import BaseModel, ValidationError
 from pydantic.json_schema import models_json_schema
 
-from api.problems import Code, Flaw, Location, Problem, flaw_at, flawed, in_body
+from api.problems import Code, Flaw, Location, Problem, codes_of, documented, flaw_at, flawed, in_body
 
 JSON = "application/json"
 _REF = "#/components/schemas/{model}"
@@ -31,20 +32,28 @@ class Body(Generic[M]):
     """
 
     def __init__(self, model: type[M], explain: Explain = lambda _, flaws: flaws, *, optional: bool = False) -> None:
-        self._model = model
+        self.model = model
         self._explain = explain
         self._optional = optional
 
     async def __call__(self, request: Request) -> M:
         if self._optional and not _has_body(request):
-            return self._model()
+            return self.model()
         _expect_json(request)
         content = parsed(await read_body(request))
         try:
-            return self._model.model_validate(content)
+            return self.model.model_validate(content)
         except ValidationError as error:
             flaws = in_body(error.errors(include_url=False, include_context=False, include_input=False))
             raise flawed(self._explain(content, flaws)) from None
+
+
+def takes(model: type[BaseModel], *codes: Code, optional: bool = False) -> dict[str, Any]:
+    """How a route that reads `model` is documented; `codes` are what it answers with beside a flaw of the body."""
+    return {
+        "responses": documented(*codes, *sorted(codes_of(model))),
+        "openapi_extra": documented_body(model, required=not optional),
+    }
 
 
 def documented_body(model: type[BaseModel], *, required: bool = True) -> dict[str, Any]:
@@ -53,17 +62,25 @@ def documented_body(model: type[BaseModel], *, required: bool = True) -> dict[st
     return {"requestBody": {"required": required, "content": {JSON: {"schema": schema}}}}
 
 
-def document_models(app: FastAPI, models: Sequence[type[BaseModel]]) -> None:
-    """Adds to the app's OpenAPI document what its routes refer to without FastAPI's knowledge."""
+def document_models(app: FastAPI, *others: type[BaseModel]) -> None:
+    """Adds to the app's OpenAPI document what its routes refer to without FastAPI's knowledge: bodies, and `others`."""
     generate = app.openapi
 
     def openapi() -> dict[str, Any]:
         document = generate()
+        models = dict.fromkeys([*_bodies(app), *others])
         _, schemas = models_json_schema([(model, "validation") for model in models], ref_template=_REF)
         document["components"]["schemas"].update(schemas["$defs"])
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend it
+
+
+def _bodies(app: FastAPI) -> Iterator[type[BaseModel]]:
+    for route in iter_route_contexts(app.routes):
+        for dependency in route.dependant.dependencies if isinstance(route.route, APIRoute) else ():
+            if isinstance(dependency.call, Body):
+                yield dependency.call.model
 
 
 async def read_body(request: Request) -> bytes:

@@ -6,8 +6,8 @@ from fastapi import APIRouter, Depends, Path, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.auth import Anybody, Operator
-from api.body import Body, documented_body
-from api.problems import MAX_NAME, MAX_ON_HAND, Code, Problem, documented
+from api.body import Body, takes
+from api.problems import AS_OPERATOR, MAX_NAME, MAX_ON_HAND, WITH_KEY, Code, Problem, documented
 from orders.money import CurrencyCode, UnitPrice
 from orders.order import Identifier
 from store.catalogue import BelowReserved, Catalogue, Price, Product
@@ -29,7 +29,7 @@ Sku = Annotated[Identifier, Path()]
 router = APIRouter(tags=["catalogue"])
 
 
-@router.get("/catalogue", responses=documented(Code.API_KEY_MISSING, Code.API_KEY_INVALID, Code.DATABASE_UNAVAILABLE))
+@router.get("/catalogue", responses=documented(*WITH_KEY))
 async def list_products(request: Request, _: Anybody) -> list[Product]:
     catalogue: Catalogue = request.state.catalogue
     return await catalogue.products()
@@ -37,29 +37,7 @@ async def list_products(request: Request, _: Anybody) -> list[Product]:
 
 @router.put(
     "/catalogue/{sku}",
-    responses=documented(
-        Code.MALFORMED_JSON,
-        Code.API_KEY_MISSING,
-        Code.API_KEY_INVALID,
-        Code.OPERATOR_KEY_REQUIRED,
-        Code.OTHER_ORIGIN,
-        Code.STOCK_RESERVED,
-        Code.BODY_TOO_LARGE,
-        Code.UNSUPPORTED_MEDIA_TYPE,
-        Code.UNKNOWN_FIELD,
-        Code.REPEATED_FIELD,
-        Code.MISSING_FIELD,
-        Code.NOT_AN_OBJECT,
-        Code.NOT_A_STRING,
-        Code.NOT_AN_INTEGER,
-        Code.INVALID_ID,
-        Code.INVALID_NAME,
-        Code.UNIT_PRICE_OUT_OF_RANGE,
-        Code.UNKNOWN_CURRENCY,
-        Code.ON_HAND_OUT_OF_RANGE,
-        Code.DATABASE_UNAVAILABLE,
-    ),
-    openapi_extra=documented_body(ProductRequest),
+    **takes(ProductRequest, *AS_OPERATOR, Code.INVALID_ID, Code.STOCK_RESERVED),
 )
 async def put_product(
     request: Request, _: Operator, sku: Sku, product: Annotated[ProductRequest, Depends(Body(ProductRequest))]

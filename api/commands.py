@@ -1,9 +1,10 @@
-"""Takes what people want of an order to the workflow that carries it, and brings its verdict back."""
+"""Takes what people want of a subject to the workflow that carries it, and brings its verdict back."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, NamedTuple, TypeAlias
 
 from pydantic import BaseModel, Field
 from temporalio.client import RPCTimeoutOrCancelledError, WithStartWorkflowOperation, WorkflowUpdateFailedError
@@ -13,13 +14,14 @@ from temporalio.service import RPCError, RPCStatusCode
 from temporalio.workflow import UpdateMethodMultiParam
 
 from api.problems import MAX_TEXT, Code, Problem
-from chain.commands import BulkCommand, Command, Verdict, again
+from chain.commands import BulkCommand, Command, Verdict, verdict_again
 from dispatch.dispatcher import start_of
 from dispatch.temporal import Temporal
 from orders.words import Status
 from store.dispatch import DispatchBatch
 from store.failpoints import reach
 from store.operations import Carried, Operations
+from store.orders import CHAIN
 from workflows.chain_workflow import ChainWorkflow
 from workflows.chains import CHAINS
 
@@ -32,9 +34,20 @@ Text = Annotated[str, Field(pattern=r"^\P{Cc}+$", max_length=MAX_TEXT)]
 
 Update: TypeAlias = "UpdateMethodMultiParam[[ChainWorkflow, Command], Any]"
 
+_PARKING = re.compile(r"(.+)\.[^.]+\.parked\.[0-9a-f]{8}")
+"""The id of a parking; it begins with its subject."""
+
 
 class Answer(BaseModel):
     verdict: Verdict
+
+
+class _Named(NamedTuple):
+    """What an operator means: a subject, one of its parkings or all, and the workflow that may have it parked."""
+
+    subject: str
+    parking: str | None
+    workflow_id: str | None
 
 
 class Commands:
@@ -45,18 +58,20 @@ class Commands:
     async def cancel(self, command: Command) -> Verdict:
         """Raises the problems `order_not_found` and `not_decided`."""
         order = await self._found(command.subject)
-        if order.chain != "orders":
+        if order.chain != CHAIN:
             raise Problem(Code.ORDER_NOT_FOUND)
         if order.ended:
             return _after_the_end(order)
         if order.withdrawn:  # decided before, also where the workflow that has decided is lost
-            return again(order.withdrawn)
+            return verdict_again(order.withdrawn)
         if order.workflow_id and order.dispatched:
             verdict = await self._ask(order.workflow_id, ChainWorkflow.cancel, command)
         else:
             # It may arrive before the order does: the workflow remembers it, and the dispatcher brings the order.
-            alone = CHAINS["orders"].workflow_id([command.subject])
-            verdict = await self._cancel_first(await self._operations.taken(command.subject, alone), command)
+            chain = CHAINS[CHAIN]
+            alone = chain.workflow_id([command.subject])
+            batch = await self._operations.taken(command.subject, alone, chain.table.version)
+            verdict = await self._cancel_first(batch, command)
         if verdict:
             return verdict
         order = await self._found(command.subject)
@@ -64,16 +79,16 @@ class Commands:
             raise _not_decided()
         return _after_the_end(order)
 
-    async def release(self, command: Command) -> Verdict:
-        """Raises the problems `order_not_found` and `not_decided`."""
-        return await self._decide(command, ChainWorkflow.release_one)
+    async def release(self, named: str, *, by: str, why: str) -> Verdict:
+        """`named`: a parking, or a subject. Raises the problems `order_not_found` and `not_decided`."""
+        return await self._decide(ChainWorkflow.release_one, await self._named(named), by, why)
 
-    async def reject(self, command: Command) -> Verdict:
-        """Raises the problems `order_not_found` and `not_decided`."""
-        return await self._decide(command, ChainWorkflow.reject)
+    async def reject(self, named: str, *, by: str, why: str) -> Verdict:
+        """`named`: a parking, or a subject. Raises the problems `order_not_found` and `not_decided`."""
+        return await self._decide(ChainWorkflow.reject, await self._named(named), by, why)
 
-    async def release_all(self, releases: dict[str, BulkCommand]) -> int:
-        """Tells each workflow, by its id, what goes on there; returns how many orders were told of.
+    async def decide_all(self, commands: Mapping[str, BulkCommand]) -> int:
+        """Tells each workflow, by its id, what goes on there; returns how many subjects were told of.
 
         Raises the problem `not_decided`: then some may go on, and asking again takes the others.
         """
@@ -92,26 +107,35 @@ class Commands:
                     raise
             return len(bulk.subjects or ())
 
-        return sum(await asyncio.gather(*(tell(workflow_id, bulk) for workflow_id, bulk in releases.items())))
+        return sum(await asyncio.gather(*(tell(workflow_id, bulk) for workflow_id, bulk in commands.items())))
 
-    async def _found(self, order_id: str) -> Carried:
-        order = await self._operations.carried(order_id)
-        if order is None:
+    async def _found(self, subject: str) -> Carried:
+        found = await self._operations.carried(subject)
+        if found is None:
             raise Problem(Code.ORDER_NOT_FOUND)
-        return order
+        return found
 
-    async def _decide(self, command: Command, update: Update) -> Verdict:
-        workflow_id = await self._carrier(command.subject)
-        verdict = await self._ask(workflow_id, update, command) if workflow_id else None
-        return verdict or Verdict.NOT_PARKED
+    async def _named(self, name: str) -> _Named:
+        if parked := await self._operations.parked(parking=name, limit=1):
+            return _Named(parked[0].subject, name, parked[0].workflow_id)
+        over = _PARKING.fullmatch(name)
+        if over and await self._operations.carried(over[1]):
+            return _Named(over[1], name, None)  # somebody has decided since it was listed
+        return _Named(name, None, await self._carrier(name))
 
-    async def _carrier(self, order_id: str) -> str | None:
-        """Where the order may be parked: the workflow that carries it, or the one that gives its late money back."""
-        order = await self._found(order_id)
-        if not order.ended:
-            return order.workflow_id
-        parked = await self._operations.parked(order_id=order_id, limit=1)
+    async def _carrier(self, subject: str) -> str | None:
+        """Where it may be parked: the workflow that carries it, or the one that works on what came after its end."""
+        found = await self._found(subject)
+        if not found.ended:
+            return found.workflow_id
+        parked = await self._operations.parked(subject=subject, limit=1)
         return parked[0].workflow_id if parked else None
+
+    async def _decide(self, update: Update, named: _Named, by: str, why: str) -> Verdict:
+        if named.workflow_id is None:
+            return Verdict.NOT_PARKED
+        command = Command(subject=named.subject, by=by, why=why, parking=named.parking)
+        return await self._ask(named.workflow_id, update, command) or Verdict.NOT_PARKED
 
     async def _ask(self, workflow_id: str, update: Update, command: Command) -> Verdict | None:
         """None where the workflow has ended and can no longer decide."""
@@ -130,13 +154,13 @@ class Commands:
                 raise
             return verdict
 
-    async def _cancel_first(self, taken: DispatchBatch, command: Command) -> Verdict | None:
+    async def _cancel_first(self, batch: DispatchBatch, command: Command) -> Verdict | None:
         async with _answered_in_time():
             client = await self._temporal.client()
             start = WithStartWorkflowOperation(
-                CHAINS[taken.chain].workflow.run,
+                CHAINS[batch.chain].workflow.run,
                 id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-                **start_of(taken),
+                **start_of(batch),
             )
             try:
                 reach("decide.before_start")

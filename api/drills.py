@@ -13,9 +13,9 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.auth import Operator
-from api.body import Body, documented_body
+from api.body import Body, takes
 from api.orders import OrderRequest
-from api.problems import MAX_DRILL, MAX_RATE, MIN_RATE, Code, Problem, documented
+from api.problems import AS_OPERATOR, MAX_DRILL, MAX_RATE, MIN_RATE, Code, Problem, documented
 from chain.failures import Outage
 from dispatch.dispatcher import Wakeup
 from orders.order import Line, new_order_id
@@ -76,7 +76,7 @@ class Drills:
         )
         self._orders = orders
         self._catalogue = catalogue
-        self._bell = wakeup
+        self._wakeup = wakeup
         self._tracing = tracing
         self._paying = asyncio.Lock()
         self._sending: asyncio.Task[None] | None = None
@@ -139,7 +139,7 @@ class Drills:
                     await asyncio.sleep(1)
                 else:
                     break
-            self._bell.ring()
+            self._wakeup.wake()
 
     async def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         if self._sandbox is None:
@@ -168,24 +168,7 @@ def _sample(products: Sequence[Product]) -> OrderRequest:
 
 router = APIRouter(prefix="/operations", tags=["operations"])
 
-_ANY = (
-    Code.API_KEY_MISSING,
-    Code.API_KEY_INVALID,
-    Code.OPERATOR_KEY_REQUIRED,
-    Code.OTHER_ORIGIN,
-    Code.NO_SANDBOX,
-    Code.PAYMENTS_UNAVAILABLE,
-    Code.DATABASE_UNAVAILABLE,
-)
-_BAD_BODY = (
-    Code.MALFORMED_JSON,
-    Code.BODY_TOO_LARGE,
-    Code.UNSUPPORTED_MEDIA_TYPE,
-    Code.UNKNOWN_FIELD,
-    Code.REPEATED_FIELD,
-    Code.NOT_AN_OBJECT,
-    Code.NOT_AN_INTEGER,
-)
+_ANY = (*AS_OPERATOR, Code.NO_SANDBOX, Code.PAYMENTS_UNAVAILABLE)
 
 
 @router.get("/faults", responses=documented(*_ANY))
@@ -195,11 +178,7 @@ async def read_faults(request: Request, _: Operator) -> Faults:
     return await drills.faults()
 
 
-@router.put(
-    "/faults",
-    responses=documented(*_ANY, *_BAD_BODY, Code.INVALID_FAULTS),
-    openapi_extra=documented_body(Faults, required=False),
-)
+@router.put("/faults", **takes(Faults, *_ANY, optional=True))
 async def put_faults(
     request: Request, caller: Operator, faults: Annotated[Faults, Depends(Body(Faults, optional=True))]
 ) -> Faults:
@@ -212,16 +191,7 @@ async def put_faults(
 @router.post(
     "/sample-orders",
     status_code=202,
-    responses=documented(
-        *_ANY,
-        *_BAD_BODY,
-        Code.MISSING_FIELD,
-        Code.INVALID_NUMBER,
-        Code.INVALID_RATE,
-        Code.NOTHING_TO_SELL,
-        Code.DRILL_UNDER_WAY,
-    ),
-    openapi_extra=documented_body(DrillRequest),
+    **takes(DrillRequest, *_ANY, Code.NOTHING_TO_SELL, Code.DRILL_UNDER_WAY),
 )
 async def send_sample_orders(
     request: Request, caller: Operator, wanted: Annotated[DrillRequest, Depends(Body(DrillRequest))]

@@ -1,4 +1,4 @@
-"""The funnel: where the orders are now, and what became of them, link by link and hour by hour."""
+"""The funnel of a chain: where its subjects are now, and what became of them, link by link and hour by hour."""
 
 import asyncio
 import math
@@ -13,36 +13,37 @@ import structlog
 from fastapi import APIRouter, Query, Request
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from api.at_links import RECEIVED, at_links
 from api.auth import Operator
-from api.orders import refuse_repeated
-from api.problems import MAX_HOURS, Code, Problem, documented
-from chain.event import class_of, type_of
+from api.chains import Spoken, chain_named, ends_of
+from api.problems import AS_OPERATOR, IN_QUERY, MAX_HOURS, Code, Problem, documented, refuse_repeated
+from chain.event import BACKWARD, Kind, type_of
 from chain.failures import Outage
-from chain.position import inputs, refusals
+from chain.graph import good_ends
+from chain.steps import states_at
+from chain.subject import RECEIVED
 from chain.table import Table
-from orders.words import Status
+from chain.words import Language
 from store.database import Pool
-from store.funnel import PAUSE, Funnel, Made, Reading
-from store.orders import CHAIN, LINK
+from store.funnel import PAUSE, Funnel, Made
+from store.orders import CHAIN
 from store.overview import Group, Overview
-from store.standing import NOT_DISPATCHED
 from workflows.chains import CHAINS
 
 log = structlog.get_logger()
 
-TABLE = CHAINS[CHAIN].workflow.table
-
 FRESH = 0.5
 """Seconds for which an answer serves everybody who asks."""
+
+NOT_DISPATCHED = "dispatch"
+"""The stage before the first."""
 
 T = TypeVar("T")
 
 
 class LinkNow(BaseModel):
-    """Orders that are at this link now. `waiting`: nothing has happened to them for 0.75 s (a dependency is away, no
-    worker is free), their payment is pending, or they are not given to Temporal yet. `oldest_age_seconds`: since the
-    oldest of them was received.
+    """Subjects that are at this link now. `waiting`: nothing has happened to them for 0.75 s (a dependency is away, no
+    worker is free), somebody outside has to answer, or they are not given to Temporal yet. `oldest_age_seconds`: since
+    the oldest of them was received.
     """
 
     waiting: int = 0
@@ -54,12 +55,14 @@ class LinkNow(BaseModel):
 class LinkFunnel(LinkNow):
     """`done` and `rejected` in the hours asked for, with the reasons; `conversion` is the part that went on.
 
-    Durations are from the event that brought the order here to the event that the link made, exact to a tenth.
-    `received`, the first, is not a link: orders that were accepted, and of them those not given to Temporal yet.
+    Durations are from the event that brought the subject here to the event that the link made, exact to a tenth.
+    `received`, the first, is not a link: what was accepted, and of that what is not given to Temporal yet.
+    `stage` is the link's task queue.
     """
 
     link: str
     stage: str
+    title: str
     done: int = 0
     rejected: int = 0
     conversion: float | None = None
@@ -69,13 +72,12 @@ class LinkFunnel(LinkNow):
     parked_reasons: dict[str, int] = {}
 
 
-class Ends(BaseModel):
-    """Orders that were received, and that came to an end, in the same time: not the same orders."""
+class Ends(BaseModel, extra="allow"):
+    """Subjects that were received, and by its status how many came to each end, in the same time: not the same ones."""
+
+    __pydantic_extra__: dict[str, int]
 
     received: int = 0
-    confirmed: int = 0
-    rejected: int = 0
-    cancelled: int = 0
 
 
 class Hour(Ends):
@@ -85,7 +87,7 @@ class Hour(Ends):
 
 
 class FunnelAnswer(Ends):
-    """`conversion` is the part of the ended orders that were confirmed."""
+    """`conversion` is the part of the ends that were good ones."""
 
     since: datetime
     until: datetime
@@ -99,6 +101,7 @@ class Window(BaseModel):
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
 
+    chain: str = CHAIN
     hours: Annotated[int, Field(ge=1, le=MAX_HOURS)] = 24
     since: Annotated[AwareDatetime | None, Field(alias="from")] = None
     to: AwareDatetime | None = None
@@ -116,68 +119,46 @@ router = APIRouter(prefix="/operations", tags=["operations"])
 
 @router.get(
     "/funnel",
-    responses=documented(
-        Code.API_KEY_MISSING,
-        Code.API_KEY_INVALID,
-        Code.OPERATOR_KEY_REQUIRED,
-        Code.INVALID_WINDOW,
-        Code.UNKNOWN_PARAMETER,
-        Code.REPEATED_PARAMETER,
-        Code.DATABASE_UNAVAILABLE,
-    ),
+    responses=documented(*AS_OPERATOR, *IN_QUERY, Code.INVALID_WINDOW, Code.CHAIN_NOT_FOUND),
 )
-async def read_funnel(request: Request, _: Operator, window: Annotated[Window, Query()]) -> FunnelAnswer:
-    """Where the orders are now, link by link, and what became of them in the hours asked for."""
+async def read_funnel(
+    request: Request, _: Operator, window: Annotated[Window, Query()], language: Spoken
+) -> FunnelAnswer:
+    """Where the subjects of a chain are now, link by link, and what became of them in the hours asked for."""
     refuse_repeated(request)
     counts: Counts = request.state.counts
+    chain_named(window.chain)
     since, until = window.bounds(datetime.now(UTC))
-    return await counts.funnel(since, until)
+    return await counts.funnel(window.chain, since, until, language)
 
 
 # ---- reading -----------------------------------------------------------------------------------------------------
 
 
 class Counts:
-    """The funnel of the order chain, read once for all who ask at the same time."""
+    """The funnels of all chains, read once for all who ask at the same time."""
 
-    def __init__(self, pool: Pool, standing: Overview) -> None:
-        self.store = _funnel(pool)
-        self._standing = standing
-        self._now = _Fresh(self._read_now)
+    def __init__(self, pool: Pool, overview: Overview) -> None:
+        self.store = Funnel(pool, {name: chain.table.inputs for name, chain in CHAINS.items()})
+        self._groups = _Fresh(overview.groups)
 
-    async def now(self) -> dict[str, LinkNow]:
-        """The links with the orders that are at them."""
-        return await self._now.get()
-
-    async def funnel(self, since: datetime, until: datetime) -> FunnelAnswer:
+    async def funnel(self, chain: str, since: datetime, until: datetime, language: Language) -> FunnelAnswer:
         """Raises `Outage`."""
-        now = await self.now()
-        made = await self.store.made(since, until)
-        ends = _ends(made)
+        table = CHAINS[chain].table
+        groups = [group for group in await self._groups.get() if group.chain == chain]
+        made = await self.store.made(chain, since, until)
+        ends = _ends(table, made)
+        good = [str(event.status) for event in good_ends(table)]
+        number = dict(ends)
+        every = sum(number.get(status, 0) for status in set(ends_of(table).values()))
         return FunnelAnswer(
-            **ends.model_dump(),
+            **number,
             since=since,
             until=until,
-            conversion=_part(ends.confirmed, ends.confirmed + ends.rejected + ends.cancelled),
-            links=_links(TABLE, now, made),
-            hours=_hours(made),
+            conversion=_part(sum(number.get(status, 0) for status in good), every),
+            links=_links(table, _now(table, groups, datetime.now(UTC)), made, language),
+            hours=_hours(table, made),
         )
-
-    async def _read_now(self) -> dict[str, LinkNow]:
-        return _at_links(await self._standing.groups(), datetime.now(UTC))
-
-
-def _funnel(pool: Pool) -> Funnel:
-    chains = [chain.workflow.table for chain in CHAINS.values()]
-    brought = {link: types for table in chains for link, types in inputs(table).items()}
-    kinds = {type_of(kind) for table in chains for link in table.links for kind in (*link.makes, table.parked)}
-    reasoned = {kind for kind in kinds if _has_reason(kind)}
-    return Funnel(pool, Reading(brought, frozenset(reasoned)))
-
-
-def _has_reason(kind: str) -> bool:
-    data = class_of(kind).model_fields["data"].annotation
-    return isinstance(data, type) and issubclass(data, BaseModel) and "reason" in data.model_fields
 
 
 class _Fresh(Generic[T]):
@@ -231,40 +212,43 @@ class _Tally(NamedTuple):
     seconds: Counter[float]
 
 
-def _at_links(groups: Iterable[Group], now: datetime) -> dict[str, LinkNow]:
+def _now(table: Table, groups: Iterable[Group], now: datetime) -> dict[str, LinkNow]:
     found: dict[str, LinkNow] = defaultdict(LinkNow)
     for group in groups:
         age = max(0.0, (now - group.oldest).total_seconds())
-        for name, manner in at_links(group).items():
+        for name, state in states_at(table, group).items():
             link = found[name]
             link.oldest_age_seconds = max(age, link.oldest_age_seconds or 0.0)
-            setattr(link, manner, getattr(link, manner) + group.orders)
+            setattr(link, state, getattr(link, state) + group.subjects)
     return found
 
 
-def _links(table: Table, now: dict[str, LinkNow], made: Iterable[Made]) -> list[LinkFunnel]:
-    back = refusals(table)
+def _links(table: Table, now: dict[str, LinkNow], made: Iterable[Made], language: Language) -> list[LinkFunnel]:
     tallies: dict[str, _Tally] = defaultdict(lambda: _Tally(Counter(), Counter(), Counter(), Counter()))
     for each in made:
-        tally = tallies[each.link]
+        tally = tallies[RECEIVED if each.type == type_of(table.starts) else each.link]
         if each.type == type_of(table.parked):
             tally.parked[each.reason or "unknown"] += each.events
         elif each.type != type_of(table.released):
-            (tally.rejected if each.type in back else tally.done)[each.reason or ""] += each.events
+            refused = table.types.kind(each.type) in BACKWARD
+            (tally.rejected if refused else tally.done)[each.reason or ""] += each.events
             if each.seconds is not None:
                 tally.seconds[each.seconds] += each.events
-    stages = {link.name: link.queue for link in table.links if link is not table.note}
+    words = table.words
+    shown = [(RECEIVED, NOT_DISPATCHED, words.status(RECEIVED))]
+    shown += [(link.name, link.queue, words.link(link.name).title) for link in table.links if link is not table.note]
     return [
-        _link(RECEIVED, NOT_DISPATCHED, now.get(RECEIVED, LinkNow()), tallies[LINK]),
-        *(_link(name, stage, now.get(name, LinkNow()), tallies[name]) for name, stage in stages.items()),
+        _link(name, queue, title.in_language(language), now.get(name, LinkNow()), tallies[name])
+        for name, queue, title in shown
     ]
 
 
-def _link(name: str, queue: str, now: LinkNow, tally: _Tally) -> LinkFunnel:
+def _link(name: str, queue: str, title: str, now: LinkNow, tally: _Tally) -> LinkFunnel:
     done, rejected = tally.done.total(), tally.rejected.total()
     return LinkFunnel(
         link=name,
         stage=queue,
+        title=title,
         **now.model_dump(),
         done=done,
         rejected=rejected,
@@ -276,25 +260,22 @@ def _link(name: str, queue: str, now: LinkNow, tally: _Tally) -> LinkFunnel:
     )
 
 
-def _ends(made: Iterable[Made]) -> Ends:
-    ends: Counter[str] = Counter()
+def _ends(table: Table, made: Iterable[Made]) -> Ends:
+    ends: Counter[str] = Counter(dict.fromkeys(ends_of(table).values(), 0))
     for each in made:
-        kind = class_of(each.type)
-        if each.link == LINK:
-            ends["received"] += each.events
-        elif kind.ends and kind.status in _ENDS:
-            ends[str(kind.status)] += each.events
+        event = table.types[each.type]
+        if event is table.starts:
+            ends[RECEIVED] += each.events
+        elif event.kind is Kind.END:
+            ends[str(event.status)] += each.events
     return Ends(**ends)
 
 
-_ENDS = (Status.CONFIRMED, Status.REJECTED, Status.CANCELLED)
-
-
-def _hours(made: Sequence[Made]) -> list[Hour]:
+def _hours(table: Table, made: Sequence[Made]) -> list[Hour]:
     by_hour: dict[datetime, list[Made]] = defaultdict(list)
     for each in made:
         by_hour[each.hour].append(each)
-    return [Hour(hour=hour, **_ends(of_it).model_dump()) for hour, of_it in sorted(by_hour.items())]
+    return [Hour(hour=hour, **dict(_ends(table, of_it))) for hour, of_it in sorted(by_hour.items())]
 
 
 def _part(some: int, of_all: int) -> float | None:

@@ -1,7 +1,7 @@
-"""The operators' live picture: where all open orders stand, looked up once a second for however many watch."""
+"""The operators' live picture: where all open subjects stand, looked up once a second for however many watch."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import NamedTuple
 
@@ -11,25 +11,18 @@ from fastapi.sse import EventSourceResponse, format_sse_event
 from pydantic import AwareDatetime, BaseModel
 from starlette.types import Receive, Scope, Send
 
-from api.at_links import RECEIVED, at_links
 from api.auth import Operator, may_still_operate
+from api.chains import ends_of
 from api.closing import before_shutdown
 from api.drills import Drills, Faults
 from api.problems import Code, Problem, documented
-from chain.event import source_of, type_of
+from chain.event import Kind, maker_of, type_of
 from chain.failures import Outage
-from chain.table import CART, FINALIZE, LATE_REFUND, PAYMENT, PRICE, REFUND, REJECT, RELEASE, SETTLEMENT
-from orders.events import (
-    OrderCancelled,
-    OrderConfirmed,
-    OrderParked,
-    OrderReceived,
-    OrderRejected,
-    OrderReleased,
-    OrderWithdrawn,
-)
-from orders.words import Status
-from store.overview import Made, Moment, Overview
+from chain.steps import states_at
+from chain.subject import RECEIVED
+from chain.table import Table
+from store.overview import Group, Made, Moment, Overview
+from workflows.chains import CHAINS
 
 log = structlog.get_logger()
 
@@ -45,32 +38,11 @@ HEARTBEAT = 5.0
 RECHECKED = 10.0
 """Seconds after which a watcher must show again that it may watch: a session ends, a key is revoked."""
 
-PICTURED: dict[str, tuple[str, ...]] = {
-    RECEIVED: (),
-    PAYMENT.name: (PAYMENT.name, SETTLEMENT.name),
-    CART.name: (CART.name,),
-    PRICE.name: (PRICE.name,),
-    FINALIZE.name: (FINALIZE.name,),
-    RELEASE.name: (RELEASE.name,),
-    REFUND.name: (REFUND.name, LATE_REFUND.name),
-    REJECT.name: (REJECT.name,),
-}
-"""What the picture shows as one, in the order of the chain, and the links that stand behind it."""
-
-_SHOWN_AT = {link: shown for shown, links in PICTURED.items() for link in links}
-
-_NOTES = {type_of(OrderParked), type_of(OrderReleased), type_of(OrderWithdrawn)}
-_ENDS = {
-    Status.CONFIRMED: type_of(OrderConfirmed),
-    Status.REJECTED: type_of(OrderRejected),
-    Status.CANCELLED: type_of(OrderCancelled),
-}
-
 
 class LinkNow(BaseModel):
-    """Open orders at a link; two links side by side count an order twice. It waits when nothing has happened to it for
-    0.75 s, when its payment is pending, and before it is given to Temporal. `oldest` is when the oldest of them was
-    received; `done` counts since the picture's `counted_since`.
+    """Open subjects at a link; links side by side count a subject more than once. It waits when nothing has happened to
+    it for 0.75 s, when somebody outside has to answer, and before it is given to Temporal: the first, `received`, is no
+    link. `oldest` is when the oldest of them was received; `done` counts since the picture's `counted_since`.
     """
 
     name: str
@@ -83,76 +55,96 @@ class LinkNow(BaseModel):
 
 
 class EndNow(BaseModel):
-    status: Status
+    status: str
     per_second: float = 0
     done: int = 0
 
 
-class ParkedNow(BaseModel):
-    """Orders that wait for a person at the same link for the same reason."""
+class ChainNow(BaseModel):
+    name: str
+    links: list[LinkNow]
+    ends: list[EndNow]
+    open: int = 0
 
-    stage: str
+
+class ParkedNow(BaseModel):
+    """Subjects that wait for a person at the same link for the same reason."""
+
+    chain: str
     link: str
     reason: str
-    orders: int
-    since: AwareDatetime | None
+    subjects: int = 0
+    since: AwareDatetime | None = None
 
 
 class Picture(BaseModel):
-    """`position` rises whenever anything happens to any order. `faults`: how the sandbox provider is broken, if it is
-    there.
+    """`position` rises whenever anything happens. `owed`: orders with money to get back. `faults`: how the sandbox
+    provider is broken, if it is there.
     """
 
-    links: list[LinkNow]
-    ends: list[EndNow]
+    chains: list[ChainNow]
     parked: list[ParkedNow]
-    open: int
     owed: int
     position: int
     counted_since: AwareDatetime
     faults: Faults | None
 
 
-def pictured(moment: Moment, faults: Faults | None) -> Picture:
-    links = {name: LinkNow(name=name) for name in PICTURED}
-    parked: dict[tuple[str, str, str], ParkedNow] = {}
-    for group in moment.groups:
-        for name, manner in {_SHOWN_AT.get(link, link): manner for link, manner in at_links(group).items()}.items():
-            link = links[name]
-            link.oldest = min(link.oldest or group.oldest, group.oldest)
-            setattr(link, manner, getattr(link, manner) + group.orders)
-        for where in group.parked:
-            link_name, stage, reason = where
-            known = parked.setdefault(
-                where, ParkedNow(stage=stage, link=link_name, reason=reason, orders=0, since=group.parked_since)
-            )
-            known.orders += group.orders
-            if known.since and group.parked_since:
-                known.since = min(known.since, group.parked_since)
-    ends = {kind: EndNow(status=status) for status, kind in _ENDS.items()}
-    for made in moment.made:
-        for moving in (links.get(_maker(made)), ends.get(made[1])):
-            if moving:
-                moving.done += moment.made[made]
-                moving.per_second = round(moving.per_second + moment.per_second.get(made, 0), 1)
+def pictured(chains: Mapping[str, Table], moment: Moment, faults: Faults | None) -> Picture:
+    groups = [group for group in moment.groups if group.chain in chains]
     return Picture(
-        links=list(links.values()),
-        ends=list(ends.values()),
-        parked=sorted(parked.values(), key=lambda each: (-each.orders, each.link, each.reason)),
-        open=sum(group.orders for group in moment.groups if not group.ended),
-        owed=sum(group.owed for group in moment.groups),
+        chains=[_chain(name, table, moment) for name, table in chains.items()],
+        parked=_parked(groups),
+        owed=sum(group.owed for group in groups),
         position=moment.position,
         counted_since=moment.made_since.replace(second=0, microsecond=0),
         faults=faults,
     )
 
 
-def _maker(made: Made) -> str:
-    """What the picture shows as having made events of this source and type."""
+def _chain(name: str, table: Table, moment: Moment) -> ChainNow:
+    links = {RECEIVED: LinkNow(name=RECEIVED)}
+    links |= {link.name: LinkNow(name=link.name) for link in table.links if link is not table.note}
+    ends = {status: EndNow(status=status) for status in ends_of(table).values()}
+    groups = [group for group in moment.groups if group.chain == name]
+    for group in groups:
+        for at, state in states_at(table, group).items():
+            if link := links.get(at):
+                link.oldest = min(link.oldest or group.oldest, group.oldest)
+                setattr(link, state, getattr(link, state) + group.subjects)
+    for made in moment.made:
+        for moving in (links.get(_maker(table, made)), ends.get(_end(table, made) or "")):
+            if moving:
+                moving.done += moment.made[made]
+                moving.per_second = round(moving.per_second + moment.per_second.get(made, 0), 1)
+    still_open = sum(group.subjects for group in groups if not group.ended)
+    return ChainNow(name=name, links=list(links.values()), ends=list(ends.values()), open=still_open)
+
+
+def _maker(table: Table, made: Made) -> str:
+    """The link that the picture shows as having made events of this source and type; none for what was only noted."""
     source, kind = made
-    if kind == type_of(OrderReceived):
+    if kind == type_of(table.starts):
         return RECEIVED
-    return "" if kind in _NOTES else _SHOWN_AT.get(source.removeprefix(source_of("")), "")
+    link = table.by_name.get(maker_of(source))
+    return link.name if link and kind in map(type_of, link.makes) else ""
+
+
+def _end(table: Table, made: Made) -> str | None:
+    event = table.types[made[1]]
+    return event.status if event.kind is Kind.END else None
+
+
+def _parked(groups: Sequence[Group]) -> list[ParkedNow]:
+    """The most first."""
+    found: dict[tuple[str, str, str], ParkedNow] = {}
+    for group in groups:
+        for link, reason in group.parked:
+            place = group.chain, link, reason
+            known = found.setdefault(place, ParkedNow(chain=group.chain, link=link, reason=reason))
+            known.subjects += group.subjects
+            known.since = min(filter(None, (known.since, group.parked_since)), default=None)
+    return sorted(found.values(), key=lambda each: (-each.subjects, each.link, each.reason))
 
 
 # ---- for however many watch --------------------------------------------------------------------------------------
@@ -174,7 +166,7 @@ class LivePicture:
         self._watchers = 0
         self._looking: asyncio.Task[None] | None = None
         self._news = asyncio.Event()
-        self.sight: Frame | None = None
+        self.frame: Frame | None = None
         self.closing = False
 
     @contextmanager
@@ -188,29 +180,29 @@ class LivePicture:
             self._watchers -= 1
             if not self._watchers:
                 self._looking.cancel()
-                self._looking = self.sight = None
+                self._looking = self.frame = None
 
     def close(self) -> None:
         """Ends all streams; those who watch go on at another process."""
         self.closing = True
-        self._tell()
+        self._wake()
 
     async def news_since(self, seen: Frame | None) -> None:
         """Returns when there is something else to see than `seen`, or the process ends."""
-        while self.sight is seen and not self.closing:
+        while self.frame is seen and not self.closing:
             await self._news.wait()
 
     async def _keep_looking(self) -> None:
         while True:
             began = asyncio.get_running_loop().time()
-            sight = await self._sight()
-            if sight != self.sight:
-                self.sight = sight
-                self._tell()
+            frame = await self._frame()
+            if frame != self.frame:
+                self.frame = frame
+                self._wake()
             took = asyncio.get_running_loop().time() - began
             await asyncio.sleep(max(self._every - took, SHARE * took))
 
-    async def _sight(self) -> Frame:
+    async def _frame(self) -> Frame:
         try:
             return Frame("picture", (await self._look()).model_dump_json())
         except Outage as outage:
@@ -219,18 +211,18 @@ class LivePicture:
             log.exception("the live picture failed, it is tried again")
         return Frame("away", "{}")
 
-    def _tell(self) -> None:
+    def _wake(self) -> None:
         self._news.set()
         self._news = asyncio.Event()
 
 
 @asynccontextmanager
-async def running_picture(standing: Overview, drills: Drills) -> AsyncIterator[LivePicture]:
+async def running_picture(overview: Overview, drills: Drills) -> AsyncIterator[LivePicture]:
     """Ends its streams when the process is told to stop."""
 
     async def look() -> Picture:
-        moment, faults = await asyncio.gather(standing.look(), _faults(drills))
-        return pictured(moment, faults)
+        moment, faults = await asyncio.gather(overview.look(), _faults(drills))
+        return pictured({name: chain.table for name, chain in CHAINS.items()}, moment, faults)
 
     live = LivePicture(look)
     with before_shutdown(live.close):
@@ -260,10 +252,10 @@ class LiveStream(EventSourceResponse):
         seen: Frame | None = None
         yield format_sse_event(comment="the live picture")
         while not self._live.closing:
-            sight = self._live.sight
-            if sight is not seen and sight is not None:
-                seen = sight
-                yield format_sse_event(event=sight.kind, data_str=sight.data)
+            frame = self._live.frame
+            if frame is not seen and frame is not None:
+                seen = frame
+                yield format_sse_event(event=frame.kind, data_str=frame.data)
             if now() >= check_at:
                 if not await may_still_operate(self._request):
                     return
@@ -290,5 +282,5 @@ router = APIRouter(prefix="/operations", tags=["operations"])
     },
 )
 async def watch(request: Request, _: Operator) -> Response:
-    """Where all open orders stand, live."""
+    """Where all open subjects of every chain stand, live."""
     return LiveStream(request)

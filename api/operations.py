@@ -1,60 +1,73 @@
 """What waits for an operator, and the operator's decisions."""
 
+from collections.abc import Sequence
 from itertools import groupby
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request, Response
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field
 
 from api.auth import Caller, Operator
-from api.body import Body, documented_body
+from api.body import Body, takes
 from api.commands import Answer, Commands, Text
-from api.orders import OrderId, refuse_repeated
-from api.problems import MAX_RATE, MAX_RELEASE, MIN_RATE, Code, documented
-from chain.commands import BulkCommand, Command
-from store.operations import Operations, OwedRefund, ParkedOrder
+from api.problems import AS_OPERATOR, IN_QUERY, MAX_RATE, MAX_RELEASE, MIN_RATE, Code, documented, refuse_repeated
+from chain.commands import BulkCommand
+from chain.table import Link
+from store.operations import Operations, OwedRefund, ParkedSubject
 from workflows.chains import CHAINS
 
-STAGES = sorted({link.queue for chain in CHAINS.values() for link in chain.workflow.table.links})
+LINKS: Sequence[Link] = [
+    link for chain in CHAINS.values() for link in chain.table.links if link is not chain.table.note
+]
+FORWARD: Sequence[Link] = [link for chain in CHAINS.values() for link in chain.table.forward]
+QUEUES = {(name, link.name): link.queue for name, chain in CHAINS.items() for link in chain.table.links}
 
 
-def _known(stage: str) -> str:
-    if stage not in STAGES:
-        raise ValueError(f"{stage!r} is none of {', '.join(STAGES)}")
-    return stage
+def _one_of(known: set[str]) -> tuple[object, object]:
+    def checked(name: str) -> str:
+        if name not in known:
+            raise ValueError(f"{name!r} is none of {', '.join(sorted(known))}")
+        return name
+
+    return AfterValidator(checked), Field(json_schema_extra={"enum": [*sorted(known)]})
 
 
-Stage = Annotated[str, AfterValidator(_known), Field(json_schema_extra={"enum": STAGES})]
+LinkName = Annotated[str, *_one_of({link.name for link in LINKS})]
+Stage = Annotated[str, *_one_of({link.queue for link in LINKS})]
 
 SHOWN = 100
-"""Orders that a dry run names."""
+"""Subjects that a dry run names."""
 
 
 class Decision(BaseModel):
-    """Why, and who: an API key may be shared, so `by` names the person. Both go into the journal."""
+    """Why (older: `reason`), and who: an API key may be shared, so `by` names the person. Both go into the journal."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    reason: Text
+    why: Annotated[Text, Field(validation_alias=AliasChoices("why", "reason"))]
     by: Text | None = None
 
 
 class Parked(BaseModel):
-    """Which parked orders to list."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    stage: Stage | None = None
-    reason: Text | None = None
-
-
-class BulkRequest(BaseModel):
-    """For what is parked at this stage for this reason: oldest first, at most `limit` orders, at this rate."""
+    """What is parked at this link for this reason. `stage`, the older way, means all forward links of a task queue."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    link: LinkName | None = None
     stage: Stage | None = None
     reason: Text | None = None
+
+    def links(self) -> Sequence[str] | None:
+        """The names of the links that are meant; None: all."""
+        if self.stage is None:
+            return None if self.link is None else [self.link]
+        forward = [link.name for link in FORWARD if link.queue == self.stage]
+        return forward if self.link is None else [name for name in forward if name == self.link]
+
+
+class BulkRequest(Parked):
+    """The same, oldest first, at most `limit`, at this rate. `reason` is that of the parking, `why` the person's."""
+
     rate_per_second: Annotated[float, Field(strict=True, ge=MIN_RATE, le=MAX_RATE, allow_inf_nan=False)] = 20
     limit: Annotated[int, Field(strict=True, ge=1, le=MAX_RELEASE)] = MAX_RELEASE
     dry_run: Annotated[bool, Field(strict=True)] = False
@@ -63,7 +76,7 @@ class BulkRequest(BaseModel):
 
 
 class BulkAnswer(BaseModel):
-    """`matched` orders were found. A dry run names the first; otherwise so many were `released` or `rejected`."""
+    """`matched` subjects were found. A dry run names the first; otherwise so many were `released` or `rejected`."""
 
     matched: int
     released: int | None = None
@@ -72,84 +85,70 @@ class BulkAnswer(BaseModel):
     dry_run: bool
 
 
+class ParkedAnswer(ParkedSubject):
+    """`order_id` and `stage` are older names of `subject` and of the link's task queue."""
+
+    order_id: str
+    stage: str
+
+    @classmethod
+    def about(cls, parked: ParkedSubject) -> "ParkedAnswer":
+        stage = QUEUES.get((parked.chain, parked.link), parked.link)
+        return cls(order_id=parked.subject, stage=stage, **dict(parked))
+
+
 router = APIRouter(prefix="/operations", tags=["operations"])
 
-_NOT_ALLOWED = (Code.API_KEY_MISSING, Code.API_KEY_INVALID, Code.OPERATOR_KEY_REQUIRED, Code.OTHER_ORIGIN)
-_BAD_BODY = (
-    Code.MALFORMED_JSON,
-    Code.BODY_TOO_LARGE,
-    Code.UNSUPPORTED_MEDIA_TYPE,
-    Code.UNKNOWN_FIELD,
-    Code.REPEATED_FIELD,
-    Code.MISSING_FIELD,
-    Code.NOT_AN_OBJECT,
-    Code.NOT_A_STRING,
-    Code.INVALID_TEXT,
-    Code.NOT_DECIDED,
-    Code.DATABASE_UNAVAILABLE,
-)
-_DECIDING = documented(*_NOT_ALLOWED, Code.ORDER_NOT_FOUND, Code.INVALID_ID, *_BAD_BODY)
+_FLAWS = (*IN_QUERY, Code.INVALID_LINK, Code.INVALID_STAGE, Code.INVALID_TEXT)
+_DECIDING = takes(Decision, *AS_OPERATOR, Code.ORDER_NOT_FOUND, Code.INVALID_TEXT, Code.NOT_DECIDED)
+
+ParkingId = Annotated[Text, Path(description="the `id` of a parking, or a subject's id: then all of its parkings")]
 
 
-@router.get(
-    "/parked",
-    responses=documented(
-        *_NOT_ALLOWED,
-        Code.INVALID_STAGE,
-        Code.INVALID_TEXT,
-        Code.UNKNOWN_PARAMETER,
-        Code.REPEATED_PARAMETER,
-        Code.DATABASE_UNAVAILABLE,
-    ),
-)
-async def list_parked(request: Request, _: Operator, wanted: Annotated[Parked, Query()]) -> list[ParkedOrder]:
+@router.get("/parked", responses=documented(*AS_OPERATOR, *_FLAWS))
+async def list_parked(request: Request, _: Operator, wanted: Annotated[Parked, Query()]) -> list[ParkedAnswer]:
     """What waits for a person, the oldest first, at most 1000."""
     refuse_repeated(request)
     operations: Operations = request.state.operations
-    return await operations.parked(stage=wanted.stage, reason=wanted.reason, limit=MAX_RELEASE)
+    parked = await operations.parked(links=wanted.links(), reason=wanted.reason, limit=MAX_RELEASE)
+    return [ParkedAnswer.about(each) for each in parked]
 
 
-@router.post("/parked/{order_id}/release", responses=_DECIDING, openapi_extra=documented_body(Decision))
-async def release_order(
-    request: Request, caller: Operator, order_id: OrderId, decision: Annotated[Decision, Depends(Body(Decision))]
+@router.post("/parked/{parking}/release", **_DECIDING)
+async def release_parked(
+    request: Request, caller: Operator, parking: ParkingId, decision: Annotated[Decision, Depends(Body(Decision))]
 ) -> Answer:
-    """The order goes on at the same link. `released`, or `not_parked`."""
+    """The subject goes on at the same link. `released`, or `not_parked`."""
     commands: Commands = request.state.commands
-    return Answer(verdict=await commands.release(_wish(caller, order_id, decision)))
+    return Answer(verdict=await commands.release(parking, by=_name(caller, decision.by), why=decision.why))
 
 
-@router.post("/parked/{order_id}/reject", responses=_DECIDING, openapi_extra=documented_body(Decision))
-async def reject_order(
-    request: Request, caller: Operator, order_id: OrderId, decision: Annotated[Decision, Depends(Body(Decision))]
+@router.post("/parked/{parking}/reject", **_DECIDING)
+async def reject_parked(
+    request: Request, caller: Operator, parking: ParkingId, decision: Annotated[Decision, Depends(Body(Decision))]
 ) -> Answer:
-    """What was done for the order is undone. `rejected`, or `not_parked`: also when it is on its way back already."""
+    """What was done for the subject is undone. `rejected`, or `not_parked`: also when it is on its way back already."""
     commands: Commands = request.state.commands
-    return Answer(verdict=await commands.reject(_wish(caller, order_id, decision)))
+    return Answer(verdict=await commands.reject(parking, by=_name(caller, decision.by), why=decision.why))
 
 
-_MANY: dict[str, Any] = {
+_MANY: dict[str, Any] = takes(BulkRequest, *AS_OPERATOR, Code.NOT_DECIDED) | {
     "response_model_exclude_none": True,
     "status_code": 202,
-    "responses": documented(
-        *_NOT_ALLOWED, Code.INVALID_STAGE, Code.INVALID_RATE, Code.INVALID_LIMIT, Code.NOT_AN_INTEGER, *_BAD_BODY
-    )
-    | {200: {"description": "A dry run: nothing was changed.", "model": BulkAnswer}},
-    "openapi_extra": documented_body(BulkRequest),
 }
+_MANY["responses"] |= {200: {"description": "A dry run: nothing was changed.", "model": BulkAnswer}}
+
+Wanted = Annotated[BulkRequest, Depends(Body(BulkRequest))]
 
 
 @router.post("/parked/release", **_MANY)
-async def release_many(
-    request: Request, response: Response, caller: Operator, wanted: Annotated[BulkRequest, Depends(Body(BulkRequest))]
-) -> BulkAnswer:
+async def release_many(request: Request, response: Response, caller: Operator, wanted: Wanted) -> BulkAnswer:
     """They go on at the links where they are parked."""
     return await _many(request, response, caller, wanted, reject=False)
 
 
 @router.post("/parked/reject", **_MANY)
-async def reject_many(
-    request: Request, response: Response, caller: Operator, wanted: Annotated[BulkRequest, Depends(Body(BulkRequest))]
-) -> BulkAnswer:
+async def reject_many(request: Request, response: Response, caller: Operator, wanted: Wanted) -> BulkAnswer:
     """What was done for them is undone. One that is parked on its way back stays there."""
     return await _many(request, response, caller, wanted, reject=True)
 
@@ -159,46 +158,43 @@ async def _many(
 ) -> BulkAnswer:
     operations: Operations = request.state.operations
     commands: Commands = request.state.commands
-    parked = await operations.parked(stage=wanted.stage, reason=wanted.reason, limit=wanted.limit)
-    orders = list(dict.fromkeys(each.order_id for each in parked))
+    parked = await operations.parked(links=wanted.links(), reason=wanted.reason, limit=wanted.limit)
+    subjects = list(dict.fromkeys(each.subject for each in parked))
     if wanted.dry_run:
         response.status_code = 200
-        return BulkAnswer(matched=len(orders), orders=orders[:SHOWN], dry_run=True)
-    told = await commands.release_all(_in_turn(parked, wanted, _name(caller, wanted.by), reject=reject))
-    decided = {"rejected" if reject else "released": told}
-    return BulkAnswer(matched=len(orders), **decided, dry_run=False)
+        return BulkAnswer(matched=len(subjects), orders=subjects[:SHOWN], dry_run=True)
+    number = await commands.decide_all(_in_turn(parked, wanted, _name(caller, wanted.by), reject=reject))
+    decided = {"rejected" if reject else "released": number}
+    return BulkAnswer(matched=len(subjects), **decided, dry_run=False)
 
 
-@router.get("/refunds", responses=documented(*_NOT_ALLOWED, Code.DATABASE_UNAVAILABLE))
+@router.get("/refunds", responses=documented(*AS_OPERATOR))
 async def list_refunds(request: Request, _: Operator) -> list[OwedRefund]:
     """Refunds that are owed and have not succeeded yet, the oldest first. They are retried without end."""
     operations: Operations = request.state.operations
     return await operations.refunds()
 
 
-def _wish(caller: Caller, order_id: str, decision: Decision) -> Command:
-    return Command(subject=order_id, by=_name(caller, decision.by), why=decision.reason)
-
-
 def _name(caller: Caller, by: str | None) -> str:
     return f"{by} ({caller.name})" if by else caller.name
 
 
-def _in_turn(parked: list[ParkedOrder], wanted: BulkRequest, by: str, *, reject: bool) -> dict[str, BulkCommand]:
-    """What each workflow is told, so that over all of them one order after the other goes on at the wanted rate.
+def _in_turn(parked: list[ParkedSubject], wanted: BulkRequest, by: str, *, reject: bool) -> dict[str, BulkCommand]:
+    """What each workflow is told, so that over all of them one subject after the other goes on at the wanted rate.
 
-    The orders of one workflow go on one behind the other, at the turn of its oldest.
+    The subjects of one workflow go on one behind the other, at the turn of its oldest.
     """
     first = {each.workflow_id: nth for nth, each in reversed(list(enumerate(parked)))}
-    told: dict[str, BulkCommand] = {}
+    commands: dict[str, BulkCommand] = {}
     gone = 0
     in_groups = sorted(parked, key=lambda each: first[each.workflow_id])
     for workflow_id, group in groupby(in_groups, key=lambda each: each.workflow_id):
-        subjects = list(dict.fromkeys(each.order_id for each in group))
-        told[workflow_id] = BulkCommand(
+        subjects = list(dict.fromkeys(each.subject for each in group))
+        commands[workflow_id] = BulkCommand(
             by=by,
             why=wanted.why,
             subjects=subjects,
+            link=wanted.link,
             stage=wanted.stage,
             reason=wanted.reason,
             after=gone / wanted.rate_per_second,
@@ -206,4 +202,4 @@ def _in_turn(parked: list[ParkedOrder], wanted: BulkRequest, by: str, *, reject:
             reject=reject,
         )
         gone += len(subjects)
-    return told
+    return commands

@@ -1,5 +1,6 @@
 """Orders over HTTP: submit one, cancel one, read one or many, read one's journal."""
 
+import asyncio
 import base64
 import binascii
 import hashlib
@@ -15,9 +16,11 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from api.auth import Anybody, Caller
 from api.backlog import Backlog
-from api.body import Body, documented_body
+from api.body import Body, takes
+from api.chains import Spoken
 from api.commands import Answer, Commands, Text
-from api.problems import MAX_PAGE, Code, Flaw, Problem, documented, flaw_at, flawed
+from api.known_subject import known_subject
+from api.problems import IN_QUERY, MAX_PAGE, WITH_KEY, Code, Flaw, Problem, documented, flaw_at, flawed, refuse_repeated
 from api.stream import documented_stream, journal_of
 from chain.commands import Command
 from chain.event import AnyEvent
@@ -25,6 +28,7 @@ from dispatch.dispatcher import Wakeup
 from orders.money import CurrencyCode
 from orders.order import MAX_LINES, Identifier, Line, Order, new_order_id
 from orders.standing import KnownOrder
+from orders.story import CustomerStep, Story, customer_steps, story
 from orders.words import Status
 from store.orders import KeyReused, Orders
 
@@ -73,6 +77,13 @@ class OrderAnswer(KnownOrder):
     @classmethod
     def about(cls, order: KnownOrder) -> "OrderAnswer":
         return cls(links=Links.to(order.order_id), **dict(order))
+
+
+class ToldOrder(OrderAnswer):
+    """What the order tells its customer, in the language of `Accept-Language`."""
+
+    steps: list[CustomerStep]
+    story: Story
 
 
 class CancelRequest(BaseModel):
@@ -150,6 +161,27 @@ VisibleOrder = Annotated[str, Depends(visible_order)]
 
 router = APIRouter(tags=["orders"])
 
+_SUBMITTING = takes(
+    OrderRequest,
+    *WITH_KEY,
+    Code.IDEMPOTENCY_KEY_MISSING,
+    Code.IDEMPOTENCY_KEY_INVALID,
+    Code.IDEMPOTENCY_KEY_REUSED,
+    Code.OTHER_CUSTOMER,
+    Code.OTHER_ORIGIN,
+    Code.MIXED_CURRENCIES,
+    Code.BACKLOG_FULL,
+)
+_SUBMITTING["openapi_extra"]["parameters"] = [
+    {
+        "name": "Idempotency-Key",
+        "in": "header",
+        "required": True,
+        "description": "A value of your own for each order: sent again, it gives the first answer again.",
+        "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+    }
+]
+
 
 @router.post(
     "/orders",
@@ -157,46 +189,7 @@ router = APIRouter(tags=["orders"])
     response_model=AcceptedOrder,
     response_description="Accepted: stored, and on its way along the chain. "
     "`Idempotency-Replayed: true` when it had been accepted before.",
-    responses=documented(
-        Code.MALFORMED_JSON,
-        Code.IDEMPOTENCY_KEY_MISSING,
-        Code.IDEMPOTENCY_KEY_INVALID,
-        Code.API_KEY_MISSING,
-        Code.API_KEY_INVALID,
-        Code.OTHER_CUSTOMER,
-        Code.OTHER_ORIGIN,
-        Code.BODY_TOO_LARGE,
-        Code.UNSUPPORTED_MEDIA_TYPE,
-        Code.IDEMPOTENCY_KEY_REUSED,
-        Code.UNKNOWN_FIELD,
-        Code.REPEATED_FIELD,
-        Code.MISSING_FIELD,
-        Code.NOT_AN_OBJECT,
-        Code.NOT_AN_ARRAY,
-        Code.NOT_A_STRING,
-        Code.NOT_AN_INTEGER,
-        Code.NO_LINES,
-        Code.TOO_MANY_LINES,
-        Code.QUANTITY_OUT_OF_RANGE,
-        Code.UNIT_PRICE_OUT_OF_RANGE,
-        Code.UNKNOWN_CURRENCY,
-        Code.MIXED_CURRENCIES,
-        Code.INVALID_ID,
-        Code.BACKLOG_FULL,
-        Code.DATABASE_UNAVAILABLE,
-    ),
-    openapi_extra=documented_body(OrderRequest)
-    | {
-        "parameters": [
-            {
-                "name": "Idempotency-Key",
-                "in": "header",
-                "required": True,
-                "description": "A value of your own for each order: sent again, it gives the first answer again.",
-                "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
-            }
-        ]
-    },
+    **_SUBMITTING,
 )
 async def submit_order(
     request: Request,
@@ -226,7 +219,7 @@ async def submit_order(
     if not accepted.replayed:
         backlog.add(1)
         wakeup: Wakeup = request.state.wakeup
-        wakeup.ring()
+        wakeup.wake()
     structlog.contextvars.bind_contextvars(order_id=accepted.order_id)
     links = Links.to(accepted.order_id)
     headers = {"Location": links.self} | ({"Idempotency-Replayed": "true"} if accepted.replayed else {})
@@ -234,33 +227,31 @@ async def submit_order(
     return JSONResponse(answer, 202, headers)
 
 
-@router.get(
-    "/orders/{order_id}",
-    responses=documented(
-        Code.API_KEY_MISSING, Code.API_KEY_INVALID, Code.ORDER_NOT_FOUND, Code.INVALID_ID, Code.DATABASE_UNAVAILABLE
-    ),
-)
-async def read_order(request: Request, order_id: VisibleOrder) -> OrderAnswer:
+@router.get("/orders/{order_id}", responses=documented(*WITH_KEY, Code.ORDER_NOT_FOUND, Code.INVALID_ID))
+async def read_order(request: Request, order_id: VisibleOrder, language: Spoken) -> ToldOrder:
+    """Where the order stands, and what it tells its customer."""
     orders: Orders = request.state.orders
-    order = await orders.find(order_id)
-    if order is None:
+    order, known = await asyncio.gather(orders.find(order_id), known_subject(request, order_id))
+    if order is None or known is None:
         raise Problem(Code.ORDER_NOT_FOUND)
-    return OrderAnswer.about(order)
+    steps = known.steps(moves=True)  # for a customer only who waits for somebody outside waits
+    return ToldOrder(
+        **dict(OrderAnswer.about(order)),
+        steps=customer_steps(known.table, steps, language),
+        story=story(known.table, known.events, steps, language),
+    )
 
 
 @router.get(
     "/orders",
     responses=documented(
-        Code.API_KEY_MISSING,
-        Code.API_KEY_INVALID,
+        *WITH_KEY,
+        *IN_QUERY,
         Code.OTHER_CUSTOMER,
         Code.INVALID_STATUS,
         Code.INVALID_ID,
         Code.INVALID_LIMIT,
         Code.INVALID_CURSOR,
-        Code.UNKNOWN_PARAMETER,
-        Code.REPEATED_PARAMETER,
-        Code.DATABASE_UNAVAILABLE,
     ),
 )
 async def list_orders(request: Request, caller: Anybody, wanted: Annotated[Wanted, Query()]) -> OrderPage:
@@ -282,10 +273,7 @@ async def list_orders(request: Request, caller: Anybody, wanted: Annotated[Wante
 @router.get(
     "/orders/{order_id}/events",
     response_model=list[AnyEvent],
-    responses=documented_stream()
-    | documented(
-        Code.API_KEY_MISSING, Code.API_KEY_INVALID, Code.ORDER_NOT_FOUND, Code.INVALID_ID, Code.DATABASE_UNAVAILABLE
-    ),
+    responses=documented_stream() | documented(*WITH_KEY, Code.ORDER_NOT_FOUND, Code.INVALID_ID),
 )
 async def read_events(request: Request, response: Response, order_id: VisibleOrder) -> Sequence[AnyEvent] | Response:
     """The journal of the order, oldest first, as CloudEvents 1.0; live with `Accept: text/event-stream`."""
@@ -296,24 +284,15 @@ async def read_events(request: Request, response: Response, order_id: VisibleOrd
     "/orders/{order_id}/cancel",
     response_description="`cancelled`: what was done for the order is undone. `too_late`: its finalisation had begun, "
     "or it had ended. `already_cancelled`: the answer of an earlier cancel.",
-    responses=documented(
-        Code.MALFORMED_JSON,
-        Code.API_KEY_MISSING,
-        Code.API_KEY_INVALID,
+    **takes(
+        CancelRequest,
+        *WITH_KEY,
         Code.OTHER_ORIGIN,
         Code.ORDER_NOT_FOUND,
-        Code.BODY_TOO_LARGE,
-        Code.UNSUPPORTED_MEDIA_TYPE,
-        Code.UNKNOWN_FIELD,
-        Code.REPEATED_FIELD,
-        Code.NOT_AN_OBJECT,
-        Code.NOT_A_STRING,
         Code.INVALID_ID,
-        Code.INVALID_TEXT,
         Code.NOT_DECIDED,
-        Code.DATABASE_UNAVAILABLE,
+        optional=True,
     ),
-    openapi_extra=documented_body(CancelRequest, required=False),
 )
 async def cancel_order(
     request: Request,
@@ -324,14 +303,6 @@ async def cancel_order(
     """Decided once, by the workflow."""
     commands: Commands = request.state.commands
     return Answer(verdict=await commands.cancel(Command(subject=order_id, by=caller.name, why=wanted.reason)))
-
-
-def refuse_repeated(request: Request) -> None:
-    names = [name for name, _ in request.query_params.multi_items()]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice:
-        flaw = Flaw(code=Code.REPEATED_PARAMETER, detail=Code.REPEATED_PARAMETER.advice, parameter=twice)
-        raise flawed([flaw])
 
 
 _IDENTIFIER: TypeAdapter[str] = TypeAdapter(Identifier)

@@ -12,9 +12,9 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.auth import Anybody, Caller
-from api.body import Body, documented_body
+from api.body import Body, takes
 from api.orders import VisibleOrder, idempotency_key
-from api.problems import Code, Problem, documented
+from api.problems import WITH_KEY, Code, Problem
 from orders.money import CurrencyCode
 from orders.payment import PaymentStatus
 from store.api_keys import Scope
@@ -112,37 +112,16 @@ Customer = Annotated[Caller, Depends(customer_only)]
 router = APIRouter(prefix="/shop", tags=["shop"])
 
 _ANY = (
-    Code.API_KEY_MISSING,
-    Code.API_KEY_INVALID,
+    *WITH_KEY,
     Code.CUSTOMER_SESSION_REQUIRED,
     Code.OTHER_ORIGIN,
-    Code.MALFORMED_JSON,
-    Code.BODY_TOO_LARGE,
-    Code.UNSUPPORTED_MEDIA_TYPE,
-    Code.UNKNOWN_FIELD,
-    Code.REPEATED_FIELD,
-    Code.MISSING_FIELD,
-    Code.NOT_AN_OBJECT,
-    Code.INVALID_VALUE,
     Code.PAYMENTS_NOT_CONFIGURED,
     Code.PAYMENTS_UNAVAILABLE,
-    Code.DATABASE_UNAVAILABLE,
 )
+_KEYED = (Code.IDEMPOTENCY_KEY_MISSING, Code.IDEMPOTENCY_KEY_INVALID, Code.IDEMPOTENCY_KEY_REUSED)
 
 
-@router.post(
-    "/payments",
-    status_code=201,
-    responses=documented(
-        *_ANY,
-        Code.IDEMPOTENCY_KEY_MISSING,
-        Code.IDEMPOTENCY_KEY_INVALID,
-        Code.IDEMPOTENCY_KEY_REUSED,
-        Code.NOT_AN_INTEGER,
-        Code.UNKNOWN_CURRENCY,
-    ),
-    openapi_extra=documented_body(PaymentRequest),
-)
+@router.post("/payments", status_code=201, **takes(PaymentRequest, *_ANY, *_KEYED))
 async def pay(
     request: Request,
     caller: Customer,
@@ -156,8 +135,7 @@ async def pay(
 
 @router.post(
     "/orders/{order_id}/bank",
-    responses=documented(*_ANY, Code.ORDER_NOT_FOUND, Code.INVALID_ID, Code.PAYMENT_DECIDED),
-    openapi_extra=documented_body(BankDecision),
+    **takes(BankDecision, *_ANY, Code.ORDER_NOT_FOUND, Code.INVALID_ID, Code.PAYMENT_DECIDED),
 )
 async def hear_from_the_bank(
     request: Request,

@@ -55,14 +55,12 @@ class Code(StrEnum):
     OTHER_CUSTOMER = "other_customer", 403, "A customer's session is for that customer's orders only."
     OTHER_ORIGIN = "other_origin", 403, "With a session, send changes from a page of this origin only."
 
-    WEBHOOK_SIGNATURE_INVALID = (
-        "webhook_signature_invalid",
-        401,
-        "Sign as Standard Webhooks says, with the secret of this endpoint and the time of now.",
-    )
+    WEBHOOK_UNREADABLE = "webhook_unreadable", 422, "Send a webhook that names a payment."
+    WEBHOOK_SIGNATURE_INVALID = "webhook_signature_invalid", 401, "Sign with the shared secret and the time of now."
 
     NOT_FOUND = "not_found", 404, "There is nothing at this path; /docs lists what there is."
     ORDER_NOT_FOUND = "order_not_found", 404, "There is no order with this id; check the id."
+    CHAIN_NOT_FOUND = "chain_not_found", 404, "There is no chain of this name; GET /chains lists them."
     SUBJECT_NOT_FOUND = "subject_not_found", 404, "Nothing is known of this subject; check the id."
     PROVIDER_NOT_FOUND = "provider_not_found", 404, "There is no payment provider of this name here; check the URL."
     NO_SANDBOX = "no_sandbox", 404, "There is no sandbox payment provider here: LANKA_PAYMENTS_URL names one."
@@ -72,35 +70,15 @@ class Code(StrEnum):
     NOTHING_TO_SELL = "nothing_to_sell", 409, "The catalogue has nothing in stock; `lanka seed` fills it."
     DRILL_UNDER_WAY = "drill_under_way", 409, "Sample orders are still being sent; wait until they are."
 
-    SUBJECT_OF_ANOTHER_CHAIN = (
-        "subject_of_another_chain",
-        409,
-        "The subject belongs to another chain than the one that takes events of this type; check both.",
-    )
+    SUBJECT_OF_ANOTHER_CHAIN = "subject_of_another_chain", 409, "Its subject is in another chain; check both."
 
     BODY_TOO_LARGE = "body_too_large", 413, "Send a smaller body."
-    UNSUPPORTED_MEDIA_TYPE = (
-        "unsupported_media_type",
-        415,
-        "Send JSON with the header 'Content-Type: application/json'.",
-    )
+    UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type", 415, "Send JSON with 'Content-Type: application/json'."
     MALFORMED_JSON = "malformed_json", 400, "Send one valid JSON document (RFC 8259) in UTF-8."
 
-    IDEMPOTENCY_KEY_MISSING = (
-        "idempotency_key_missing",
-        400,
-        "Send the header Idempotency-Key with a value of your own for each order, such as a UUID.",
-    )
-    IDEMPOTENCY_KEY_INVALID = (
-        "idempotency_key_invalid",
-        400,
-        "Send the header Idempotency-Key once, with 1 to 255 visible ASCII characters.",
-    )
-    IDEMPOTENCY_KEY_REUSED = (
-        "idempotency_key_reused",
-        422,
-        "This Idempotency-Key was first sent with another order; send a new key with a new order.",
-    )
+    IDEMPOTENCY_KEY_MISSING = "idempotency_key_missing", 400, "Send Idempotency-Key, a new UUID for each order."
+    IDEMPOTENCY_KEY_INVALID = "idempotency_key_invalid", 400, "Send 1 to 255 visible ASCII characters, once."
+    IDEMPOTENCY_KEY_REUSED = "idempotency_key_reused", 422, "It was sent with something else; send a new key."
 
     UNKNOWN_FIELD = "unknown_field", 422, "Remove the field: it has no meaning here."
     REPEATED_FIELD = "repeated_field", 422, "Send each field once."
@@ -112,36 +90,21 @@ class Code(StrEnum):
     NO_LINES = "no_lines", 422, "Send at least one line."
     TOO_MANY_LINES = "too_many_lines", 422, f"Send at most {MAX_LINES} lines; split a larger order."
     QUANTITY_OUT_OF_RANGE = "quantity_out_of_range", 422, f"Send a quantity from 1 to {MAX_QUANTITY}."
-    UNIT_PRICE_OUT_OF_RANGE = (
-        "unit_price_out_of_range",
-        422,
-        f"Send a price from 1 to {MAX_UNIT_PRICE}, in minor units of the currency.",
-    )
+    UNIT_PRICE_OUT_OF_RANGE = "unit_price_out_of_range", 422, f"Send 1 to {MAX_UNIT_PRICE}, in minor units."
     ON_HAND_OUT_OF_RANGE = "on_hand_out_of_range", 422, f"Send a number from 0 to {MAX_ON_HAND}."
     UNKNOWN_CURRENCY = "unknown_currency", 422, "Send an ISO 4217 code in capitals, such as EUR."
     MIXED_CURRENCIES = "mixed_currencies", 422, "An order has one currency, named once beside its lines."
-    INVALID_ID = (
-        "invalid_id",
-        422,
-        "Send 1 to 64 characters: letters, digits and . _ : - with a letter or a digit first.",
-    )
+    INVALID_ID = "invalid_id", 422, "Send 1 to 64 letters, digits and . _ : - with a letter or a digit first."
     INVALID_NAME = "invalid_name", 422, f"Send 1 to {MAX_NAME} characters, none of them a control character."
     INVALID_STATUS = "invalid_status", 422, "Send one of the statuses that /docs lists."
-    INVALID_STAGE = "invalid_stage", 422, "Send a task queue of a chain: payment, cart, price, finalize, support."
+    INVALID_LINK = "invalid_link", 422, "Send the name of a link; GET /chains/{name} lists them."
+    INVALID_STAGE = "invalid_stage", 422, "Send the task queue of a link; GET /chains/{name} lists them."
     INVALID_TEXT = "invalid_text", 422, f"Send 1 to {MAX_TEXT} characters, none of them a control character."
     INVALID_RATE = "invalid_rate", 422, f"Send a number from {MIN_RATE} (one in 100 s) to {MAX_RATE}."
-    INVALID_LIMIT = (
-        "invalid_limit",
-        422,
-        f"Send a whole number from 1 to {MAX_PAGE}; for a bulk release, to {MAX_RELEASE}.",
-    )
+    INVALID_LIMIT = "invalid_limit", 422, f"Send a whole number from 1 to {MAX_PAGE}; in bulk, to {MAX_RELEASE}."
     INVALID_FAULTS = "invalid_faults", 422, "Send true or false for down, 0 to 600000 ms, and rates from 0 to 1."
     INVALID_NUMBER = "invalid_number", 422, f"Send a whole number from 1 to {MAX_DRILL}."
-    INVALID_WINDOW = (
-        "invalid_window",
-        422,
-        f"Send hours from 1 to {MAX_HOURS}, or from and to as RFC 3339 says, with offsets, from before to.",
-    )
+    INVALID_WINDOW = "invalid_window", 422, f"Send hours from 1 to {MAX_HOURS}, or from and to (RFC 3339 with offset)."
     INVALID_CURSOR = "invalid_cursor", 422, "Send the next_cursor of an earlier answer, unchanged."
     INVALID_LANGUAGE = "invalid_language", 422, f"Send 1 to {MAX_SKILLS} codes such as uk (ISO 639)."
     INVALID_SKILLS = "invalid_skills", 422, f"Send 1 to {MAX_SKILLS} skills, each an id such as orders."
@@ -151,11 +114,7 @@ class Code(StrEnum):
     UNSUPPORTED_SPECVERSION = "unsupported_specversion", 422, "Send CloudEvents of version 1.0."
     UNSUPPORTED_DATA = "unsupported_data", 422, "Send data of the media type application/json, or name none."
     INVALID_SOURCE = "invalid_source", 422, f"Send a URI reference (RFC 3986) of 1 to {MAX_ATTRIBUTE} characters."
-    INVALID_EVENT_ID = (
-        "invalid_event_id",
-        422,
-        f"Send 1 to {MAX_ATTRIBUTE} characters, none of them a control character.",
-    )
+    INVALID_EVENT_ID = "invalid_event_id", 422, f"Send 1 to {MAX_ATTRIBUTE} characters, no control character."
     INVALID_TIME = "invalid_time", 422, "Send a time as RFC 3339 says, with its offset, from 1970 to 9998."
     TOO_MANY_EVENTS = "too_many_events", 422, f"Send 1 to {MAX_EVENTS} events."
     UNKNOWN_PARAMETER = "unknown_parameter", 422, "Remove the query parameter: it has no meaning here."
@@ -166,31 +125,11 @@ class Code(StrEnum):
 
     BAD_REQUEST = "bad_request", 400, "The request could not be understood; compare it with /docs."
     INTERNAL_ERROR = "internal_error", 500, "This is our mistake, and it is logged. The same request may be sent again."
-    NOT_DECIDED = (
-        "not_decided",
-        503,
-        "Nobody has decided in time. It may still take effect; it is safe to ask again after Retry-After.",
-    )
-    BACKLOG_FULL = (
-        "backlog_full",
-        503,
-        "Too much waits to be worked on; send the same request again after Retry-After.",
-    )
-    PAYMENTS_UNAVAILABLE = (
-        "payments_unavailable",
-        503,
-        "The payment provider does not answer: send the same request again after Retry-After.",
-    )
-    PAYMENTS_NOT_CONFIGURED = (
-        "payments_not_configured",
-        503,
-        "This API has no sandbox provider to pay at: set LANKA_PAYMENTS_URL.",
-    )
-    DATABASE_UNAVAILABLE = (
-        "database_unavailable",
-        503,
-        "Nothing is lost: send the same request again after Retry-After.",
-    )
+    NOT_DECIDED = "not_decided", 503, "Nobody decided in time. It may still take effect; ask again after Retry-After."
+    BACKLOG_FULL = "backlog_full", 503, "Too much waits to be worked on; send it again after Retry-After."
+    PAYMENTS_UNAVAILABLE = "payments_unavailable", 503, "The provider is away; send it again after Retry-After."
+    PAYMENTS_NOT_CONFIGURED = "payments_not_configured", 503, "There is no sandbox: set LANKA_PAYMENTS_URL."
+    DATABASE_UNAVAILABLE = "database_unavailable", 503, "Nothing is lost: send it again after Retry-After."
 
     @property
     def heading(self) -> str:
@@ -243,10 +182,16 @@ def answer_with_problems(app: FastAPI) -> None:
     app.add_exception_handler(Outage, _answer_outage)
 
 
+WITH_KEY = (Code.API_KEY_MISSING, Code.API_KEY_INVALID, Code.DATABASE_UNAVAILABLE)
+AS_OPERATOR = (*WITH_KEY, Code.OPERATOR_KEY_REQUIRED, Code.OTHER_ORIGIN)
+IN_QUERY = (Code.UNKNOWN_PARAMETER, Code.REPEATED_PARAMETER)
+"""What is answered to those who may not, or whose query has something else wrong than a value."""
+
+
 def documented(*codes: Code) -> dict[int | str, dict[str, Any]]:
     """The OpenAPI responses of a route that answers with these codes, besides those that any route can answer with."""
     by_status: dict[int | str, list[str]] = {}
-    for code in (*codes, Code.INTERNAL_ERROR):
+    for code in dict.fromkeys((*codes, Code.INTERNAL_ERROR)):
         by_status.setdefault(code.status, []).append(f"`{code}`")
     schema = {"$ref": f"#/components/schemas/{ProblemDetails.__name__}"}
     return {
@@ -276,6 +221,14 @@ def flawed(errors: Sequence[Flaw]) -> Problem:
     return Problem(first.code, f"{f'{where}: ' if where else ''}{first.detail}{others}", errors=errors)
 
 
+def refuse_repeated(request: Request) -> None:
+    """Raises the problem `repeated_parameter`: FastAPI would take the last of two."""
+    names = [name for name, _ in request.query_params.multi_items()]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        code = Code.REPEATED_PARAMETER
+        raise flawed([Flaw(code=code, detail=code.advice, parameter=twice)])
+
+
 # ---- what pydantic found wrong, in our codes ---------------------------------------------------------------------
 
 _BY_TYPE = {
@@ -293,49 +246,57 @@ _BY_SIZE = {
     ("lines", "too_short"): Code.NO_LINES,
     ("lines", "too_long"): Code.TOO_MANY_LINES,
 }
-_BY_NAME = {
-    "customer_id": Code.INVALID_ID,
-    "payment_id": Code.INVALID_ID,
-    "order_id": Code.INVALID_ID,
-    "sku": Code.INVALID_ID,
-    "currency": Code.UNKNOWN_CURRENCY,
-    "quantity": Code.QUANTITY_OUT_OF_RANGE,
-    "unit_price": Code.UNIT_PRICE_OUT_OF_RANGE,
-    "on_hand": Code.ON_HAND_OUT_OF_RANGE,
-    "name": Code.INVALID_NAME,
-    "status": Code.INVALID_STATUS,
-    "stage": Code.INVALID_STAGE,
-    "reason": Code.INVALID_TEXT,
-    "why": Code.INVALID_TEXT,
-    "by": Code.INVALID_TEXT,
-    "rate_per_second": Code.INVALID_RATE,
-    "down": Code.INVALID_FAULTS,
-    "latency_ms": Code.INVALID_FAULTS,
-    "error_rate": Code.INVALID_FAULTS,
-    "timeout_rate": Code.INVALID_FAULTS,
-    "garbage_rate": Code.INVALID_FAULTS,
-    "orders": Code.INVALID_NUMBER,
-    "key": Code.INVALID_TEXT,
-    "q": Code.INVALID_TEXT,
-    "limit": Code.INVALID_LIMIT,
-    "hours": Code.INVALID_WINDOW,
-    "from": Code.INVALID_WINDOW,
-    "to": Code.INVALID_WINDOW,
-    "skill": Code.INVALID_ID,
-    "skills": Code.INVALID_SKILLS,
-    "language": Code.INVALID_LANGUAGE,
-    "languages": Code.INVALID_LANGUAGE,
-    "available": Code.INVALID_AVAILABILITY,
-    "operator_id": Code.INVALID_ID,
-    "subject": Code.INVALID_ID,
-    "specversion": Code.UNSUPPORTED_SPECVERSION,
-    "source": Code.INVALID_SOURCE,
-    "id": Code.INVALID_EVENT_ID,
-    "time": Code.INVALID_TIME,
-    "datacontenttype": Code.UNSUPPORTED_DATA,
+_NAMES = {
+    Code.INVALID_ID: "customer_id payment_id order_id sku skill operator_id subject",
+    Code.UNKNOWN_CURRENCY: "currency",
+    Code.QUANTITY_OUT_OF_RANGE: "quantity",
+    Code.UNIT_PRICE_OUT_OF_RANGE: "unit_price",
+    Code.ON_HAND_OUT_OF_RANGE: "on_hand",
+    Code.INVALID_NAME: "name",
+    Code.INVALID_STATUS: "status",
+    Code.INVALID_LINK: "link",
+    Code.INVALID_STAGE: "stage",
+    Code.INVALID_TEXT: "reason why by key q parking",
+    Code.INVALID_RATE: "rate_per_second",
+    Code.INVALID_FAULTS: "down latency_ms error_rate timeout_rate garbage_rate",
+    Code.INVALID_NUMBER: "orders",
+    Code.INVALID_LIMIT: "limit",
+    Code.INVALID_WINDOW: "hours from to",
+    Code.INVALID_SKILLS: "skills",
+    Code.INVALID_LANGUAGE: "language languages",
+    Code.INVALID_AVAILABILITY: "available",
+    Code.UNSUPPORTED_SPECVERSION: "specversion",
+    Code.INVALID_SOURCE: "source",
+    Code.INVALID_EVENT_ID: "id",
+    Code.INVALID_TIME: "time",
+    Code.UNSUPPORTED_DATA: "datacontenttype",
 }
+_BY_NAME = {name: code for code, names in _NAMES.items() for name in names.split()}
+
+_OF_TYPES = {"integer": Code.NOT_AN_INTEGER, "string": Code.NOT_A_STRING, "array": Code.NOT_AN_ARRAY}
+_OF_BODIES = (
+    Code.MALFORMED_JSON,
+    Code.BODY_TOO_LARGE,
+    Code.UNSUPPORTED_MEDIA_TYPE,
+    Code.UNKNOWN_FIELD,
+    Code.REPEATED_FIELD,
+    Code.NOT_AN_OBJECT,
+)
 
 Location = Sequence[str | int]
+
+
+def codes_of(model: type[BaseModel]) -> set[Code]:
+    """What may be wrong with a body that is read as `model`."""
+    schema = model.model_json_schema()
+    found = set(_OF_BODIES)
+    for part in (schema, *schema.get("$defs", {}).values()):
+        found |= {Code.MISSING_FIELD} if part.get("required") else set()
+        for name, field in part.get("properties", {}).items():
+            kinds = {each.get("type") for each in (field, *field.get("anyOf", []))}
+            found |= {_BY_NAME.get(name, Code.INVALID_VALUE), *(_OF_TYPES[kind] for kind in kinds & _OF_TYPES.keys())}
+            found |= {code for (named, _), code in _BY_SIZE.items() if named == name}
+    return found
 
 
 def in_body(errors: Iterable[Mapping[str, Any]]) -> list[Flaw]:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from ulid import ULID
 
 from api.auth import CONSOLE_COOKIE, SHOP_COOKIE, Callers, same_origin
-from api.body import Body, documented_body
+from api.body import Body, takes
 from api.commands import Text
 from api.problems import Code, Problem, documented
 from store.api_keys import Scope
@@ -55,22 +55,7 @@ async def begin_shopping(request: Request, response: Response) -> CustomerSessio
 @router.post(
     "/console/session",
     status_code=204,
-    responses=documented(
-        Code.API_KEY_INVALID,
-        Code.OPERATOR_KEY_REQUIRED,
-        Code.OTHER_ORIGIN,
-        Code.MALFORMED_JSON,
-        Code.BODY_TOO_LARGE,
-        Code.UNSUPPORTED_MEDIA_TYPE,
-        Code.UNKNOWN_FIELD,
-        Code.REPEATED_FIELD,
-        Code.MISSING_FIELD,
-        Code.NOT_AN_OBJECT,
-        Code.NOT_A_STRING,
-        Code.INVALID_TEXT,
-        Code.DATABASE_UNAVAILABLE,
-    ),
-    openapi_extra=documented_body(LogIn),
+    **takes(LogIn, Code.API_KEY_INVALID, Code.OPERATOR_KEY_REQUIRED, Code.OTHER_ORIGIN, Code.DATABASE_UNAVAILABLE),
 )
 async def log_in(request: Request, response: Response, wanted: Annotated[LogIn, Depends(Body(LogIn))]) -> None:
     """Opens the console in this browser, with an operator's API key."""

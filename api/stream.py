@@ -20,12 +20,12 @@ from starlette.types import Message, Receive, Scope, Send
 
 from api.closing import before_shutdown
 from api.problems import Code, Problem
-from chain.event import AnyEvent, class_of, type_of
+from chain.event import AnyEvent, Kind, type_of
 from chain.failures import Outage
 from chain.table import in_order
 from store.database import Pool, Transaction, session
 from store.journal import CHANNEL, Journal, events_at, positions_of
-from workflows.chains import CHAINS
+from workflows.chains import CHAINS, TYPES
 
 log = structlog.get_logger()
 
@@ -44,7 +44,7 @@ AGAIN = 1.0
 HEARTBEAT = 15.0
 """Seconds of silence after which a comment is sent, so that nobody on the way takes the connection for dead."""
 
-PATIENCE = 30.0
+READ_WITHIN = 30.0
 """Seconds that a reader may take to read; then it is dropped, and comes again when it can."""
 
 LIVES_FOR = 900.0
@@ -60,8 +60,8 @@ _MARK = re.compile(r"[0-9a-f]{1,15}(\.[0-9a-f]{1,15})*")
 def as_told(events: Sequence[AnyEvent]) -> list[AnyEvent]:
     """The journal of a subject, in the order in which its chain tells it."""
     types = {event.type for event in events}
-    chain = next((chain for chain in CHAINS.values() if type_of(chain.starts) in types), None)
-    return in_order(chain.workflow.table, events) if chain else list(events)
+    chain = next((chain for chain in CHAINS.values() if type_of(chain.table.starts) in types), None)
+    return in_order(chain.table, events) if chain else list(events)
 
 
 async def journal_of(
@@ -126,12 +126,12 @@ class ReadMark:
 
 
 class Watched:
-    """A subject that somebody watches, and what is known of its journal. `told` is replaced, never changed."""
+    """A subject that somebody watches, and what is known of its journal. `lines` is replaced, never changed."""
 
     def __init__(self) -> None:
         self.readers = 0
         self.events: dict[int, AnyEvent] = {}
-        self.told: Sequence[tuple[int, str, str]] = ()  # position, type and JSON, in the order of the chain
+        self.lines: Sequence[tuple[int, str, str]] = ()  # position, type and JSON, in the order of the chain
         self.ended = False
         self.begun = False
         self.outage: str | None = None
@@ -142,11 +142,11 @@ class Watched:
         if events:
             self.events |= events
             positions = {(event.source, event.id): position for position, event in self.events.items()}
-            self.told = [
+            self.lines = [
                 (positions[event.source, event.id], event.type, event.model_dump_json())
                 for event in as_told([event for _, event in sorted(self.events.items())])
             ]
-            self.ended = any(class_of(event.type).ends for event in self.events.values())
+            self.ended = any(TYPES.kind(event.type) is Kind.END for event in self.events.values())
         if events or not self.begun:
             self.begun = True
             self.wake()
@@ -169,7 +169,7 @@ class Live:
         self._pool = pool
         self._watched: dict[str, Watched] = {}
         self._changed: set[str] = set()
-        self._rung = asyncio.Event()
+        self._woken = asyncio.Event()
         self.closing = False
 
     @asynccontextmanager
@@ -212,7 +212,7 @@ class Live:
 
     async def _follow(self, connection: Transaction) -> None:
         def gone(_: object) -> None:
-            self._rung.set()
+            self._woken.set()
 
         await connection.add_listener(CHANNEL, self._heard)
         connection.add_termination_listener(gone)
@@ -229,8 +229,8 @@ class Live:
                 await asyncio.sleep(GATHER)
                 with suppress(TimeoutError):
                     async with asyncio.timeout_at(look_at_all):
-                        await self._rung.wait()
-                self._rung.clear()
+                        await self._woken.wait()
+                self._woken.clear()
         finally:
             connection.remove_termination_listener(gone)
             await connection.remove_listener(CHANNEL, self._heard)
@@ -245,7 +245,7 @@ class Live:
         watched = [subject for subject in subjects if subject in self._watched]
         if watched:
             self._changed.update(watched)
-            self._rung.set()
+            self._woken.set()
 
     async def _look(self, connection: Transaction, subjects: Sequence[str]) -> None:
         found = await positions_of(connection, subjects)
@@ -295,20 +295,20 @@ class EventStream(EventSourceResponse):
         headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no", "Vary": "Accept"}
         super().__init__(_nothing(), headers=headers)
         self._live: Live = request.state.live
-        self._had = ReadMark(request.headers.get("last-event-id"))
+        self._mark = ReadMark(request.headers.get("last-event-id"))
         self._subject = subject
         self._unknown = unknown
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with self._live.watching(self._subject) as watched:
-            if not watched.told:
+            if not watched.lines:
                 raise Problem(self._unknown)
-            if watched.ended and all(position in self._had for position, _, _ in watched.told):
+            if watched.ended and all(position in self._mark for position, _, _ in watched.lines):
                 await Response(status_code=204, headers={"Vary": "Accept"})(scope, receive, send)
                 return
             self.body_iterator = self._frames(watched)
             try:
-                await super().__call__(scope, receive, _patient(send))
+                await super().__call__(scope, receive, _in_time(send))
             except TimeoutError:
                 log.info("a reader was too slow", subject=self._subject)
 
@@ -320,10 +320,10 @@ class EventStream(EventSourceResponse):
         while not self._live.closing:
             news = watched.news  # taken before looking: what comes meanwhile is not missed
             ended = watched.ended
-            for position, kind, data in watched.told:
-                if position not in self._had:
-                    self._had.add(position)
-                    yield format_sse_event(id=self._had.mark, event=kind, data_str=data)
+            for position, kind, data in watched.lines:
+                if position not in self._mark:
+                    self._mark.add(position)
+                    yield format_sse_event(id=self._mark.mark, event=kind, data_str=data)
             if ended or now() >= until:
                 return
             try:
@@ -338,9 +338,9 @@ async def _nothing() -> AsyncIterator[bytes]:
         yield b""
 
 
-def _patient(send: Send) -> Send:
-    async def patient(message: Message) -> None:
-        async with asyncio.timeout(PATIENCE):
+def _in_time(send: Send) -> Send:
+    async def sent(message: Message) -> None:
+        async with asyncio.timeout(READ_WITHIN):
             await send(message)
 
-    return patient
+    return sent

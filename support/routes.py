@@ -6,8 +6,8 @@ from fastapi import APIRouter, Depends, Path, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from api import auth
-from api.body import Body, documented_body
-from api.problems import MAX_NAME, MAX_SKILLS, Code, documented
+from api.body import Body, takes
+from api.problems import AS_OPERATOR, MAX_NAME, MAX_SKILLS, Code, documented
 from dispatch.dispatcher import Wakeup
 from orders.order import Identifier
 from support.store import KnownOperator, Operator, Support
@@ -28,31 +28,11 @@ class OperatorRequest(BaseModel):
 
 router = APIRouter(prefix="/support", tags=["support"])
 
-_NOT_ALLOWED = (Code.API_KEY_MISSING, Code.API_KEY_INVALID, Code.OPERATOR_KEY_REQUIRED, Code.OTHER_ORIGIN)
-
 
 @router.put(
     "/operators/{operator_id}",
     response_description="From now on; a call that the operator is in goes on.",
-    responses=documented(
-        *_NOT_ALLOWED,
-        Code.MALFORMED_JSON,
-        Code.BODY_TOO_LARGE,
-        Code.UNSUPPORTED_MEDIA_TYPE,
-        Code.UNKNOWN_FIELD,
-        Code.REPEATED_FIELD,
-        Code.MISSING_FIELD,
-        Code.NOT_AN_OBJECT,
-        Code.NOT_AN_ARRAY,
-        Code.NOT_A_STRING,
-        Code.INVALID_ID,
-        Code.INVALID_NAME,
-        Code.INVALID_LANGUAGE,
-        Code.INVALID_SKILLS,
-        Code.INVALID_AVAILABILITY,
-        Code.DATABASE_UNAVAILABLE,
-    ),
-    openapi_extra=documented_body(OperatorRequest),
+    **takes(OperatorRequest, *AS_OPERATOR, Code.INVALID_ID),
 )
 async def put_operator(
     request: Request,
@@ -61,16 +41,14 @@ async def put_operator(
     wanted: Annotated[OperatorRequest, Depends(Body(OperatorRequest))],
 ) -> Operator:
     """Callers who wait are connected at once, the oldest first."""
-    support: Support = request.state.support
     wakeup: Wakeup = request.state.wakeup
     operator = Operator(operator_id=operator_id, **dict(wanted))
-    await support.put(operator)
-    wakeup.ring()
+    await Support(request.state.pool).put(operator)
+    wakeup.wake()
     return operator
 
 
-@router.get("/operators", responses=documented(*_NOT_ALLOWED, Code.DATABASE_UNAVAILABLE))
+@router.get("/operators", responses=documented(*AS_OPERATOR))
 async def list_operators(request: Request, _: auth.Operator) -> list[KnownOperator]:
     """All, and the call that each is in."""
-    support: Support = request.state.support
-    return await support.operators()
+    return await Support(request.state.pool).operators()

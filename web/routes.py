@@ -7,7 +7,8 @@ from fastapi import APIRouter, Response
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 
-STATIC = str(files("api") / "static")
+WEB = str(files("web"))
+FOLDERS = ("kit", "shop", "console")
 
 # Nothing from elsewhere: neither script nor font nor frame.
 _HEADERS = {
@@ -23,12 +24,12 @@ router = APIRouter(include_in_schema=False)
 
 @router.get("/")
 async def shop() -> FileResponse:
-    return FileResponse(f"{STATIC}/shop.html", headers=_HEADERS)
+    return FileResponse(f"{WEB}/shop/shop.html", headers=_HEADERS)
 
 
 @router.get("/console")
 async def console() -> FileResponse:
-    return FileResponse(f"{STATIC}/console.html", headers=_HEADERS)
+    return FileResponse(f"{WEB}/console/console.html", headers=_HEADERS)
 
 
 class _Fresh(StaticFiles):
@@ -40,5 +41,5 @@ class _Fresh(StaticFiles):
         return answer
 
 
-def static_files() -> StaticFiles:
-    return _Fresh(directory=STATIC)
+def static_files(folder: str) -> StaticFiles:
+    return _Fresh(directory=f"{WEB}/{folder}")

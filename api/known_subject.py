@@ -1,0 +1,55 @@
+"""What is known of one subject, and the steps that follow from it."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+from fastapi import Request
+
+from api.chains import chain_named
+from chain.event import AnyEvent, Kind
+from chain.steps import Seen, Step, Trying, steps
+from chain.table import Table, in_order
+from store.journal import Journal
+from store.operations import Carriage, Operations, ParkedSubject
+
+MOVES_WITHIN = timedelta(seconds=0.75)
+"""What has happened to a subject within this time shows that it moves."""
+
+AT_ONCE = 100
+"""Parkings of one subject that are looked at."""
+
+
+class Known(NamedTuple):
+    """`events`: its journal as its chain tells it; `parked`: where it waits for a person."""
+
+    table: Table
+    carriage: Carriage
+    events: Sequence[AnyEvent]
+    parked: Sequence[ParkedSubject]
+
+    @property
+    def moves(self) -> bool:
+        dispatched = self.carriage.dispatched_at
+        if dispatched is None:
+            return False
+        return datetime.now(UTC) - max([dispatched, *(event.time for event in self.events)]) < MOVES_WITHIN
+
+    def steps(self, *, moves: bool, trying: Mapping[str, Trying] | None = None) -> Sequence[Step]:
+        parked = {each.link: Trying(each.attempts, each.last_error) for each in self.parked}
+        seen = Seen(self.events, self.carriage.done, self.carriage.version, parked, trying, moves)
+        return steps(self.table, seen)
+
+
+async def known_subject(request: Request, subject: str) -> Known | None:
+    """None where nobody knows it. Raises the problem `chain_not_found`, where this code has not its chain."""
+    operations: Operations = request.state.operations
+    journal: Journal = request.state.journal
+    carriage, told = await asyncio.gather(operations.carriage(subject), journal.of(subject))
+    if carriage is None or not told:
+        return None
+    table = chain_named(carriage.chain)
+    has_parked = any(table.types.kind(event.type) is Kind.PARKED for event in told)
+    parked = await operations.parked(subject=subject, limit=AT_ONCE) if has_parked else []
+    return Known(table, carriage, in_order(table, told), parked)

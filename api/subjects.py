@@ -1,0 +1,187 @@
+"""What an operator sees of one subject: how it came to where it is, what is being tried, and where else to look."""
+
+import asyncio
+from contextlib import suppress
+from typing import Annotated
+from urllib.parse import quote
+
+from fastapi import APIRouter, Path, Query, Request
+from pydantic import AwareDatetime, BaseModel, ConfigDict
+from temporalio.envconfig import ClientConfig
+from temporalio.service import RPCError
+
+from api.auth import Operator
+from api.chains import Spoken
+from api.commands import Text
+from api.known_subject import known_subject
+from api.operations import ParkedAnswer
+from api.orders import OrderAnswer, OrderId
+from api.problems import AS_OPERATOR, IN_QUERY, Code, Problem, documented, refuse_repeated
+from chain.event import AnyEvent
+from chain.steps import State, Step, Trying
+from chain.table import Table
+from chain.words import Language
+from dispatch.temporal import Temporal
+from orders.order import Identifier
+from store.orders import Orders
+
+FOUND = 100
+TOO_LONG = "Failure exceeds size limit"
+"""How the message begins that Temporal puts in the place of a failure that is too large for it."""
+
+ANSWERED_WITHIN = 1.0
+"""Seconds that Temporal gets to tell what it is trying; the page is shown without it."""
+
+
+class StepAnswer(BaseModel):
+    """The subject at one link, `stage` being an older name of its `queue`. `since`: when the event came that the link
+    takes; `ended`: when it had made the next.
+
+    `attempts` and `last_error` are those of what is being tried now, as Temporal tells them (in a batch: of the batch),
+    or of the parking. Where it is done, `attempts` are those that it took if the first did not succeed.
+    """
+
+    link: str
+    queue: str
+    stage: str
+    title: str
+    state: State
+    since: AwareDatetime | None
+    ended: AwareDatetime | None
+    attempts: int | None
+    last_error: str | None
+    reason: str | None
+
+    @classmethod
+    def about(cls, table: Table, step: Step, language: Language) -> "StepAnswer":
+        title = table.words.link(step.link.name).title.in_language(language)
+        link = {"link": step.link.name, "queue": step.link.queue, "stage": step.link.queue, "title": title}
+        return cls.model_validate({**vars(step), **link})
+
+
+class SubjectSeen(BaseModel):
+    """`workflow_url` and `trace_url` are null where nobody has said where such pages are, or the subject has none.
+
+    `trace_id` is in the log lines about the subject as well, also where its trace is not sampled and has no page.
+    """
+
+    chain: str
+    subject: str
+    workflow_id: str | None
+    workflow_url: str | None
+    trace_id: str | None
+    trace_url: str | None
+    steps: list[StepAnswer]
+    parked: list[ParkedAnswer]
+    events: list[AnyEvent]
+
+
+class OrderSeen(SubjectSeen):
+    order: OrderAnswer
+
+
+class Sought(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    q: Text
+
+
+class ExternalLinks:
+    """Pages outside of Lanka. `trace_url` holds `{trace_id}`."""
+
+    def __init__(self, temporal_ui: str | None, trace_url: str | None) -> None:
+        self._temporal_ui = temporal_ui
+        self._trace_url = trace_url
+        self._namespace = ClientConfig.load_client_connect_config().get("namespace", "default")
+
+    def history_of(self, workflow_id: str | None) -> str | None:
+        if self._temporal_ui is None or workflow_id is None:
+            return None
+        return f"{self._temporal_ui.rstrip('/')}/namespaces/{self._namespace}/workflows/{quote(workflow_id, safe='')}"
+
+    def trace_of(self, traceparent: str | None) -> str | None:
+        trace_id, sampled = _parts(traceparent)
+        if self._trace_url is None or trace_id is None or not sampled:
+            return None
+        return self._trace_url.replace("{trace_id}", trace_id)
+
+
+router = APIRouter(prefix="/operations", tags=["operations"])
+
+
+@router.get("/orders", responses=documented(*AS_OPERATOR, *IN_QUERY, Code.INVALID_TEXT))
+async def find_orders(request: Request, _: Operator, sought: Annotated[Sought, Query()]) -> list[OrderAnswer]:
+    """Orders with this order id, order number, customer or payment: the newest first, at most 100."""
+    refuse_repeated(request)
+    orders: Orders = request.state.orders
+    return [OrderAnswer.about(order) for order in await orders.matching(sought.q.strip(), limit=FOUND)]
+
+
+@router.get("/orders/{order_id}", responses=documented(*AS_OPERATOR, Code.ORDER_NOT_FOUND, Code.INVALID_ID))
+async def see_order(request: Request, _: Operator, order_id: OrderId, language: Spoken) -> OrderSeen:
+    """One order with its journal, where it stands at each link, and what is being tried now."""
+    orders: Orders = request.state.orders
+    order = await orders.find(order_id)
+    seen = await _seen(request, order_id, language) if order else None
+    if order is None or seen is None:
+        raise Problem(Code.ORDER_NOT_FOUND)
+    return OrderSeen(order=OrderAnswer.about(order), **dict(seen))
+
+
+@router.get("/subjects/{subject}", responses=documented(*AS_OPERATOR, Code.SUBJECT_NOT_FOUND, Code.INVALID_ID))
+async def see_subject(
+    request: Request, _: Operator, subject: Annotated[Identifier, Path()], language: Spoken
+) -> SubjectSeen:
+    """The same of the subject of any chain: an order id, a call id, ..."""
+    seen = await _seen(request, subject, language)
+    if seen is None:
+        raise Problem(Code.SUBJECT_NOT_FOUND)
+    return seen
+
+
+async def _seen(request: Request, subject: str, language: Language) -> SubjectSeen | None:
+    elsewhere: ExternalLinks = request.state.elsewhere
+    known = await known_subject(request, subject)
+    if known is None:
+        return None
+    carriage = known.carriage
+    trying = {} if carriage.ended else await _tried(request.state.temporal, carriage.workflow_id)
+    seen = known.steps(moves=known.moves, trying=trying)
+    return SubjectSeen(
+        chain=carriage.chain,
+        subject=subject,
+        workflow_id=carriage.workflow_id,
+        workflow_url=elsewhere.history_of(carriage.workflow_id),
+        trace_id=_parts(carriage.traceparent)[0],
+        trace_url=elsewhere.trace_of(carriage.traceparent),
+        steps=[StepAnswer.about(known.table, step, language) for step in seen],
+        parked=[ParkedAnswer.about(each) for each in known.parked],
+        events=list(known.events),
+    )
+
+
+def _parts(traceparent: str | None) -> tuple[str | None, bool]:
+    """The trace id, and whether it is sampled. W3C Trace Context: version, trace id, parent id, flags."""
+    if traceparent is None:
+        return None, False
+    _, trace_id, _, flags = traceparent.split("-")[:4]
+    return trace_id, bool(int(flags, 16) & 1)
+
+
+async def _tried(temporal: Temporal, workflow_id: str | None) -> dict[str, Trying]:
+    """By the name of the consumer, what Temporal tries and has failed at; nothing while Temporal is away."""
+    tried: dict[str, Trying] = {}
+    if workflow_id is None:
+        return tried
+    with suppress(TimeoutError, RPCError):
+        async with asyncio.timeout(ANSWERED_WITHIN):
+            client = await temporal.client()
+            described = await client.get_workflow_handle(workflow_id).describe()
+        for pending in described.raw_description.pending_activities:
+            # Where a failure with all its traces was too long, Temporal keeps the words of its cause.
+            cause = pending.last_failure.cause.message if pending.last_failure.message.startswith(TOO_LONG) else ""
+            error = cause or pending.last_failure.message or None
+            known = tried.get(pending.activity_type.name)
+            if known is None or (known.attempts or 0) < pending.attempt:
+                tried[pending.activity_type.name] = Trying(pending.attempt, error)
+    return tried
