@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from activities.check_cart import CheckCart, refusal, reservations
-from orders.events import ORDER_EVENT, CartUnavailable, Reservation, StockReserved
+from orders.events import CartUnavailable, Reservation, StockReserved
 from orders.order import Line
 from orders.words import Reason
 from tests.shop import PRICE, an_order, batch, payment_confirmed
-from tests.unit.twins import TwinJournal
+from tests.unit.twins import TwinJournal, typed
 
 
 class TwinStock:
@@ -52,7 +52,7 @@ async def test_each_order_gets_its_own_answer_and_the_earliest_asks_first() -> N
         batch("cart", [payment_confirmed(early), payment_confirmed(late)])
     )
 
-    reserved, unavailable = (ORDER_EVENT.validate_python(event.model_dump()) for event in processed.events)
+    reserved, unavailable = (typed(event) for event in processed.events)
     assert isinstance(reserved, StockReserved)
     assert reserved.data.reservations == (Reservation(sku="cup", quantity=2),)
     assert isinstance(unavailable, CartUnavailable)

@@ -8,12 +8,12 @@ import pytest
 from activities.check_payment import CheckPayment, overdue, unusable
 from chain.batch import Processed
 from chain.event import AnyEvent
-from orders.events import ORDER_EVENT, OrderReceived, PaymentConfirmed, PaymentDeclined, PaymentPending
+from orders.events import OrderReceived, PaymentConfirmed, PaymentDeclined, PaymentPending
 from orders.order import Order
 from orders.payment import Payment, PaymentStatus
 from orders.words import Reason
 from tests.shop import TwinProvider, an_order, batch, paid, untyped
-from tests.unit.twins import NOW, TwinJournal, TwinPayments
+from tests.unit.twins import NOW, TwinJournal, TwinPayments, typed
 
 DEADLINE = timedelta(minutes=15)
 
@@ -36,13 +36,13 @@ async def checked(order: Order, *payments: Payment) -> Any:
     return only(processed)
 
 
-async def load_settings(event: PaymentPending, *payments: Payment) -> Processed:
+async def settled(event: PaymentPending, *payments: Payment) -> Processed:
     return await check(*payments).settle_payment(batch("settlement", [untyped(event)]))
 
 
 def only(processed: Processed) -> Any:
     (event,) = processed.events
-    return ORDER_EVENT.validate_python(event.model_dump())
+    return typed(event)
 
 
 def changed(payment: Payment, **changes: Any) -> Payment:
@@ -111,7 +111,7 @@ async def test_one_payment_serves_the_earlier_of_two_orders() -> None:
 
     processed = await check(paid(first)).check_payment(batch("payment", events))
 
-    confirmed, declined = (ORDER_EVENT.validate_python(event.model_dump()) for event in processed.events)
+    confirmed, declined = (typed(event) for event in processed.events)
     assert isinstance(confirmed, PaymentConfirmed)
     assert confirmed.subject == first.order_id
     assert declined.data.reason is Reason.PAYMENT_ALREADY_USED
@@ -131,7 +131,7 @@ async def test_a_payment_still_pending_is_left_out_before_the_deadline() -> None
     order = an_order(cup=1)
     event = pending(order, datetime.now(UTC) + DEADLINE)
 
-    processed = await load_settings(event, paid(order, PaymentStatus.PENDING))
+    processed = await settled(event, paid(order, PaymentStatus.PENDING))
 
     assert list(processed.left_out) == [order.order_id]
     assert list(processed.events) == []
@@ -141,7 +141,7 @@ async def test_a_payment_still_pending_at_the_deadline_is_refused() -> None:
     order = an_order(cup=1)
     deadline = datetime.now(UTC) - timedelta(seconds=1)
 
-    event = only(await load_settings(pending(order, deadline), paid(order, PaymentStatus.PENDING)))
+    event = only(await settled(pending(order, deadline), paid(order, PaymentStatus.PENDING)))
 
     assert isinstance(event, PaymentDeclined)
     assert event.data.reason is Reason.PAYMENT_TIMEOUT
@@ -151,7 +151,7 @@ async def test_a_payment_still_pending_at_the_deadline_is_refused() -> None:
 async def test_a_payment_that_came_in_at_the_last_moment_counts() -> None:
     order = an_order(cup=1)
 
-    processed = await load_settings(pending(order, datetime.now(UTC) - timedelta(seconds=1)), paid(order))
+    processed = await settled(pending(order, datetime.now(UTC) - timedelta(seconds=1)), paid(order))
 
     assert isinstance(only(processed), PaymentConfirmed)
 
@@ -159,7 +159,7 @@ async def test_a_payment_that_came_in_at_the_last_moment_counts() -> None:
 async def test_a_payment_declined_while_it_was_waited_for_is_refused() -> None:
     order = an_order(cup=1)
 
-    processed = await load_settings(pending(order, datetime.now(UTC) + DEADLINE), paid(order, PaymentStatus.DECLINED))
+    processed = await settled(pending(order, datetime.now(UTC) + DEADLINE), paid(order, PaymentStatus.DECLINED))
 
     assert only(processed).data.reason is Reason.PAYMENT_DECLINED
 

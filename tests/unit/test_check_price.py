@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from activities.check_price import CheckPrice, refusal
-from orders.events import ORDER_EVENT, PaidOrder, PriceChanged, PriceConfirmed
+from orders.events import PaidOrder, PriceChanged, PriceConfirmed
 from orders.order import Order
 from orders.words import Reason
 from tests.shop import PRICE, an_order, batch, paid, payment_confirmed
-from tests.unit.twins import TwinJournal
+from tests.unit.twins import TwinJournal, typed
 
 YESTERDAY = datetime(2030, 1, 1, tzinfo=UTC)
 TODAY = YESTERDAY + timedelta(days=1)
@@ -104,7 +104,7 @@ async def test_the_price_of_the_moment_of_the_order_counts_not_the_price_of_now(
         batch("price", [payment_confirmed(before), payment_confirmed(after)])
     )
 
-    confirmed, changed = (ORDER_EVENT.validate_python(event.model_dump()) for event in processed.events)
+    confirmed, changed = (typed(event) for event in processed.events)
     assert isinstance(confirmed, PriceConfirmed)
     assert (confirmed.data.total, confirmed.data.currency) == (PRICE, "EUR")
     assert isinstance(changed, PriceChanged)

@@ -254,3 +254,20 @@ async def test_what_is_left_out_knows_how_often_it_was_tried(journal: TwinJourna
     given = received("a", "b").model_copy(update={"tried": 2})
     assert (await ask_all(journal, given, Neighbour(a=Outage("429")))).tried == 3
     assert (await ask_all(journal, given, Neighbour(a=NotYet("pending")))).tried == 2
+
+
+async def test_a_link_that_works_on_each_event_makes_one_of_each(journal: TwinJournal) -> None:
+    (first,) = received("a").events
+    second = first.model_copy(update={"id": "a.again"})
+
+    def each(*events: AnyEvent) -> Batch:
+        return batch(LINK, events).model_copy(update={"each": True})
+
+    made = [await ask_all(journal, each(event), Neighbour(a=nth)) for nth, event in enumerate((first, second, first))]
+
+    assert [event.id for processed in made for event in processed.events] == [
+        "a.test.a.intake",
+        "a.test.a.again",
+        "a.test.a.intake",
+    ]
+    assert [event.data["total"] for processed in made for event in processed.events] == [0, 1, 0]

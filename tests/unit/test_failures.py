@@ -12,7 +12,9 @@ from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput
 
 from activities import failures
 from activities.failures import OUTAGE, Failures
+from chain.batch import Batch
 from chain.failures import Outage, UnexpectedAnswer
+from tests.shop import an_order, batch, payment_confirmed
 
 JITTER = 1.25
 
@@ -33,23 +35,25 @@ def environment(attempt: int = 1) -> ActivityEnvironment:
     return env
 
 
-async def sorted_by_the_interceptor(work: Callable[[], Awaitable[Any]], env: ActivityEnvironment | None = None) -> Any:
+async def sorted_by_the_interceptor(
+    work: Callable[[], Awaitable[Any]], env: ActivityEnvironment | None = None, *args: Any
+) -> Any:
     chain = Failures().intercept_activity(Consumer(work))
 
     def nothing() -> None: ...
 
-    call = ExecuteActivityInput(fn=nothing, args=[], executor=None, headers={})
+    call = ExecuteActivityInput(fn=nothing, args=args, executor=None, headers={})
     return await (env or environment()).run(chain.execute_activity, call)
 
 
-async def failure(error: BaseException, attempt: int = 1) -> ApplicationError:
+async def failure(error: BaseException, attempt: int = 1, *args: Any) -> ApplicationError:
     """What Temporal gets to see of `error`."""
 
     async def work() -> None:
         raise error
 
     with pytest.raises(ApplicationError) as raised:
-        await sorted_by_the_interceptor(work, environment(attempt))
+        await sorted_by_the_interceptor(work, environment(attempt), *args)
     return raised.value
 
 
@@ -103,6 +107,29 @@ async def test_anything_else_is_a_fault_named_by_its_reason_and_not_tried_again(
     assert seen.non_retryable
     assert seen.message == f"{type(error).__name__}: {error}"
     assert seen.__cause__ is error
+
+
+def going_together(number: int) -> Batch:
+    return batch("payment", [payment_confirmed(an_order(f"pay_{nth}", cup=1)) for nth in range(number)])
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (Outage("GET /payments/pay_0 answered 500"), "somebody who is needed is away"),
+        (Outage("GET /payments/pay_0 answered 500", for_all="the provider answered 500"), "the provider answered 500"),
+        (UnexpectedAnswer("pay_0 is captured"), "UnexpectedAnswer: about one of several"),
+        (UnexpectedAnswer("pay_0 is what?", for_all="no payment"), "UnexpectedAnswer: no payment"),
+        (KeyError("pay_0"), "KeyError: about one of several"),
+    ],
+)
+async def test_what_is_said_of_a_batch_names_none_of_its_orders(error: Exception, message: str) -> None:
+    seen = await failure(error, 1, going_together(2))
+    alone = await failure(error, 1, going_together(1))
+
+    assert (seen.message, seen.__cause__) == (message, None), "Temporal keeps the cause as well"
+    assert "pay_0" in alone.message, "whose failure it is may be told all of it"
+    assert (seen.type, seen.non_retryable) == (alone.type, alone.non_retryable)
 
 
 async def test_what_is_sorted_already_passes() -> None:

@@ -9,12 +9,12 @@ from activities.finalize_order import FinalizeOrder, refusal
 from chain.batch import Processed
 from chain.event import AnyEvent, Event
 from chain.failures import UnexpectedAnswer
-from orders.events import ORDER_EVENT, CartConfirmed, OrderConfirmed, PaymentDeclined
+from orders.events import CartConfirmed, OrderConfirmed, PaymentDeclined
 from orders.order import Order
 from orders.payment import Payment, PaymentStatus
 from orders.words import Reason
 from tests.shop import TwinProvider, an_order, batch, paid, untyped
-from tests.unit.twins import NOW, TwinJournal, TwinPayments
+from tests.unit.twins import NOW, TwinJournal, TwinPayments, typed
 
 
 class TwinStore:
@@ -66,7 +66,7 @@ async def test_authorised_money_is_taken_once_and_the_order_gets_its_number(stor
 
     processed = await finalize(store, provider, checked(order, paid(order)))
 
-    (event,) = map(ORDER_EVENT.validate_python, [event.model_dump() for event in processed.events])
+    (event,) = map(typed, processed.events)
     assert isinstance(event, OrderConfirmed)
     assert event.data.order_number == "L-1"
     assert provider.calls == [("capture", order.payment_id)]
@@ -102,7 +102,7 @@ async def test_an_authorisation_that_ran_out_on_the_way_refuses_the_order(
         store, provider, checked(lost, paid(lost)), checked(kept, paid(kept, PaymentStatus.CAPTURED))
     )
 
-    declined, confirmed = (ORDER_EVENT.validate_python(event.model_dump()) for event in processed.events)
+    declined, confirmed = (typed(event) for event in processed.events)
     assert isinstance(declined, PaymentDeclined)
     assert declined.data == refusal(paid(lost, status))
     assert declined.data.reason is reason

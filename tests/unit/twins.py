@@ -6,23 +6,29 @@ from datetime import UTC, datetime
 from typing import Any
 
 from chain.batch import Work
-from chain.event import AnyEvent, Event
+from chain.event import AnyEvent, Event, id_of
 from orders.payment import Payment
 from tests.shop import untyped
+from workflows.order_confirmation import TABLE
 
 NOW = datetime(2030, 1, 1, 12, tzinfo=UTC)
 
 
+def typed(event: AnyEvent) -> Any:
+    """The event as the class that the chain of orders declares."""
+    return TABLE.types[event.type].model_validate(event.model_dump())
+
+
 class TwinJournal:
-    """Each (subject, link) once. `transactions` tells which subjects each transaction was opened for."""
+    """Each (subject, link) once, or each event. `transactions` tells which subjects each transaction was opened for."""
 
     def __init__(self) -> None:
-        self.made: dict[tuple[str, str], AnyEvent | None] = {}
+        self.made: dict[str, AnyEvent | None] = {}
         self.recorded: list[AnyEvent] = []
         self.transactions: list[list[str]] = []
         self.attempts: list[int] = []
 
-    async def once(
+    async def process_once(
         self,
         link: str,
         events: Sequence[Any],
@@ -31,24 +37,31 @@ class TwinJournal:
         unrecorded: bool = False,
         closes: Sequence[str] = (),
         attempt: int = 1,
+        each: bool = False,
     ) -> list[AnyEvent]:
         self.attempts.append(attempt)
         self.transactions.append([event.subject for event in events])
-        fresh = [event for event in events if (event.subject, link) not in self.made]
-        made = {event.subject: untyped(event) for event in await decide(Work(None, link, NOW), fresh)}
-        self.recorded += [*([untyped(event) for event in fresh] if unrecorded else []), *made.values()]
-        self.made |= {(event.subject, link): made.get(event.subject) for event in fresh}
-        known = [self.made[event.subject, link] for event in events]
+        fresh = {made: event for event in events if (made := _made_id(link, event, each=each)) not in self.made}
+        made = {event.id: untyped(event) for event in await decide(Work(None, link, NOW, each), [*fresh.values()])}
+        self.recorded += [*([untyped(event) for event in fresh.values()] if unrecorded else []), *made.values()]
+        self.made |= {name: made.get(name) for name in fresh}
+        known = [self.made[_made_id(link, event, each=each)] for event in events]
         return [event for event in known if event]
 
-    async def note(self, events: Sequence[AnyEvent]) -> None:
+    async def append(self, events: Sequence[AnyEvent]) -> None:
         self.recorded += events
 
     def about(self, subject: str) -> AbstractContextManager[object]:
         return nullcontext()
 
-    async def done(self, link: str, subjects: Sequence[str]) -> set[str]:
-        return {subject for subject in subjects if (subject, link) in self.made}
+    async def done(self, link: str, events: Sequence[Event[Any]], *, each: bool = False) -> set[str]:
+        there = [event for event in events if _made_id(link, event, each=each) in self.made]
+        return {event.id if each else event.subject for event in there}
+
+
+def _made_id(link: str, event: Event[Any], *, each: bool) -> str:
+    """The id of what `link` makes of the event."""
+    return id_of(event.subject, link, event.id if each else None)
 
 
 class TwinPayments:
