@@ -135,6 +135,7 @@ def order(home: HomeOption = DEFAULT_HOME) -> None:
 @app.command()
 def funnel(
     hours: Annotated[int, typer.Option(min=1, help="How many hours are counted, this one included.")] = 24,
+    chain: Annotated[str, typer.Option(help="Of which chain.")] = "orders",
     api: ApiOption = None,
     key: KeyOption = None,
     home: HomeOption = DEFAULT_HOME,
@@ -144,7 +145,7 @@ def funnel(
 
     from lanka.funnel import shown
 
-    answer = call("GET", "/funnel", where_to(api, key, home), params={"hours": hours})
+    answer = call("GET", "/funnel", where_to(api, key, home), params={"hours": hours, "chain": chain})
     Console().print(shown(answer, hours))
 
 

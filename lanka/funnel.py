@@ -1,4 +1,4 @@
-"""`lanka funnel`: where the orders are, and what became of them, as a table."""
+"""`lanka funnel`: where the subjects of a chain are, and what became of them, as a table."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
@@ -10,7 +10,7 @@ from rich.text import Text
 
 NUMBERS = ("waiting", "working", "parked", "oldest", "done", "rejected", "on", "p50", "p95")
 
-ENDS = ("received", "confirmed", "rejected", "cancelled")
+NO_ENDS = {"since", "until", "conversion", "links", "hours"}
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
 
@@ -33,22 +33,23 @@ def shown(funnel: Mapping[str, Any], hours: int) -> RenderableType:
             _percent(link["conversion"]),
             *(duration(link[name]) for name in ("p50_seconds", "p95_seconds")),
         )
-    ends = ", ".join(f"{funnel[name]} {name}" for name in ENDS)
+    names = [name for name in funnel if name not in NO_ENDS]
+    ends = ", ".join(f"{funnel[name]} {name}" for name in names)
     of_those = f" ({_percent(funnel['conversion'])} of those that ended)" if funnel["conversion"] is not None else ""
     when = "this hour" if hours == 1 else f"the last {hours} hours"
     why = [line for link in funnel["links"] for line in _why(link)]
-    return Group(table, *why, Text(f"{when}: {ends}{of_those}"), *_by_hour(funnel["hours"]))
+    return Group(table, *why, Text(f"{when}: {ends}{of_those}"), *_by_hour(names, funnel["hours"]))
 
 
-def _by_hour(hours: Sequence[Mapping[str, Any]]) -> Iterator[RenderableType]:
-    """Hour by hour, where there is more than one in which anything happened."""
-    told = [hour for hour in hours if any(hour[name] for name in ENDS)]
-    if len(told) < 2:  # noqa: PLR2004, the line above has told of one
+def _by_hour(names: Sequence[str], hours: Sequence[Mapping[str, Any]]) -> Iterator[RenderableType]:
+    """Hour by hour, where there is more than one in which anything happened. `names`: received, and each end."""
+    busy = [hour for hour in hours if any(hour[name] for name in names)]
+    if len(busy) < 2:  # noqa: PLR2004, the line above has told of one
         return
-    table = Table(Column("UTC", no_wrap=True), *(Column(name, justify="right") for name in ENDS), box=None)
-    for hour in told:
+    table = Table(Column("UTC", no_wrap=True), *(Column(name, justify="right") for name in names), box=None)
+    for hour in busy:
         begins = datetime.fromisoformat(hour["hour"])
-        table.add_row(f"{begins:%m-%d %H:00}", *(_number(hour[name]) for name in ENDS))
+        table.add_row(f"{begins:%m-%d %H:00}", *(_number(hour[name]) for name in names))
     yield table
 
 

@@ -10,13 +10,14 @@ import typer
 from lanka.remote import ApiOption, KeyOption, call, where_to
 from lanka.terminal import DEFAULT_HOME, HomeOption, fail
 
-app = typer.Typer(name="parked", help="Orders that wait for a person: list, release, reject.", no_args_is_help=True)
+app = typer.Typer(name="parked", help="What waits for a person: list, release, reject.", no_args_is_help=True)
 
-StageOption = Annotated[str | None, typer.Option(help="Only at this stage: payment, cart, price, finalize, support.")]
+LinkOption = Annotated[str | None, typer.Option(help="Only at this link: payment, cart, refund, assign, ...")]
+StageOption = Annotated[str | None, typer.Option(help="Only at the forward links of this task queue; older.")]
 ReasonOption = Annotated[str | None, typer.Option(help="Only for this reason.")]
 WhyOption = Annotated[str, typer.Option(help="Why you decide so; it goes into the journal.")]
 SomeArgument = Annotated[
-    str | None, typer.Argument(metavar="ORDER", help="The id of one order; without it, all that match.")
+    str | None, typer.Argument(metavar="ID", help="The id of one order, or of one parking; without it, all that match.")
 ]
 RateOption = Annotated[float | None, typer.Option(help="Orders each second, from 0.01 to 1000.", show_default="20")]
 LimitOption = Annotated[int | None, typer.Option(help="Orders at most, the oldest first.", show_default="1000")]
@@ -26,6 +27,7 @@ ByOption = Annotated[str, typer.Option(help="Who decides.", default_factory=getp
 
 @app.command(name="list")
 def list_parked(
+    link: LinkOption = None,
     stage: StageOption = None,
     reason: ReasonOption = None,
     api: ApiOption = None,
@@ -37,17 +39,17 @@ def list_parked(
     from rich.table import Column, Table
     from rich.text import Text
 
-    parked = call("GET", "/parked", where_to(api, key, home), params=_given(stage=stage, reason=reason))
+    parked = call("GET", "/parked", where_to(api, key, home), params=_given(link=link, stage=stage, reason=reason))
     if not parked:
         typer.echo("nothing is parked")
         return
-    names = ("order_id", "stage", "reason", "attempts", "since", "last_error")
+    names = ("subject", "link", "reason", "attempts", "since", "last_error", "id")
     if not sys.stdout.isatty():
         for each in parked:
             typer.echo("\t".join(" ".join(str(each[name]).split()) for name in names))
         return
     # An order's id is there to be copied, whatever the width.
-    table = Table(Column("order id", no_wrap=True, min_width=16), *(name.replace("_", " ") for name in names[1:]))
+    table = Table(Column("subject", no_wrap=True, min_width=16), *(name.replace("_", " ") for name in names[1:]))
     for each in parked:
         # As text: an error message may hold what Rich would take for its markup.
         table.add_row(*(Text(str(each[name]), overflow="fold") for name in names))
@@ -58,7 +60,8 @@ def list_parked(
 def release(
     why: WhyOption,
     by: ByOption,
-    order_id: SomeArgument = None,
+    which: SomeArgument = None,
+    link: LinkOption = None,
     stage: StageOption = None,
     reason: ReasonOption = None,
     rate: RateOption = None,
@@ -69,15 +72,16 @@ def release(
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Let one order, or all that match, go on at the link where they are parked."""
-    bulk = _given(stage=stage, reason=reason, rate_per_second=rate, limit=limit, dry_run=dry_run or None)
-    _decide("release", order_id, bulk, where_to(api, key, home), why, by)
+    bulk = _given(link=link, stage=stage, reason=reason, rate_per_second=rate, limit=limit, dry_run=dry_run or None)
+    _decide("release", which, bulk, where_to(api, key, home), why, by)
 
 
 @app.command()
 def reject(
     why: WhyOption,
     by: ByOption,
-    order_id: SomeArgument = None,
+    which: SomeArgument = None,
+    link: LinkOption = None,
     stage: StageOption = None,
     reason: ReasonOption = None,
     rate: RateOption = None,
@@ -88,16 +92,14 @@ def reject(
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Refuse one parked order, or all that match: their stock and their money go back."""
-    bulk = _given(stage=stage, reason=reason, rate_per_second=rate, limit=limit, dry_run=dry_run or None)
-    _decide("reject", order_id, bulk, where_to(api, key, home), why, by)
+    bulk = _given(link=link, stage=stage, reason=reason, rate_per_second=rate, limit=limit, dry_run=dry_run or None)
+    _decide("reject", which, bulk, where_to(api, key, home), why, by)
 
 
-def _decide(
-    command: str, order_id: str | None, bulk: dict[str, Any], where: tuple[str, str], why: str, by: str
-) -> None:
+def _decide(command: str, which: str | None, bulk: dict[str, Any], where: tuple[str, str], why: str, by: str) -> None:
     from urllib.parse import quote
 
-    if order_id is None:
+    if which is None:
         answer = call("POST", f"/parked/{command}", where, body={**bulk, "why": why, "by": by})
         done = {"release": "released", "reject": "rejected"}[command]
         if "dry_run" in bulk:
@@ -106,13 +108,12 @@ def _decide(
             typer.echo(f"{answer[done]} of {answer['matched']} {'go on' if command == 'release' else 'are rejected'}")
         return
     if bulk:
-        raise typer.BadParameter("one order needs neither --stage nor --reason, --rate, --limit or --dry-run")
-    verdict = call("POST", f"/parked/{quote(order_id, safe='')}/{command}", where, body={"reason": why, "by": by})[
-        "verdict"
-    ]
+        raise typer.BadParameter("one order needs neither --link nor --stage, --reason, --rate, --limit or --dry-run")
+    body = {"why": why, "by": by}
+    verdict = call("POST", f"/parked/{quote(which, safe='')}/{command}", where, body=body)["verdict"]
     if verdict == "not_parked":
-        fail(f"order {order_id} is not parked, or on its way back already")
-    typer.echo(f"order {order_id}: {verdict}")
+        fail(f"{which} is not parked, or on its way back already")
+    typer.echo(f"{which}: {verdict}")
 
 
 def _given(**options: Any) -> dict[str, Any]:
