@@ -149,9 +149,9 @@ class Operations:
                     UNION ALL
                     SELECT subject, $8 || id FROM late_events($1) WHERE ($3::text IS NULL OR subject = $3)
                 )
-                SELECT parked.id, chain, subject, parked.data ->> 'link' AS link, parked.data ->> 'reason' AS reason,
-                       (parked.data ->> 'attempts')::integer AS attempts, parked.data ->> 'last_error' AS last_error,
-                       parked.time AS since, carried.workflow_id
+                SELECT parked.id, chain, carried.subject, parked.data ->> 'link' AS link,
+                       parked.data ->> 'reason' AS reason, (parked.data ->> 'attempts')::integer AS attempts,
+                       parked.data ->> 'last_error' AS last_error, parked.time AS since, carried.workflow_id
                 FROM carried JOIN subjects USING (subject)
                 -- LATERAL with an OFFSET: a look into the index for each open subject. Left to itself a prepared plan
                 -- compares everything with everything.

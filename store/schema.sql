@@ -137,10 +137,10 @@ WHERE kind = 'parked'
 CREATE FUNCTION late_events(links text[]) RETURNS SETOF journal LANGUAGE sql STABLE AS $$
     SELECT * FROM journal AS late
     WHERE kind = 'late' AND EXISTS (
-        SELECT FROM unnest(links) AS link
+        SELECT FROM unnest(links) AS wanted (link)
         WHERE NOT EXISTS (
             SELECT FROM claims
-            WHERE claims.subject = late.subject AND claims.link = link AND claims.event IN ('', late.id)
+            WHERE claims.subject = late.subject AND claims.link = wanted.link AND claims.event IN ('', late.id)
         )
     )
 $$;

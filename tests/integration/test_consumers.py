@@ -21,7 +21,6 @@ from orders.order import Order
 from orders.payment import PaymentStatus
 from store.catalogue import Catalogue
 from store.database import Pool
-from store.journal import Journal
 from store.orders import Orders
 from store.outbox import Outbox
 from store.payments import Payments
@@ -38,16 +37,18 @@ from tests.shop import (
     payment_confirmed,
     stock_of,
     stock_up,
+    the_journal,
     untyped,
 )
+from workflows.order_confirmation import TABLE
 
 
 def check_payment(pool: Pool, provider: TwinProvider, deadline: timedelta = timedelta(minutes=1)) -> CheckPayment:
-    return CheckPayment(Journal(pool), Payments(pool), provider, deadline)
+    return CheckPayment(the_journal(pool), Payments(pool), provider, deadline)
 
 
 def finalize(pool: Pool, provider: TwinProvider) -> FinalizeOrder:
-    return FinalizeOrder(Journal(pool), Orders(pool), Stock(), Payments(pool), Outbox(), provider)
+    return FinalizeOrder(the_journal(pool), Orders(pool, TABLE), Stock(), Payments(pool), Outbox(), provider)
 
 
 def verdicts(processed: Processed) -> list[str]:
@@ -175,7 +176,7 @@ async def test_the_last_item_goes_to_the_earliest_order(pool: Pool) -> None:
     orders = [an_order(cup=2), an_order(cup=2), an_order(cup=1)]
     await accept(pool, *orders)
 
-    processed = await CheckCart(Journal(pool), Stock()).check_cart(batch("cart", [*map(payment_confirmed, orders)]))
+    processed = await CheckCart(the_journal(pool), Stock()).check_cart(batch("cart", [*map(payment_confirmed, orders)]))
 
     assert verdicts(processed) == ["StockReserved", "out_of_stock", "StockReserved"]
     assert await stock_of(pool, "cup") == (3, 3)
@@ -186,7 +187,7 @@ async def test_all_lines_are_reserved_or_none(pool: Pool) -> None:
     order = an_order(cup=2, pot=2)
     await accept(pool, order)
 
-    processed = await CheckCart(Journal(pool), Stock()).check_cart(batch("cart", [payment_confirmed(order)]))
+    processed = await CheckCart(the_journal(pool), Stock()).check_cart(batch("cart", [payment_confirmed(order)]))
 
     assert verdicts(processed) == ["out_of_stock"]
     assert processed.events[0].data["detail"] == "pot: 2 wanted, 1 available"
@@ -199,7 +200,7 @@ async def test_lines_of_the_same_sku_are_summed(pool: Pool) -> None:
     order = order.model_copy(update={"lines": order.lines * 2})
     await accept(pool, order)
 
-    processed = await CheckCart(Journal(pool), Stock()).check_cart(batch("cart", [payment_confirmed(order)]))
+    processed = await CheckCart(the_journal(pool), Stock()).check_cart(batch("cart", [payment_confirmed(order)]))
 
     assert processed.events[0].data["detail"] == "cup: 4 wanted, 3 available"
 
@@ -208,8 +209,10 @@ async def test_a_sku_nobody_knows_refuses_the_cart_and_the_price(pool: Pool) -> 
     order = an_order(ghost=1)
     await accept(pool, order)
 
-    cart = await CheckCart(Journal(pool), Stock()).check_cart(batch("cart", [payment_confirmed(order)]))
-    price = await CheckPrice(Journal(pool), Catalogue(pool), 0).check_price(batch("price", [payment_confirmed(order)]))
+    cart = await CheckCart(the_journal(pool), Stock()).check_cart(batch("cart", [payment_confirmed(order)]))
+    price = await CheckPrice(the_journal(pool), Catalogue(pool), 0).check_price(
+        batch("price", [payment_confirmed(order)])
+    )
 
     assert verdicts(cart) == verdicts(price) == ["unknown_sku"]
 
@@ -219,7 +222,7 @@ async def test_a_hundred_orders_at_once_for_ten_items_sell_ten(pool: Pool) -> No
     # Half of them name the SKUs the other way round: locked in one order all the same, nobody deadlocks.
     orders = [an_order(cup=1, pot=1) if n % 2 else an_order(pot=1, cup=1) for n in range(100)]
     await accept(pool, *orders)
-    consumer = CheckCart(Journal(pool), Stock())
+    consumer = CheckCart(the_journal(pool), Stock())
 
     each = await asyncio.gather(*(consumer.check_cart(batch("cart", [payment_confirmed(o)])) for o in orders))
 
@@ -240,7 +243,7 @@ async def test_the_price_counts_that_was_valid_when_the_order_was_received(pool:
     await accept(pool, before, after)
 
     events = [payment_confirmed(before), payment_confirmed(after)]
-    processed = await CheckPrice(Journal(pool), Catalogue(pool), 0).check_price(batch("price", events))
+    processed = await CheckPrice(the_journal(pool), Catalogue(pool), 0).check_price(batch("price", events))
 
     assert verdicts(processed) == ["PriceConfirmed", "price_changed"]
     assert processed.events[1].data["detail"] == "cup: EUR 2.50 seen, EUR 2.51 in the catalogue"
@@ -252,7 +255,7 @@ async def test_a_price_may_move_within_the_tolerance(pool: Pool) -> None:
     order = an_order(cup=1)
     await accept(pool, order)
 
-    processed = await CheckPrice(Journal(pool), Catalogue(pool), 100).check_price(
+    processed = await CheckPrice(the_journal(pool), Catalogue(pool), 100).check_price(
         batch("price", [payment_confirmed(order)])
     )
 
@@ -266,7 +269,7 @@ async def ready_to_finalize(pool: Pool, provider: TwinProvider, *orders: Order) 
     """Paid and reserved, as CartConfirmed."""
     events = await accept(pool, *orders)
     await check_payment(pool, provider).check_payment(batch("payment", events))
-    await CheckCart(Journal(pool), Stock()).check_cart(batch("cart", [*map(payment_confirmed, orders)]))
+    await CheckCart(the_journal(pool), Stock()).check_cart(batch("cart", [*map(payment_confirmed, orders)]))
     return [cart_confirmed(order) for order in orders]
 
 
@@ -339,11 +342,11 @@ async def test_a_refused_order_leaves_stock_and_money_as_they_were(pool: Pool) -
     await ready_to_finalize(pool, provider, order)
 
     for _ in range(2):
-        released = await ReleaseStock(Journal(pool), Stock()).release_stock(batch("release", [refused(order)]))
-        refunded = await RefundPayment(Journal(pool), Payments(pool), provider).refund_payment(
+        released = await ReleaseStock(the_journal(pool), Stock()).release_stock(batch("release", [refused(order)]))
+        refunded = await RefundPayment(the_journal(pool), Payments(pool), provider).refund_payment(
             batch("refund", [refused(order)])
         )
-        rejected = await RejectOrder(Journal(pool), Outbox()).reject_order(batch("reject", [refused(order)]))
+        rejected = await RejectOrder(the_journal(pool), Outbox()).reject_order(batch("reject", [refused(order)]))
 
     assert await stock_of(pool, "cup") == (10, 0)
     assert provider.payments[order.payment_id].refunded_amount == order.total
@@ -358,8 +361,8 @@ async def test_where_nothing_was_paid_or_reserved_there_is_nothing_to_give_back(
     order = an_order(cup=2)
     await accept(pool, order)
 
-    released = await ReleaseStock(Journal(pool), Stock()).release_stock(batch("release", [refused(order)]))
-    refunded = await RefundPayment(Journal(pool), Payments(pool), TwinProvider()).refund_payment(
+    released = await ReleaseStock(the_journal(pool), Stock()).release_stock(batch("release", [refused(order)]))
+    refunded = await RefundPayment(the_journal(pool), Payments(pool), TwinProvider()).refund_payment(
         batch("refund", [refused(order)])
     )
 
@@ -374,7 +377,7 @@ async def test_money_of_an_order_that_was_taken_back_before_its_payment_was_chec
     await accept(pool, order)
     provider = TwinProvider(paid(order, status))
 
-    refunded = await RefundPayment(Journal(pool), Payments(pool), provider).refund_payment(
+    refunded = await RefundPayment(the_journal(pool), Payments(pool), provider).refund_payment(
         batch("refund", [refused(order)])
     )
 
@@ -392,7 +395,7 @@ async def test_the_payment_of_another_order_is_never_refunded(pool: Pool) -> Non
     events = await accept(pool, owner, thief)
     await check_payment(pool, provider).check_payment(batch("payment", events))
 
-    refunded = await RefundPayment(Journal(pool), Payments(pool), provider).refund_payment(
+    refunded = await RefundPayment(the_journal(pool), Payments(pool), provider).refund_payment(
         batch("refund", [refused(thief)])
     )
 

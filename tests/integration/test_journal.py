@@ -10,7 +10,7 @@ import pytest
 from chain.batch import Work
 from chain.event import AnyEvent, Event
 from chain.failures import Outage
-from orders.events import CartConfirmed, OrderParked, OrderRejected, StockReserved
+from orders.events import CartConfirmed, OrderCancelled, OrderParked, OrderRejected, StockReserved
 from store.database import Pool, connected, open_pool
 from store.journal import CHANNEL
 from tests.servers import free_port, until
@@ -46,6 +46,41 @@ async def test_the_attempt_that_succeeded_is_kept_where_it_was_not_the_first(poo
 
     kept = await fetch(pool, "SELECT subject, link, attempts FROM claims WHERE attempts IS NOT NULL")
     assert kept == [{"subject": late.subject, "link": "cart", "attempts": 7}]
+
+
+async def test_a_link_may_work_on_each_event_of_an_order_by_itself(pool: Pool) -> None:
+    (first,) = await accept(pool, an_order(cup=1))
+    second, third = (first.model_copy(update={"id": name}) for name in ("second", "third"))
+    worked: list[str] = []
+
+    async def decide(work: Work, given: Sequence[AnyEvent]) -> list[Event[Any]]:
+        worked.extend(event.id for event in given)
+        return await reserve(work, given)
+
+    journal = the_journal(pool)
+    await journal.process_once("cart", [first], decide, each=True)
+    made = await journal.process_once("cart", [first, second, second], decide, each=True)
+    assert worked == [first.id, "second"]
+    assert [event.id for event in made] == [f"{first.subject}.cart.{name}" for name in (first.id, "second", "second")]
+    assert await journal.done("cart", [first, second, third], each=True) == {first.id, "second"}
+    assert await journal.done("cart", [third]) == set()
+
+    await journal.process_once("reject", [first], reserve, closes=["cart"])
+    assert await journal.process_once("cart", [third], decide, each=True) == []
+    assert worked == [first.id, "second"]
+
+
+async def test_two_events_of_one_order_are_worked_on_once_where_the_link_takes_the_order_once(pool: Pool) -> None:
+    (first,) = await accept(pool, an_order(cup=1))
+    worked: list[str] = []
+
+    async def decide(work: Work, given: Sequence[AnyEvent]) -> list[Event[Any]]:
+        worked.extend(event.id for event in given)
+        return await reserve(work, given)
+
+    made = await the_journal(pool).process_once("cart", [first, first.model_copy(update={"id": "second"})], decide)
+    assert worked == [first.id]
+    assert [event.id for event in made] == [f"{first.subject}.cart"] * 2
 
 
 async def test_a_second_attempt_waits_for_the_first_and_finds_its_event(pool: Pool) -> None:
@@ -147,6 +182,23 @@ async def test_an_end_event_ends_the_order_and_tells_whoever_listens(pool: Pool)
         await the_journal(pool).process_once("reject", events, reject)
         await until(lambda: heard == [CHANNEL], 5, "the notification")
         await connection.remove_listener(CHANNEL, hear)
+
+    (row,) = await fetch(pool, "SELECT status, ended_at IS NOT NULL AS ended FROM subjects")
+    assert row == {"status": "rejected", "ended": True}
+
+
+async def test_the_first_end_counts_whatever_comes_with_it_or_after_it(pool: Pool) -> None:
+    order = an_order(cup=1)
+    await accept(pool, order)
+    why = {"link": "cart", "reason": "a_bug", "attempts": 3, "last_error": "oh"}
+    no = {"reason": "out_of_stock", "detail": ""}
+
+    def told(kind: type[Event[Any]], link: str, data: Any) -> AnyEvent:
+        return untyped(kind.made_by(link, order.order_id, order.received_at, data))
+
+    events = [told(OrderParked, "a", why), told(OrderRejected, "b", no), told(OrderParked, "c", why)]
+    await the_journal(pool).append(events)
+    await the_journal(pool).append([told(OrderParked, "d", why), told(OrderCancelled, "e", no)])
 
     (row,) = await fetch(pool, "SELECT status, ended_at IS NOT NULL AS ended FROM subjects")
     assert row == {"status": "rejected", "ended": True}

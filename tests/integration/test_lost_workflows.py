@@ -18,13 +18,13 @@ from orders.events import OrderParked, OrderReleased, OrderWithdrawn
 from orders.order import Order
 from store.database import Pool, transaction
 from store.intake import Intake, register
-from store.journal import Journal, record
+from store.journal import record
 from store.lost_workflows import come_to_rest
-from store.operations import Operations
+from store.operations import Compensation, Operations
 from tests.integration.conftest import dispatched, signalled
 from tests.servers import temporal_server, until
-from tests.shop import accept, an_order, fetch, journal_of, untyped
-from workflows.chains import outside
+from tests.shop import accept, an_order, fetch, journal_of, the_journal, untyped
+from workflows.chains import TYPES, accepted
 
 WHY = {"reason": "zero_division_error", "attempts": 3, "last_error": "ZeroDivisionError"}
 
@@ -108,10 +108,10 @@ async def test_what_was_parked_is_released_and_what_was_taken_back_begins_with_t
     parked, withdrawn = orders = [an_order(cup=1) for _ in range(2)]
     run_id = await first_run(pool, client, *orders)
     now = datetime.now(UTC)
-    here = {"link": "cart", "stage": "cart"}
+    here = {"link": "cart"}
     refusal = {"reason": "cancelled_by_customer", "detail": "", "by": "shop"}
     back = untyped(OrderWithdrawn.made_by("withdrawal", withdrawn.order_id, now, refusal))
-    await Journal(pool).note(
+    await the_journal(pool).append(
         [
             untyped(OrderParked.made_by("cart.parked.1", parked.order_id, now, here | WHY)),
             untyped(
@@ -132,7 +132,7 @@ async def test_what_was_parked_is_released_and_what_was_taken_back_begins_with_t
         "id": f"{parked.order_id}.cart.parked.2.released",
         "data": here | {"by": "Lanka", "why": "its workflow was lost, another one takes its place"},
     }
-    assert await Operations(pool, refund="refund", late_refund="late-refund").parked(limit=9) == []
+    assert await Operations(pool, Compensation(["refund"], ["late-refund"])).parked(limit=9) == []
 
 
 async def test_a_workflow_that_runs_is_left_alone(pool: Pool, client: Client) -> None:
@@ -187,7 +187,7 @@ class ComesToRest(EndsTooSoon):
 async def calls_of(pool: Pool, client: Client, *calls: str) -> str:
     """The calls begin, together; returns the workflow's id."""
     async with transaction(pool) as tx:
-        await register(tx, outside())
+        await register(tx, accepted())
     await Intake(pool).publish([call_event("SupportCallStarted", call) for call in calls])
     async with running_dispatcher(pool, Wakeup(pool)):
 
@@ -265,7 +265,7 @@ async def test_what_followed_the_first_event_is_delivered_again(pool: Pool, clie
         "reason": "cancelled_by_customer", "detail": "", "by": "shop",
     }))  # fmt: skip
     async with transaction(pool) as tx:
-        await record(tx, [event])
+        await record(tx, [event], TYPES)
         await tx.execute(
             "INSERT INTO messages (subject, source, id, delivered_at) VALUES ($1, $2, $3, now())",
             event.subject, event.source, event.id,

@@ -31,14 +31,14 @@ from orders.payment import Payment, PaymentStatus
 from orders.ports import ListedPayment
 from store.catalogue import Catalogue
 from store.database import Pool
-from store.journal import Journal
 from store.orders import Orders
 from store.outbox import Outbox
 from store.payments import Payments
 from store.reconciliation import MOST, Reconciliations
 from store.stock import Stock
 from tests.servers import Said, one_who_says
-from tests.shop import PRICE, TwinProvider, accept, an_order, batch, fetch, paid, stock_up, untyped
+from tests.shop import PRICE, TwinProvider, accept, an_order, batch, fetch, paid, stock_up, the_journal, untyped
+from workflows.order_confirmation import TABLE
 
 LONG_AGO = timedelta(hours=2)
 NO_GRACE = timedelta()
@@ -67,18 +67,18 @@ class Shop:
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
         self.provider = Books()
-        journal, payments, stock, outbox = Journal(pool), Payments(pool), Stock(), Outbox()
+        journal, payments, stock, outbox = the_journal(pool), Payments(pool), Stock(), Outbox()
         self._payment = CheckPayment(journal, payments, self.provider, timedelta())
         self._cart = CheckCart(journal, stock)
         self._price = CheckPrice(journal, Catalogue(pool), 0)
-        self._finalize = FinalizeOrder(journal, Orders(pool), stock, payments, outbox, self.provider)
+        self._finalize = FinalizeOrder(journal, Orders(pool, TABLE), stock, payments, outbox, self.provider)
         self._release = ReleaseStock(journal, stock)
         self._refund = RefundPayment(journal, payments, self.provider)
         self._reject = RejectOrder(journal, outbox)
         self._notes = NoteEvents(journal)
 
     async def reconciled(self, grace: timedelta = NO_GRACE) -> Report:
-        return await Reconciliations(self.pool).compare("twin", self.provider.pages(), grace=grace)
+        return await Reconciliations(self.pool, TABLE.types).compare("twin", self.provider.pages(), grace=grace)
 
     async def gets(self, order: Order, *, unknown: bool = False, **payment: Any) -> AnyEvent:
         """The order, its payment changed so or `unknown` to the provider, after its first link."""
@@ -124,7 +124,7 @@ class Shop:
         return made
 
     async def parks(self, order: Order) -> None:
-        data = {"link": "cart", "stage": "cart", "reason": "key_error", "attempts": 3, "last_error": "KeyError"}
+        data = {"link": "cart", "reason": "key_error", "attempts": 3, "last_error": "KeyError"}
         parked = OrderParked.made_by("cart.parked.1", order.order_id, datetime.now(UTC), data)
         await self._notes.note_events(batch("note", [untyped(parked)]))
 
@@ -189,7 +189,7 @@ async def test_a_healthy_shop_has_nothing_to_report(shop: Shop) -> None:
     waiting, taken = an_order(pot=1), an_order(pot=1)
     await accept(shop.pool, waiting, taken)
     await shop.provider.payments_of([waiting, taken])
-    await fetch(shop.pool, "UPDATE subjects SET status = 'processing' WHERE subject = $1", taken.order_id)
+    await fetch(shop.pool, "UPDATE subjects SET workflow_id = 'w', taken_at = now() WHERE subject = $1", taken.order_id)
 
     assert reasons == [
         "payment_declined",
@@ -434,7 +434,7 @@ async def test_the_report_is_kept_with_the_first_findings_and_their_number(shop:
         def payments(self, *, timeout: float) -> AsyncIterator[Sequence[ListedPayment]]:
             return shop.provider.pages()
 
-    store = Reconciliations(shop.pool)
+    store = Reconciliations(shop.pool, TABLE.types)
     report = await Reconcile(store, Twin(), NO_GRACE).reconcile()
 
     assert (report.total, len(report.findings)) == (MOST + 10, MOST)
@@ -450,7 +450,7 @@ async def test_a_provider_that_is_away_leaves_no_report_and_no_trace(shop: Shop)
         yield []
         raise Outage("away")
 
-    store = Reconciliations(shop.pool)
+    store = Reconciliations(shop.pool, TABLE.types)
     with pytest.raises(Outage):
         await store.compare("twin", breaks_off(), grace=NO_GRACE)
 

@@ -1,0 +1,33 @@
+"""The schema: made once, whoever starts at the same time, and never out of a database that cannot become it."""
+
+import asyncio
+
+import pytest
+
+from store.database import open_pool
+from store.migrate import OlderDatabaseError, migrate
+from tests.conftest import fresh_database
+from tests.shop import fetch
+
+PARCELS = "CREATE TABLE parcels (parcel text PRIMARY KEY); CREATE INDEX parcels_again ON parcels (parcel);"
+
+
+async def test_a_chain_brings_its_tables_once_however_many_start_together(postgres_url: str) -> None:
+    async with fresh_database(postgres_url, "template0") as url:
+        await asyncio.gather(*(migrate(url, {"parcels": PARCELS}) for _ in range(3)))
+        await migrate(url)
+        await migrate(f"{url}?application_name=later".replace("postgresql://", "postgres://"), {"parcels": PARCELS})
+        async with open_pool(url) as pool:
+            assert await fetch(pool, "SELECT name FROM chain_schemas") == [{"name": "parcels"}]
+            assert await fetch(pool, "SELECT version_num FROM alembic_version") == [{"version_num": "baseline_1"}]
+            assert await fetch(pool, "SELECT * FROM parcels") == []
+
+
+@pytest.mark.parametrize("version", ["0001", "0014"])
+async def test_a_database_of_an_earlier_version_is_refused_in_one_sentence(postgres_url: str, version: str) -> None:
+    async with fresh_database(postgres_url, "template0") as url, open_pool(url) as pool:
+        await fetch(pool, "CREATE TABLE alembic_version (version_num text)")
+        await fetch(pool, "INSERT INTO alembic_version VALUES ($1)", version)
+        with pytest.raises(OlderDatabaseError, match=r"earlier version of Lanka.*finish its orders.*LANKA_HOME"):
+            await migrate(url)
+        assert await fetch(pool, "SELECT to_regclass('subjects') AS there") == [{"there": None}]
