@@ -83,6 +83,6 @@ def consumers(parts: SupportParts) -> Sequence[object]:
 
 
 def routes() -> "APIRouter":
-    from support.routes import router  # noqa: PLC0415, the workflow is loaded without a web framework
+    from support.operators import router  # noqa: PLC0415, the workflow is loaded without a web framework
 
     return router
