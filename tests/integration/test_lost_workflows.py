@@ -111,16 +111,15 @@ async def test_what_was_parked_is_released_and_what_was_taken_back_begins_with_t
     here = {"link": "cart"}
     refusal = {"reason": "cancelled_by_customer", "detail": "", "by": "shop"}
     back = untyped(OrderWithdrawn.made_by("withdrawal", withdrawn.order_id, now, refusal))
-    await the_journal(pool).append(
-        [
-            untyped(OrderParked.made_by("cart.parked.1", parked.order_id, now, here | WHY)),
-            untyped(
-                OrderReleased.made_by("cart.parked.1.released", parked.order_id, now, here | {"by": "a", "why": "b"})
-            ),
-            untyped(OrderParked.made_by("cart.parked.2", parked.order_id, now, here | WHY)),
-            back,
-        ]
+    first, second = (
+        untyped(OrderParked.made_by("cart", parked.order_id, now, here | WHY)).model_copy(
+            update={"id": f"{parked.order_id}.cart.parked.{nth}"}
+        )
+        for nth in (1, 2)
     )
+    released = untyped(OrderReleased.made_by("cart", parked.order_id, now, here | {"by": "a", "why": "b"}))
+    released = released.model_copy(update={"id": f"{first.id}.released"})
+    await the_journal(pool).append([first, released, second, back])
     await client.get_workflow_handle(carrier(*orders)).terminate("by mistake")
     async with running_dispatcher(pool, Wakeup(pool)):
         events = await another_run(client, carrier(*orders), run_id)
