@@ -88,10 +88,12 @@ class _Standing:
 
     def _silent(self) -> Iterator[str]:
         """The types of the events that are not told, but made: a link that has worked and has told of nothing else has
-        made the first of what it makes.
+        made the first of what it makes. One that the way back has closed may never have worked.
         """
-        for link in self._table.links:
-            if link.name in self._done and link.makes and self._told.isdisjoint(map(type_of, link.makes)):
+        worked = [link for link in self._table.links if link.name in self._done]
+        closed = {name for link in worked for name in self._table.closes(link)}
+        for link in worked:
+            if link.makes and link.name not in closed and self._told.isdisjoint(map(type_of, link.makes)):
                 yield type_of(link.makes[0])
 
     def _goes_back(self) -> bool:

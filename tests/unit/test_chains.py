@@ -1,17 +1,20 @@
-"""How a batch is shown and found in the Temporal Web UI."""
+"""Which chains there are, and how a batch is shown and found in the Temporal Web UI."""
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from temporalio.common import SearchAttributeKey
 
-from chain.event import AnyEvent
+from chain.event import AnyEvent, Kind
 from orders.events import OrderReceived
 from orders.order import new_order_id
 from tests.shop import an_order, untyped
 from tests.unit.twins import NOW
-from workflows.chains import CHAINS, CUSTOMER_IDS, MAX_ATTRIBUTE_BYTES, ORDER_IDS
+from workflows import chains
+from workflows.chains import CHAINS
+from workflows.ui_details import CUSTOMER_IDS, MAX_ATTRIBUTE_BYTES, ORDER_IDS
 
 CHAIN = CHAINS["orders"]
 
@@ -80,3 +83,33 @@ def test_customers_are_left_out_rather_than_too_long(length: int) -> None:
     fits = stored(customers) < MAX_ATTRIBUTE_BYTES
     assert (told is not None) is fits
     assert stored(told or []) <= MAX_ATTRIBUTE_BYTES
+
+
+def test_a_chain_of_another_package_takes_part_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "calls_abroad.py").write_text(
+        "from dataclasses import replace\nimport support\nCHAIN = replace(support.CHAIN, name='abroad')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("LANKA_CHAINS", " calls_abroad, support,")
+
+    assert chains._load() == {
+        "orders": "workflows.order_confirmation",
+        "support": "support",
+        "abroad": "calls_abroad",
+    }
+
+
+def test_two_chains_of_one_name_are_refused_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "calls_again.py").write_text("from support import CHAIN\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("LANKA_CHAINS", "calls_again")
+
+    with pytest.raises(SystemExit, match="support and calls_again both have a chain called support"):
+        chains._load()
+
+
+def test_what_may_come_from_outside_is_known_by_its_kind() -> None:
+    assert [(each.type, each.chain, each.kind, each.status) for each in chains.accepted()] == [
+        ("lanka.SupportCallStarted", "support", Kind.START, "received"),
+        ("lanka.SupportCallEnded", "support", Kind.END, "ended"),
+    ]

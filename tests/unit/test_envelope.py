@@ -1,21 +1,23 @@
 """Every event is a CloudEvent 1.0, the same in Temporal, the journal and HTTP."""
 
 from datetime import datetime
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
 from temporalio.contrib.pydantic import pydantic_data_converter
 
 from chain.batch import Batch
-from chain.event import AnyEvent, Event, class_of, id_of, source_of, type_of
+from chain.event import AnyEvent, Event, EventTypes, Kind, id_of, source_of, type_of
 from chain.subject import Refusal
-from orders.events import ORDER_EVENT, OrderEvent, OrderReceived, OrderWithdrawn, Refused
+from orders.events import OrderReceived, OrderWithdrawn, Refused
 from orders.words import Reason
 from tests.shop import an_order, batch, paid, untyped
 from tests.unit.twins import NOW
+from workflows.chains import TYPES
+from workflows.order_confirmation import TABLE
 
-EVENTS: tuple[type[Event[Any]], ...] = get_args(get_args(OrderEvent)[0])
+EVENTS = TABLE.events
 
 ORDER = an_order(cup=2, tea=1)
 DATA: dict[str, Any] = {
@@ -24,8 +26,8 @@ DATA: dict[str, Any] = {
     "PaidOrder": {"order": ORDER, "payment": paid(ORDER)},
     "Refusal": {"reason": Reason.OUT_OF_STOCK, "detail": "cup: 2 wanted, 1 available"},
     "Withdrawal": {"reason": Reason.OUT_OF_STOCK, "detail": "counted again", "by": "ann"},
-    "Parking": {"link": "cart", "stage": "cart", "reason": "key_error", "attempts": 3, "last_error": "KeyError: 'cup'"},
-    "Release": {"link": "cart", "stage": "cart", "by": "ann", "why": "mended"},
+    "Parking": {"link": "cart", "reason": "key_error", "attempts": 3, "last_error": "KeyError: 'cup'"},
+    "Release": {"link": "cart", "by": "ann", "why": "mended"},
     "LatePayment": {"payment_id": "pay_1"},
     "ReservedStock": {"reservations": [{"sku": "cup", "quantity": 2}]},
     "CheckedTotal": {"total": 750, "currency": "EUR"},
@@ -70,23 +72,24 @@ def test_the_type_is_the_name_of_the_event(kind: type[Event[Any]]) -> None:
 
 @every_event
 def test_an_event_is_known_by_its_type(kind: type[Event[Any]]) -> None:
-    assert class_of(type_of(kind)) is kind
+    assert TYPES[type_of(kind)] is TABLE.types[type_of(kind)] is kind
 
 
 def test_an_event_that_nobody_knows_moves_nothing() -> None:
-    unknown = class_of("lanka.OrderForgotten")
+    unknown = TYPES["lanka.OrderForgotten"]
 
-    assert (unknown.status, unknown.ends) == (None, False)
+    assert (unknown.status, unknown.kind) == (None, Kind.FACT)
+
+
+def test_events_are_found_by_their_kind() -> None:
+    assert EventTypes([OrderReceived, OrderWithdrawn]).of(Kind.WITHDRAWAL, Kind.END) == {"lanka.OrderWithdrawn"}
 
 
 @every_event
 def test_an_event_is_read_back_as_what_it_was(kind: type[Event[Any]]) -> None:
     event = made(kind)
 
-    read = ORDER_EVENT.validate_json(event.model_dump_json())
-
-    assert type(read) is kind
-    assert read == event
+    assert TYPES[event.type].model_validate_json(event.model_dump_json()) == event
 
 
 @every_event
@@ -96,7 +99,7 @@ async def test_an_event_goes_through_temporal_unchanged(kind: type[Event[Any]]) 
     (received,) = await pydantic_data_converter.decode(await pydantic_data_converter.encode([sent]), [Batch])
 
     assert received == sent
-    assert ORDER_EVENT.validate_python(received.events[0].model_dump()) == made(kind)
+    assert kind.model_validate(received.events[0].model_dump()) == made(kind)
 
 
 @every_event
@@ -117,7 +120,7 @@ def test_unknown_fields_are_refused_in_the_envelope_and_in_the_data(kind: type[E
 
     for garbage in (event | {"extra": 1}, event | {"data": event["data"] | {"extra": 1}}):
         with pytest.raises(ValidationError, match="extra"):
-            ORDER_EVENT.validate_python(garbage)
+            kind.model_validate(garbage)
 
 
 @pytest.mark.parametrize(
@@ -133,12 +136,13 @@ def test_unknown_fields_are_refused_in_the_envelope_and_in_the_data(kind: type[E
 )
 def test_what_is_no_event_is_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
-        ORDER_EVENT.validate_python(made(OrderReceived).model_dump() | changes)
+        OrderReceived.model_validate(made(OrderReceived).model_dump() | changes)
 
 
 def test_making_an_event_twice_makes_the_same_event() -> None:
     assert made(OrderReceived) == made(OrderReceived)
     assert (id_of("order1", "cart"), source_of("cart")) == ("order1.cart", "/lanka/cart")
+    assert id_of("order1", "refund", "part2") == "order1.refund.part2", "where the link takes each event by itself"
 
 
 def test_any_rejection_can_be_read_by_those_who_only_want_to_know_why() -> None:
