@@ -48,6 +48,8 @@ export function basket() {
 export const total = ({ lines }) => lines.reduce((sum, line) => sum + line.quantity * line.unit_price, 0);
 export const count = ({ lines }) => lines.reduce((sum, line) => sum + line.quantity, 0);
 
+export const quantityOf = (sku) => basket().lines.find((line) => line.sku === sku)?.quantity ?? 0;
+
 /** Sets how many of the product are in the basket; 0 takes it out. False where it is sold in another currency. */
 export function put(product, quantity) {
   const now = basket();
@@ -64,7 +66,10 @@ export function put(product, quantity) {
 /** Takes the prices of now, which the customer has seen and accepted. */
 export function accept(products) {
   const now = basket();
-  const lines = now.lines.map((line) => ({ ...line, unit_price: products.get(line.sku)?.unit_price ?? line.unit_price }));
+  const lines = now.lines.map((line) => ({
+    ...line,
+    unit_price: products.get(line.sku)?.unit_price ?? line.unit_price,
+  }));
   write("basket", { ...now, lines });
 }
 

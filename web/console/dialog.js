@@ -1,13 +1,13 @@
 // Asks before something is decided: why, and who. Both go into the journal.
 
-import { h, newId } from "./console_dom.js";
-import { Trouble } from "./console_server.js";
+import { Problem } from "../kit/api.js";
+import { $, h, newId } from "../kit/elements.js";
 
 const NAME = "lanka.name";
 
 /** Shows a notice for some seconds; screen readers hear it. */
 export function toast(text, mood = "good") {
-  const place = document.getElementById("toast");
+  const place = $("toast");
   place.textContent = text;
   place.dataset.mood = mood;
   clearTimeout(toast.timer);
@@ -17,35 +17,42 @@ export function toast(text, mood = "good") {
 /** A labelled field of a dialog. */
 export function field(label, input, hint) {
   input.id = newId("field");
-  return h("div", { class: "field" }, h("label", { for: input.id }, label), input, hint && h("p", { class: "hint" }, hint));
+  return h(
+    "div",
+    { class: "field" },
+    h("label", { for: input.id }, label),
+    input,
+    hint && h("p", { class: "hint" }, hint),
+  );
 }
 
 /**
- * Opens a dialog; `act(answers)` is called with `why`, `by` and what `more` holds, and returns what to tell, or null to
+ * Opens a dialog; `act(answers)` is called with `why`, `by` and what `more` holds, and returns the notice to show, or null to
  * stay open. Focus goes back to where it was, or to `home` if that is gone.
  */
 export function decide({ title, text, verb, danger, more = [], act, home }) {
   const before = document.activeElement;
   const heading = newId("dialog");
   const why = h("textarea", { name: "why", required: true, maxlength: "400", rows: "2" });
-  const by = h("input", { name: "by", required: true, maxlength: "80", autocomplete: "name", value: localStorage.getItem(NAME) ?? "" });
+  const by = h("input", {
+    name: "by",
+    required: true,
+    maxlength: "80",
+    autocomplete: "name",
+    value: localStorage.getItem(NAME) ?? "",
+  });
   const problem = h("p", { class: "problem", role: "alert" });
   const submit = h("button", { type: "submit", class: danger ? "danger" : "primary" }, verb);
   const form = h(
     "form",
     { method: "dialog" },
     h("h2", { id: heading }, title),
-    text && h("p", {}, text),
+    h("p", {}, text),
     more.map((each) => each.node ?? each),
-    field("Why", why, "Goes into the journal of the order."),
+    field("Why", why, "Goes into the journal."),
     field("Your name", by),
     problem,
-    h(
-      "div",
-      { class: "buttons" },
-      h("button", { type: "button", onclick: () => dialog.close() }, "Cancel"),
-      submit,
-    ),
+    h("div", { class: "buttons" }, h("button", { type: "button", onclick: () => dialog.close() }, "Cancel"), submit),
   );
   const dialog = h("dialog", { "aria-labelledby": heading }, form);
   form.addEventListener("submit", async (event) => {
@@ -54,19 +61,19 @@ export function decide({ title, text, verb, danger, more = [], act, home }) {
     submit.disabled = true;
     problem.textContent = "";
     try {
-      const told = await act({ why: why.value.trim().replaceAll(/\s+/g, " "), by: by.value.trim() });
-      if (told !== null) {
+      const notice = await act({ why: why.value.trim().replaceAll(/\s+/g, " "), by: by.value.trim() });
+      if (notice !== null) {
         dialog.close();
-        toast(told.text ?? told, told.mood);
+        toast(notice.text, notice.mood);
       }
     } catch (error) {
-      problem.textContent = error instanceof Trouble ? error.message : `That went wrong: ${error.message}`;
+      problem.textContent = error instanceof Problem ? error.message : `That went wrong: ${error.message}`;
     }
     submit.disabled = false;
   });
   dialog.addEventListener("close", () => {
     dialog.remove();
-    const target = before?.isConnected ? before : (home?.() ?? document.getElementById("main"));
+    const target = before?.isConnected ? before : (home?.() ?? $("main"));
     target?.focus();
   });
   document.body.append(dialog);

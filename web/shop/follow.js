@@ -1,37 +1,24 @@
-// Follows an order: its events as they come, by the live stream, and by asking where the stream does not hold.
+// Follows an order: looks at it when the live stream tells something new, and now and then where the stream does not hold.
 
-import { Away, callAsCustomer } from "./shop-api.js";
-
-const TYPES = [
-  "OrderReceived", "PaymentPending", "PaymentConfirmed", "PaymentDeclined", "StockReserved", "CartUnavailable",
-  "PriceConfirmed", "PriceChanged", "CartConfirmed", "OrderConfirmed", "StockReleased", "PaymentRefunded",
-  "OrderRejected", "OrderWithdrawn", "OrderCancelled", "OrderParked", "OrderReleased", "PaymentArrivedLate",
-]; // prettier-ignore
-const ENDS = new Set(["lanka.OrderConfirmed", "lanka.OrderRejected", "lanka.OrderCancelled"]);
+import { Away, Problem } from "../kit/api.js";
+import { callAsCustomer } from "./session.js";
 
 const LOST_FOR = 4_000; // then we ask, and the customer hears that the connection is lost
 const ASK_EVERY = 5_000;
 const SILENT_FOR = 20_000; // a phone that slept may hold a stream that is dead and does not know it
 
-/** Calls `hear(events)` with all events, each once, whenever there are new ones; `connection(ok)`; `unknown()` where
- * there is no such order for this customer. Returns how to stop. */
-export function follow(orderId, { hear, connection, unknown }) {
-  const path = `/orders/${encodeURIComponent(orderId)}/events`;
-  const events = new Map();
+/** `types`: of the events that the stream may tell. Calls `hear(order)` with each answer, which says whether that was
+ * the last; `connection(ok)`; `unknown()` where there is no such order for this customer. Returns how to stop. */
+export function follow(orderId, types, { hear, connection, unknown }) {
+  const path = `/orders/${encodeURIComponent(orderId)}`;
   let source = null;
   let over = false;
   let connected = false;
   let heardAt = Date.now();
   let lostAt = Date.now();
+  let askedAt = 0;
   let asking = false;
-
-  function take(news) {
-    heardAt = Date.now();
-    const before = events.size;
-    for (const event of news) events.set(`${event.source} ${event.id}`, event);
-    if (events.size > before) hear([...events.values()]);
-    if ([...events.values()].some((event) => ENDS.has(event.type))) stop();
-  }
+  let again = false;
 
   function becomes(ok) {
     if (!ok && connected) lostAt = Date.now();
@@ -41,7 +28,7 @@ export function follow(orderId, { hear, connection, unknown }) {
 
   function connect() {
     source?.close();
-    const mine = new EventSource(path);
+    const mine = new EventSource(`${path}/events`);
     source = mine;
     mine.onopen = () => becomes(true);
     mine.onerror = () => {
@@ -51,31 +38,37 @@ export function follow(orderId, { hear, connection, unknown }) {
       source = null;
       ask();
     };
-    for (const type of TYPES) mine.addEventListener(`lanka.${type}`, (message) => take([JSON.parse(message.data)]));
+    for (const type of types) mine.addEventListener(type, ask);
   }
 
+  /** Never twice at once; what is told meanwhile is asked for afterwards. */
   async function ask() {
-    if (asking || over) return;
+    again = true;
+    if (asking) return;
     asking = true;
+    while (again && !over) {
+      again = false;
+      await look();
+    }
+    asking = false;
+  }
+
+  async function look() {
     try {
-      const { status, data } = await callAsCustomer("GET", path);
+      const order = await callAsCustomer("GET", path);
       if (over) return;
-      if (status === 200) {
-        take(data);
-        connection(true);
-      } else if (status === 404 || status === 422) {
-        stop();
-        unknown();
-      }
-    } catch (error) {
-      if (!(error instanceof Away)) throw error;
-      if (!over) connection(false);
-    } finally {
-      asking = false;
+      heardAt = Date.now();
+      connection(true);
+      if (hear(order)) stop();
+    } catch (problem) {
+      if (!(problem instanceof Problem)) throw problem;
+      if (over) return;
+      if (problem instanceof Away) return connection(false);
+      stop();
+      unknown();
     }
   }
 
-  let askedAt = 0;
   const timer = setInterval(() => {
     const now = Date.now();
     const lost = !connected && now - lostAt > LOST_FOR;
@@ -87,7 +80,7 @@ export function follow(orderId, { hear, connection, unknown }) {
   }, 1000);
 
   function wake() {
-    if (over || document.visibilityState === "hidden") return;
+    if (document.visibilityState === "hidden") return;
     ask();
     if (!source || source.readyState === EventSource.CLOSED) connect();
   }
@@ -114,5 +107,6 @@ export function follow(orderId, { hear, connection, unknown }) {
   }
 
   connect();
+  ask();
   return stop;
 }

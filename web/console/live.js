@@ -1,43 +1,23 @@
 // The way to the API: calls, and the live picture that everything on the page follows.
 
-import { clockIs } from "./console_dom.js";
+import { Problem, call as callApi } from "../kit/api.js";
+import { clockIs } from "./since.js";
 
 const STALE = 12_000; // milliseconds without a heartbeat, of which there is one every 5 s
-const PATIENCE = 20_000; // milliseconds for an answer
 const AGAIN = [500, 1000, 2000, 4000];
 
-/** What went wrong, in a sentence, with the stable code of the API. */
-export class Trouble extends Error {
-  constructor(message, code, status) {
-    super(message);
-    this.code = code;
-    this.status = status;
-  }
-}
-
-const loggedOut = (status, code) => status === 401 || code === "operator_key_required";
-
+/** As the kit's; whoever is no longer logged in leaves. Throws `Problem`. */
 export async function call(method, path, body) {
-  let answer;
   try {
-    answer = await fetch(path, {
-      method,
-      headers: body === undefined ? {} : { "Content-Type": "application/json" },
-      body: body === undefined ? undefined : JSON.stringify(body),
-      signal: AbortSignal.timeout(PATIENCE),
-    });
-  } catch {
-    throw new Trouble("The API does not answer.", "no_connection", 0);
+    return await callApi(method, path, { body });
+  } catch (problem) {
+    const out = problem.status === 401 || problem.code === "operator_key_required";
+    if (out && path !== "/console/session") live.leave();
+    throw problem;
   }
-  if (answer.status === 204) return null;
-  const told = await answer.json().catch(() => null);
-  if (answer.ok) return told;
-  const trouble = new Trouble(told?.detail ?? `The API answered ${answer.status}.`, told?.code, answer.status);
-  if (loggedOut(answer.status, trouble.code) && path !== "/console/session") live.leave();
-  throw trouble;
 }
 
-/** The live picture. Events: `picture`, `connection`, `moved` (anything happened to any order), `left` (logged out). */
+/** The live picture. Events: `picture`, `connection`, `moved` (anything happened to any subject), `left` (logged out). */
 class Live extends EventTarget {
   picture = null;
   connection = "connecting"; // then live, lost, or away: connected, but the database is not
@@ -75,7 +55,7 @@ class Live extends EventTarget {
       try {
         await this.#follow(stopped);
       } catch (error) {
-        if (error instanceof Trouble) return this.leave();
+        if (error instanceof Problem) return this.leave();
       }
       if (stopped.aborted) return;
       failed = Date.now() - began > 10_000 ? 0 : failed + 1;
@@ -95,7 +75,7 @@ class Live extends EventTarget {
     addEventListener("offline", giveUp);
     try {
       const answer = await fetch("/operations/live", { signal: attempt.signal, cache: "no-store" });
-      if (answer.status === 401 || answer.status === 403) throw new Trouble("logged out");
+      if (answer.status === 401 || answer.status === 403) throw new Problem(null, answer.status);
       if (!answer.ok) return;
       clockIs(new Date(answer.headers.get("date")).getTime() + 500 || Date.now());
       const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();

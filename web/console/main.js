@@ -1,0 +1,153 @@
+// The operator's console: who is there, which page is open, and whether the line is alive.
+
+import { Problem, untilAnswered } from "../kit/api.js";
+import { allGraphs } from "../kit/chains.js";
+import { $, h, setAttribute, setText } from "../kit/elements.js";
+import { count } from "../kit/words.js";
+import { field } from "./dialog.js";
+import { banner } from "./drill.js";
+import { call, live } from "./live.js";
+import { ordersPage } from "./orders.js";
+import { overview } from "./overview.js";
+import { orderPage, subjectPage } from "./subject.js";
+
+const main = $("main");
+const bar = $("bar");
+const pulse = $("pulse");
+
+let graphs = new Map();
+let leaving = new AbortController(); // ends what the open page follows
+
+// ---- pages ---------------------------------------------------------------------------------------------------------
+
+function route() {
+  leaving.abort();
+  leaving = new AbortController();
+  const [path, query = ""] = location.hash.replace(/^#/, "").split("?");
+  const [, page = "", ...ids] = path.split("/").map(decodeURIComponent);
+  const wanted = new URLSearchParams(query);
+  main.replaceChildren(shown(page, ids, wanted, leaving.signal));
+  const tab = page === "orders" ? "orders" : "overview";
+  for (const link of document.querySelectorAll("nav a"))
+    setAttribute(link, "aria-current", link.dataset.page === tab && "page");
+  $("q").value = wanted.get("q") ?? "";
+  if (page === "parked") $("parked-title").focus();
+}
+
+function shown(page, [first, second], wanted, signal) {
+  const orders = graphs.get("orders");
+  if (page === "orders") return first ? orderPage(orders, first, signal) : ordersPage(orders, wanted, signal);
+  if (page === "subjects" && graphs.has(first) && second) return subjectPage(graphs.get(first), second, signal);
+  return overview(graphs, signal);
+}
+
+addEventListener("hashchange", () => {
+  if (bar.hidden || !graphs.size) return;
+  route();
+  if (location.hash.startsWith("#/parked")) return;
+  main.focus({ preventScroll: true });
+  scrollTo(0, 0);
+});
+
+$("search").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const text = $("q").value.trim();
+  location.hash = text ? `#/orders?${new URLSearchParams({ q: text })}` : "#/orders";
+});
+
+// ---- the line ------------------------------------------------------------------------------------------------------
+
+const LINE = {
+  connecting: "Connecting",
+  live: "Live",
+  lost: "Connection lost, trying again",
+  away: "PostgreSQL does not answer",
+};
+
+function showLine() {
+  setText(pulse, LINE[live.connection]);
+  setAttribute(pulse, "data-line", live.connection);
+  setAttribute(document.body, "data-line", live.connection);
+}
+
+live.addEventListener("connection", showLine);
+live.addEventListener("left", () => logIn());
+live.addEventListener("picture", () => {
+  if (!live.picture) return;
+  const sum = (things, field) => things.reduce((total, each) => total + each[field], 0);
+  const [open, parked] = [sum(live.picture.chains, "open"), sum(live.picture.parked, "subjects")];
+  const counts = [open && `${count(open)} open`, parked && `${count(parked)} parked`].filter(Boolean);
+  document.title = `${counts.length ? `${counts.join(", ")} · ` : ""}Lanka console`;
+});
+banner($("banner"));
+
+// ---- who is there --------------------------------------------------------------------------------------------------
+
+const REFUSED = { api_key_invalid: "Nobody has this key.", operator_key_required: "This is not an operator’s key." };
+
+function logIn() {
+  leaving.abort();
+  bar.hidden = true;
+  $("banner").replaceChildren();
+  document.title = "Log in · Lanka console";
+  setAttribute(document.body, "data-line", null);
+  const key = h("input", { type: "password", name: "key", required: true, autocomplete: "current-password" });
+  const problem = h("p", { class: "problem", role: "alert" });
+  const button = h("button", { type: "submit", class: "primary" }, "Log in");
+  const form = h(
+    "form",
+    { class: "panel log-in" },
+    h("h1", {}, "Lanka"),
+    h("p", {}, "The operator’s console: where every order stands, and what waits for a decision."),
+    field(
+      "Operator key",
+      key,
+      h("span", {}, h("code", {}, "lanka up"), " writes it into ", h("code", {}, "connection.json"), "."),
+    ),
+    problem,
+    button,
+  );
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    button.disabled = true;
+    problem.textContent = "";
+    try {
+      await call("POST", "/console/session", { key: key.value.trim() });
+      enter();
+    } catch (error) {
+      if (!(error instanceof Problem)) throw error;
+      problem.textContent = REFUSED[error.code] ?? error.message;
+      key.select();
+    }
+    button.disabled = false;
+  });
+  main.replaceChildren(form);
+  key.focus();
+}
+
+$("log-out").addEventListener("click", async () => {
+  await call("DELETE", "/console/session").catch(() => {});
+  live.leave();
+});
+
+async function enter() {
+  bar.hidden = false;
+  main.replaceChildren(h("p", { class: "empty" }, "Looking…"));
+  showLine();
+  live.start();
+  graphs = (await untilAnswered(allGraphs, { over: () => bar.hidden })) ?? graphs;
+  if (!bar.hidden) route();
+}
+
+async function begin() {
+  try {
+    await call("GET", "/operations/refunds");
+  } catch (problem) {
+    if (!(problem instanceof Problem)) throw problem;
+    if (problem.status === 401 || problem.status === 403) return logIn();
+    // Nobody answers; the console says so and tries again.
+  }
+  enter();
+}
+
+begin();

@@ -1,0 +1,144 @@
+// All chains at a glance: where their subjects stand, and in a sentence where it hurts most.
+
+import { h, keyed, setText } from "../kit/elements.js";
+import { clock, count, lower, many } from "../kit/words.js";
+import { drillPanel } from "./drill.js";
+import { onPicture } from "./live.js";
+import { parkedPanel, refundsPanel } from "./parked.js";
+import { Picture, endNode } from "./picture.js";
+
+const LEGEND = { busy: "in progress", wait: "waiting: stands still", bad: "parked: needs a decision" };
+
+export function overview(graphs, signal) {
+  const title = h("h1", { tabindex: "-1" }, "Looking…");
+  const counted = h("p", { class: "hint" });
+  const chains = h("div", { class: "stack" });
+  onPicture((picture) => {
+    setText(title, headline(graphs, picture));
+    setText(counted, `Rates over 10 s. Done since ${clock(picture.counted_since).slice(0, 5)}.`);
+    const known = [...graphs.values()]
+      .map((graph, nth) => ({ graph, first: nth === 0, now: chainOf(picture, graph) }))
+      .filter(({ now }) => now);
+    keyed(
+      chains,
+      known,
+      ({ graph }) => graph.name,
+      chainPanel,
+      (panel, { graph, now }) => panel.show(now, parkedOf(picture, graph)),
+    );
+  }, signal);
+  return h(
+    "div",
+    { class: "page overview" },
+    h("div", { class: "heading" }, title, counted),
+    chains,
+    h(
+      "div",
+      { class: "columns" },
+      h("div", { class: "stack" }, parkedPanel(graphs, signal), refundsPanel(graphs, signal)),
+      drillPanel(signal),
+    ),
+  );
+}
+
+const chainOf = (picture, { name }) => picture.chains.find((chain) => chain.name === name);
+const parkedOf = (picture, { name }) =>
+  sum(picture.parked.filter((group) => group.chain === name).map((group) => group.subjects));
+const sum = (numbers) => numbers.reduce((total, each) => total + each, 0);
+
+/** The first chain is always drawn; each other one is folded up while nothing is on its way, until somebody looks. */
+function chainPanel({ graph, first }) {
+  const picture = new Picture(graph, `The chain: ${graph.title}`);
+  const sentence = h("span", { class: "soft" });
+  const legend = h(
+    "ul",
+    { class: "legend", "aria-label": "Colours" },
+    Object.entries(LEGEND).map(([mood, text]) => h("li", { "data-mood": mood }, text)),
+  );
+  const panel = h(
+    "details",
+    { class: "panel picture", "data-chain": graph.name, open: first },
+    h("summary", {}, h("h2", {}, graph.title), " ", sentence),
+    picture.element,
+    legend,
+  );
+  let open = false;
+  panel.show = (chain, parked) => {
+    const busy = chain.open > 0 || parked > 0;
+    if (busy && !open) panel.open = true;
+    open = busy;
+    setText(sentence, inWords(graph, chain, parked) ?? "Nothing is on its way.");
+    picture.show(...allSubjects(graph, chain));
+  };
+  return panel;
+}
+
+const perSecond = (rate) => (rate > 0 ? `${rate < 10 ? rate.toFixed(1) : Math.round(rate)} /s` : "");
+
+/** What the picture shows of all open subjects. */
+function allSubjects(graph, chain) {
+  const nodes = {};
+  const rates = {};
+  for (const [name, links] of Map.groupBy(chain.links, (link) => graph.place(link.name))) {
+    const all = (field) => sum(links.map((link) => link[field]));
+    const [parked, waiting, inProgress, done] = ["parked", "waiting", "in_progress", "done"].map(all);
+    const subjects = parked + waiting + inProgress;
+    rates[name] = all("per_second");
+    nodes[name] = {
+      subjects,
+      count: count(subjects),
+      what: ` ${subjects === 1 ? graph.subject : graph.subjects}`,
+      mood: parked ? "bad" : waiting ? "wait" : inProgress ? "busy" : "calm",
+      since: links
+        .map((link) => link.oldest)
+        .filter(Boolean)
+        .toSorted()[0],
+      split: [parked, waiting, inProgress],
+      facts: [
+        { mood: "bad", text: parked && `${count(parked)} parked`, href: "#/parked" },
+        { mood: "wait", text: waiting && `${count(waiting)} waiting` },
+        { mood: "busy", text: inProgress && `${count(inProgress)} in progress` },
+        { key: "done", text: [perSecond(rates[name]), done && `${count(done)} done`].filter(Boolean).join(" · ") },
+      ],
+    };
+  }
+  for (const [name, [first, ...others]] of Map.groupBy(chain.ends, (end) => endNode(graph, end.status))) {
+    rates[name] = sum([first, ...others].map((end) => end.per_second));
+    nodes[name] = {
+      count: count(first.done),
+      what: ` ${graph.subjects}`,
+      mood: graph.end(first.status)?.good ? "good" : "soft",
+      facts: [
+        { key: "rate", text: perSecond(rates[name]) },
+        ...others.map(({ status, done }) => ({
+          key: status,
+          text: done && `${count(done)} ${lower(graph.status(status).title)}`,
+        })),
+      ],
+    };
+  }
+  return [nodes, ({ from, to, of }) => (of || to.startsWith("end ") ? rates[to] : rates[from])];
+}
+
+// ---- in a sentence -------------------------------------------------------------------------------------------------
+
+function headline(graphs, picture) {
+  const sentences = [...graphs.values()].map((graph) =>
+    inWords(graph, chainOf(picture, graph), parkedOf(picture, graph)),
+  );
+  return sentences.filter(Boolean).join(" ") || "All quiet. Nothing is on its way.";
+}
+
+/** Where it hurts most; null where nothing is on its way. */
+function inWords(graph, chain, parked) {
+  if (!chain?.open)
+    return parked ? `${many(parked, graph.subject, graph.subjects)} parked, nothing else on its way.` : null;
+  // What is stuck farther on makes others wait to be taken, so those are named only where nothing else waits.
+  const waiting = chain.links.filter((link) => link.waiting).toSorted((a, b) => b.waiting - a.waiting);
+  const worst = waiting.find((link) => link.name !== "received") ?? waiting[0];
+  const open = `${many(chain.open, graph.subject, graph.subjects)} ${chain.open === 1 ? "is" : "are"} on the way`;
+  const where =
+    worst?.name === "received" ? "to be taken" : `at ${lower(graph.link(worst && graph.place(worst.name)).title)}`;
+  const parts = [worst && `${count(worst.waiting)} wait ${where}`, parked && `${count(parked)} parked`].filter(Boolean);
+  return parts.length ? `${open}: ${parts.join(", ")}.` : `${open}, and all of them move.`;
+}

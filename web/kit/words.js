@@ -1,0 +1,65 @@
+// Numbers, times and money as people write them.
+
+const LANGUAGE = document.documentElement.lang;
+const LOCALE = LANGUAGE === "en" ? "en-GB" : LANGUAGE;
+
+/** `unexpected_answer` is for programs, `unexpected answer` for people. */
+export const words = (code) => code.replaceAll(/[_-]/g, " ");
+
+/** `Cart` in the middle of a sentence. */
+export const lower = (title) => title.charAt(0).toLowerCase() + title.slice(1);
+
+export const count = (number) => number.toLocaleString(LOCALE);
+
+export const many = (number, one, more = `${one}s`) => `${count(number)} ${number === 1 ? one : more}`;
+
+// ---- money ---------------------------------------------------------------------------------------------------------
+
+/** Decimals by ISO 4217 where they are not two: what browsers know of that differs for 16 currencies. */
+const DECIMALS = {
+  0: "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF",
+  3: "BHD IQD JOD KWD LYD OMR TND",
+  4: "CLF UYW",
+};
+
+/** From minor units; `currencyDisplay` is `symbol` or `code`. */
+export function money(amount, currency, currencyDisplay = "symbol") {
+  const [decimals = 2] = Object.keys(DECIMALS).filter((each) => DECIMALS[each].includes(currency));
+  const digits = { minimumFractionDigits: decimals, maximumFractionDigits: decimals };
+  return new Intl.NumberFormat(LOCALE, { style: "currency", currency, currencyDisplay, ...digits }).format(
+    amount / 10 ** decimals,
+  );
+}
+
+// ---- times ---------------------------------------------------------------------------------------------------------
+
+const written = (options) => {
+  const format = new Intl.DateTimeFormat(LOCALE, options);
+  return (moment) => format.format(new Date(moment));
+};
+
+/** 09:44 */
+export const hour = written({ hour: "2-digit", minute: "2-digit" });
+/** 09:44:07 */
+export const clock = written({ hour: "2-digit", minute: "2-digit", second: "2-digit" });
+/** 25 Nov 2026, 09:44 */
+export const date = written({ day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit" });
+
+export const seconds = (from, to) => (new Date(to) - new Date(from)) / 1000;
+
+/** 12 s, 4 m 05 s, 3 h 20 m, 2 d 4 h */
+export function duration(length) {
+  const s = Math.max(0, length);
+  const two = (n) => String(Math.floor(n)).padStart(2, "0");
+  if (s < 60) return `${Math.floor(s)} s`;
+  if (s < 3600) return `${Math.floor(s / 60)} m ${two(s % 60)} s`;
+  if (s < 86400) return `${Math.floor(s / 3600)} h ${two((s % 3600) / 60)} m`;
+  return `${Math.floor(s / 86400)} d ${Math.floor((s % 86400) / 3600)} h`;
+}
+
+/** As precisely as it matters: 8 ms, 0.42 s, 3.1 s, then as `duration`. */
+export function took(length) {
+  if (length < 0.0995) return `${Math.round(length * 1000)} ms`;
+  if (length < 0.995) return `${length.toFixed(2)} s`;
+  return length < 59.95 ? `${length.toFixed(1)} s` : duration(length);
+}

@@ -1,0 +1,149 @@
+// The shop's page: which part of it is shown, paying, and the orders of this customer.
+
+import { Problem, untilAnswered } from "../kit/api.js";
+import { $, h, setText } from "../kit/elements.js";
+import { date, many, money } from "../kit/words.js";
+import { accept, begin, giveUp, lastBought, onChange, purchase } from "./basket.js";
+import { basketNotice, renderBasket } from "./basket-panel.js";
+import { chainOfOrders, closeOrder, setUp, showOrder, showPurchase, tellPurchase } from "./order.js";
+import { goOn } from "./purchase.js";
+import { callAsCustomer, customerId } from "./session.js";
+import { allProducts, keepProducts, loadProducts, renderProducts, setUpShelf } from "./shelf.js";
+
+// ---- paying ------------------------------------------------------------------------------------------------------
+
+function pay(event) {
+  event.preventDefault();
+  if (!purchase() && $("pay").disabled) return;
+  begin(new FormData($("pay-form")).get("method")); // changes nothing where a purchase is under way
+  if (!purchase()) return;
+  basketNotice("");
+  history.pushState(null, "", "#paying");
+  route();
+}
+
+async function buy() {
+  const { key } = purchase();
+  const elsewhere = () => location.hash !== "#paying" || (purchase() && purchase().key !== key);
+  try {
+    const orderId = await goOn(tellPurchase);
+    if (elsewhere()) return;
+    history.replaceState(null, "", orderId ? `#order-${orderId}` : "#basket");
+  } catch (problem) {
+    if (!(problem instanceof Problem)) throw problem;
+    if (!elsewhere()) history.replaceState(null, "", "#basket");
+    basketNotice(
+      problem.code === "idempotency_key_reused"
+        ? "This basket was already ordered from another tab; look at your orders before you pay again."
+        : `The shop did not take this order. ${problem.message}`,
+    );
+  }
+  route();
+}
+
+// ---- orders of this customer -------------------------------------------------------------------------------------
+
+async function showOrders() {
+  setText($("orders-text"), "One moment …");
+  const gone = () => location.hash !== "#orders";
+  const trouble = () => setText($("orders-text"), "The shop does not answer just now. We try again by ourselves.");
+  const orders = await untilAnswered(ordersOfCustomer, { trouble, over: gone });
+  if (!orders) return;
+  const graph = await chainOfOrders();
+  $("orders-list").replaceChildren(...orders.map((order) => orderItem(graph, order)));
+  setText($("orders-text"), orders.length ? "" : "There are none yet from this browser.");
+}
+
+async function ordersOfCustomer() {
+  const customer = encodeURIComponent(await customerId());
+  return (await callAsCustomer("GET", `/orders?limit=50&customer_id=${customer}`)).orders;
+}
+
+function orderItem(graph, { order_id, order_number, status, received_at, lines, total, currency }) {
+  const items = lines.reduce((sum, line) => sum + line.quantity, 0);
+  const { title, mood } = graph.status(status);
+  const number = order_number ?? (graph.end(status) ? order_id : "No number yet");
+  return h(
+    "li",
+    {},
+    h(
+      "a",
+      { href: `#order-${encodeURIComponent(order_id)}` },
+      h("strong", { class: "number" }, number),
+      h("span", { class: "soft" }, `${date(received_at)} · ${many(items, "item")}`),
+      h("span", { class: "number" }, money(total, currency)),
+      h("span", { class: "status", "data-mood": mood }, title),
+    ),
+  );
+}
+
+// ---- which part is shown -----------------------------------------------------------------------------------------
+
+let view = null;
+
+function route() {
+  if (location.hash === "#paying" && !purchase()) {
+    // It ended while the page was loaded anew, or in another tab.
+    history.replaceState(null, "", lastBought() ? `#order-${lastBought()}` : "#shop");
+  }
+  const { hash } = location;
+  const paying = hash === "#paying";
+  const orderId = hash.startsWith("#order-") ? hash.slice("#order-".length) : null;
+  const wanted = orderId || paying ? "order" : hash === "#orders" ? "orders" : "shop";
+  for (const section of ["shop", "order", "orders"]) $(section).hidden = section !== wanted;
+  const title = { shop: "Lanka · shop", orders: "My orders · Lanka" }[wanted];
+  if (title) document.title = title;
+  if (wanted !== "order") closeOrder();
+  if (paying) {
+    showPurchase(purchase());
+    buy();
+  } else if (orderId) {
+    showOrder(decodeURIComponent(orderId));
+  } else if (wanted === "orders") {
+    showOrders();
+  } else {
+    renderBasket(allProducts());
+  }
+  arrive(hash === "#basket" ? "basket" : wanted);
+}
+
+/** Focus goes where the page has gone, but not at its first sight. */
+function arrive(to) {
+  if (view !== null && (view !== to || to === "basket")) {
+    if (to === "basket") $("basket").scrollIntoView();
+    else scrollTo({ top: 0 });
+    $(`${to}-title`).focus({ preventScroll: true });
+  }
+  view = to;
+}
+
+$("skip").addEventListener("click", (event) => {
+  event.preventDefault(); // the address says which part is shown
+  $("main").focus();
+});
+$("pay-form").addEventListener("submit", pay);
+$("take-prices").addEventListener("click", () => {
+  accept(allProducts());
+  $("pay").focus();
+});
+$("stop-trying").addEventListener("click", () => {
+  giveUp(purchase()?.key);
+  location.hash = "#basket";
+});
+// The way down to the basket, for as long as it is not in sight.
+new IntersectionObserver(([seen]) => $("bar").classList.toggle("there", seen.isIntersecting)).observe(
+  document.querySelector(".basket"),
+);
+
+function render() {
+  renderProducts();
+  renderBasket(allProducts());
+}
+onChange(render);
+addEventListener("hashchange", route);
+setUpShelf();
+setUp({ products: allProducts, refresh: () => loadProducts().catch(() => {}) });
+
+if (purchase() && !location.hash.startsWith("#order-")) history.replaceState(null, "", "#paying");
+route();
+keepProducts(render);
