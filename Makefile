@@ -31,6 +31,8 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/oxfmt --check web
+	$(BIN)/oxlint --deny-warnings web
 
 setup: $(VENV)/.done
 

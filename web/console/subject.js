@@ -52,7 +52,9 @@ function page(graph, id, address, signal) {
   return element;
 }
 
-const statusOf = ({ order, status }) => order?.status ?? status;
+/** Of a subject that is no order: what the last event of its journal says that says anything of it. */
+const statusOf = (graph, { order, events }) =>
+  order?.status ?? events.map((event) => graph.event(event.type).status).findLast(Boolean) ?? "received";
 
 function build(graph, id, title, { order, events }) {
   const now = h("span", { class: "status" });
@@ -83,8 +85,8 @@ function build(graph, id, title, { order, events }) {
       ),
     ],
     show(seen) {
-      parts.open = !graph.end(statusOf(seen));
-      showStatus(now, graph.status(statusOf(seen)));
+      parts.open = !graph.end(statusOf(graph, seen));
+      showStatus(now, graph.status(statusOf(graph, seen)));
       setText(number, seen.order?.order_number ?? "");
       setText(reason, whyNot(graph, seen.events));
       keyed(decisions, decisionsOn(graph, id, seen, parts.open), ({ verb }) => verb, decisionButton);
@@ -237,7 +239,7 @@ function oneSubject(graph, seen) {
     nodes[place] = stepNode(step);
   }
   for (const { status } of graph.ends) nodes[endNode(graph, status)] ??= { mood: "calm", what: " not reached" };
-  const end = graph.end(statusOf(seen));
+  const end = graph.end(statusOf(graph, seen));
   if (end) {
     const name = endNode(graph, end.status);
     reached.add(name);
