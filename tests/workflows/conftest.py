@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from store.dispatch import DispatchBatch
 from tests.servers import temporal_server
 from tests.shop import untyped
 from tests.workflows.doubles import Consumers
+from workflows import router
 from workflows.chains import CHAINS
 from workflows.order_confirmation import TABLE
 
@@ -75,6 +77,12 @@ def send(client: Client, consumers: Consumers) -> Send:
         return client.get_workflow_handle(workflow_id)
 
     return send
+
+
+@pytest.fixture
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before an event that failed is tried again."""
+    monkeypatch.setattr(router, "FAULT_PAUSES", (timedelta(milliseconds=1), timedelta(milliseconds=1)))
 
 
 def reroute(monkeypatch: pytest.MonkeyPatch, event: type[Event[Any]], changed: Route) -> None:

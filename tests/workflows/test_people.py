@@ -37,9 +37,7 @@ BROKEN: list[Answer] = [fails_unexpectedly] * 3
 """As often as an event is tried, alone, before it is parked."""
 
 
-@pytest.fixture(autouse=True)
-def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(router, "FAULT_PAUSES", (timedelta(milliseconds=1), timedelta(milliseconds=1)))
+pytestmark = pytest.mark.usefixtures("short_pauses")
 
 
 def ann_wants(mine: Order, why: str = "mended") -> Command:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -22,7 +22,6 @@ from tests.servers import until
 from tests.shop import untyped
 from tests.workflows.conftest import Handle, Record, ended
 from tests.workflows.doubles import Consumers
-from workflows import router
 from workflows.chains import CHAINS
 
 Connect = Callable[..., Awaitable[Handle]]
@@ -31,7 +30,8 @@ Connect = Callable[..., Awaitable[Handle]]
 class Switchboard:
     """`free`: operators who take a call. `asked`: the consumer, and the calls it was asked about.
 
-    `broken`: how often the next calls fail. `meanwhile` is awaited while a call is assigned for the first time.
+    `broken`: how often the next calls fail; `faulty`: calls that nobody can assign. `meanwhile` is awaited while a call
+    is assigned for the first time.
     """
 
     def __init__(self) -> None:
@@ -40,7 +40,9 @@ class Switchboard:
         self.over: set[str] = set()
         self.asked: list[tuple[str, list[str]]] = []
         self.noted: list[str] = []
+        self.parkings: list[str] = []
         self.broken = 0
+        self.faulty: set[str] = set()
         self.meanwhile: Callable[[], Awaitable[Any]] | None = None
 
     @activity.defn
@@ -73,10 +75,13 @@ class Switchboard:
     @activity.defn
     async def note_events(self, batch: Batch) -> Processed:
         self.noted += [event.type.removeprefix("lanka.") for event in batch.events]
+        self.parkings += [event.id for event in batch.events if event.type == "lanka.Parked"]
         return Processed(events=[])
 
     def _note(self, batch: Batch) -> None:
         self.asked.append((activity.info().activity_type, [event.subject for event in batch.events]))
+        if self.faulty.intersection(event.subject for event in batch.events) and batch.link == "assign":
+            raise ZeroDivisionError("a bug, says the story")
         if self.broken:
             self.broken -= 1
             raise ZeroDivisionError("a bug, says the story")
@@ -106,8 +111,9 @@ def event(kind: str, call: str, data: dict[str, Any] | None = None) -> AnyEvent:
     )
 
 
-def started(call: str) -> AnyEvent:
-    return event("SupportCallStarted", call, {"customer_id": "cus_1", "language": "uk", "skill": "orders"})
+def started(call: str, nth: int = 1) -> AnyEvent:
+    made = event("SupportCallStarted", call, {"customer_id": "cus_1", "language": "uk", "skill": "orders"})
+    return made.model_copy(update={"id": f"{made.id}.{nth}"})
 
 
 @pytest.fixture
@@ -130,7 +136,9 @@ def connect(client: Client, switchboard: Switchboard) -> Connect:
 
     async def connect(*calls: str) -> Handle:
         workflow_id = CHAINS["support"].workflow_id(calls)
-        await dispatcher.start_workflow(client, DispatchBatch("support", workflow_id, 1, [started(call) for call in calls]))
+        await dispatcher.start_workflow(
+            client, DispatchBatch("support", workflow_id, 1, [started(call) for call in calls])
+        )
         return client.get_workflow_handle(workflow_id)
 
     return connect
@@ -231,9 +239,8 @@ async def test_an_event_told_twice_is_followed_once(switchboard: Switchboard, co
 
 
 async def test_a_call_that_nobody_can_process_is_parked_like_an_order(
-    switchboard: Switchboard, connect: Connect, record: Record, monkeypatch: pytest.MonkeyPatch
+    switchboard: Switchboard, connect: Connect, record: Record, short_pauses: None
 ) -> None:
-    monkeypatch.setattr(router, "FAULT_PAUSES", (timedelta(milliseconds=1), timedelta(milliseconds=1)))
     switchboard.free, switchboard.broken = ["ann"], 3
     handle = await connect("call-parked")
     await until(lambda: switchboard.noted == ["Parked"], 20, "the call to be parked")
@@ -248,9 +255,8 @@ async def test_a_call_that_nobody_can_process_is_parked_like_an_order(
 
 
 async def test_a_parked_call_ends_with_the_caller(
-    switchboard: Switchboard, connect: Connect, monkeypatch: pytest.MonkeyPatch
+    switchboard: Switchboard, connect: Connect, short_pauses: None
 ) -> None:
-    monkeypatch.setattr(router, "FAULT_PAUSES", (timedelta(milliseconds=1), timedelta(milliseconds=1)))
     switchboard.broken = 3
     handle = await connect("call-given-up")
     await until(lambda: switchboard.noted == ["Parked"], 20, "the call to be parked")
@@ -258,3 +264,81 @@ async def test_a_parked_call_ends_with_the_caller(
     await handle.signal("received", [event("SupportCallEnded", "call-given-up")])
     await ended(handle)
     assert switchboard.talking == {}
+
+
+async def parked_twice(switchboard: Switchboard, connect: Connect, call: str) -> tuple[Handle, list[str]]:
+    """A call that has begun twice, by two events, and is parked for each; five others travel with it and wait."""
+    good = [f"{call}-good-{nth}" for nth in range(5)]
+    switchboard.faulty = {call}
+    handle = await connect(call, *good)
+    await handle.signal("received", [started(call, nth=2)])
+    await until(lambda: len(switchboard.parkings) == 2, 20, "the call to be parked twice")
+    return handle, good
+
+
+async def connected(switchboard: Switchboard, handle: Handle, calls: list[str]) -> None:
+    """As soon as somebody is free for each."""
+    switchboard.free = [f"operator-{nth}" for nth, _ in enumerate(calls)]
+    await handle.signal("news", calls)
+    await until(lambda: set(calls) <= switchboard.talking.keys(), 20, "all to be connected")
+
+
+async def test_the_end_of_a_call_that_is_parked_twice_ends_both_and_holds_up_nobody(
+    switchboard: Switchboard, connect: Connect, short_pauses: None
+) -> None:
+    handle, good = await parked_twice(switchboard, connect, "call-twice-ended")
+    assert len(set(switchboard.parkings)) == 2
+    await handle.signal("received", [event("SupportCallEnded", "call-twice-ended")])
+    await connected(switchboard, handle, good)
+    await ended(handle)
+
+    assert switchboard.over == {"call-twice-ended"}
+    assert switchboard.noted == ["Parked", "Parked"]
+
+
+async def test_a_call_that_is_parked_twice_is_rejected_once(
+    switchboard: Switchboard, connect: Connect, short_pauses: None
+) -> None:
+    handle, good = await parked_twice(switchboard, connect, "call-twice-rejected")
+    command = Command(subject="call-twice-rejected", by="ann", why="a mistake", parking=switchboard.parkings[1])
+    assert await handle.execute_update("reject", command) == Verdict.REJECTED
+    assert await handle.execute_update("reject", command) == Verdict.NOT_PARKED
+    await connected(switchboard, handle, good)
+    await ended(handle)
+
+    assert switchboard.noted == ["Parked", "Parked", "Withdrawn"]
+
+
+async def test_each_parking_of_a_call_is_released_by_itself(
+    switchboard: Switchboard, connect: Connect, short_pauses: None
+) -> None:
+    call = "call-twice-released"
+    handle, good = await parked_twice(switchboard, connect, call)
+    command = Command(subject=call, by="ann", why="mended")
+    second = command.model_copy(update={"parking": switchboard.parkings[1]})
+    assert await handle.execute_update("release", second) == Verdict.RELEASED
+    await until(lambda: len(switchboard.parkings) == 3, 20, "that one to fail, and to be parked again")
+    assert await handle.execute_update("release", second) == Verdict.NOT_PARKED
+    switchboard.faulty.clear()
+    assert await handle.execute_update("release", command) == Verdict.RELEASED, "all that are left"
+    await connected(switchboard, handle, [*good, call])
+    await ended(handle)
+
+    assert switchboard.noted.count("Parked") == switchboard.noted.count("Released") == 3
+
+
+async def test_the_end_of_a_call_that_cannot_be_processed_is_parked_and_not_lost(
+    switchboard: Switchboard, connect: Connect, short_pauses: None
+) -> None:
+    handle = await connect("call-end-parked")
+    await waits(handle)
+    switchboard.broken = 3
+    await handle.signal("received", [event("SupportCallEnded", "call-end-parked")])
+    await until(lambda: switchboard.parkings, 20, "the end to be parked")
+
+    command = Command(subject="call-end-parked", by="ann", why="mended")
+    assert await handle.execute_update("reject", command) == Verdict.NOT_PARKED, "an end is not taken back"
+    assert await handle.execute_update("release", command) == Verdict.RELEASED
+    await until(lambda: switchboard.over, 20, "the end of the call")
+    await handle.signal("news", ["call-end-parked"])
+    await ended(handle)
