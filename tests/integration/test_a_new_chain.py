@@ -16,15 +16,15 @@ from activities.consume import Journal as AnyJournal
 from activities.consume import consume
 from activities.note_events import NoteEvents
 from chain.batch import Batch, Processed, Work
-from chain.event import AnyEvent, Event
+from chain.event import AnyEvent, Event, type_of
 from chain.subject import Data
-from chain.table import ORDER_TABLE, Link, Route, Table
+from chain.table import Link, Table, route
+from orders.events import OrderReceived
 from store.database import Pool
 from store.intake import Intake
-from store.journal import Journal
-from support.workflow import SUPPORT_TABLE
+from support.events import SupportCallStarted
 from tests.servers import free_port, process, temporal_server, until
-from tests.shop import batch, fetch
+from tests.shop import batch, fetch, the_journal
 from workflows.chains import CHAINS
 
 PAGE = Path(__file__).parents[2] / "docs" / "a-new-chain.md"
@@ -85,7 +85,8 @@ async def test_lanka_shows_the_new_chain(settings: dict[str, str]) -> None:
 async def test_the_api_does_not_start_while_two_chains_accept_the_same_event(
     package: Path, settings: dict[str, str], database_url: str
 ) -> None:
-    (package / "boxes.py").write_text("from parcels import CHAIN, consumers\n")
+    boxes = "from dataclasses import replace\nimport parcels\nCHAIN = replace(parcels.CHAIN, name='boxes')\n"
+    (package / "boxes.py").write_text(boxes)
     env = settings | {"LANKA_CHAINS": "parcels,boxes", "DATABASE_URL": database_url}
     async with process(sys.executable, "-P", "-m", "lanka", "api", "--port", str(free_port()), env=env) as ran:
         await until(lambda: ran.exit_code is not None, 60, "lanka api")
@@ -105,7 +106,7 @@ async def test_a_parcel_goes_through_the_new_chain_to_its_end(
             assert await Intake(pool).publish([PARCEL]) == [True]
             await until(lambda: ended(pool), 60, "the end of the parcel's chain")
 
-    assert [(event.source, event.type) for event in await Journal(pool).of(PARCEL.subject)] == [
+    assert [(event.source, event.type) for event in await the_journal(pool).of(PARCEL.subject)] == [
         ("/shop", "parcels.ParcelHandedOver"),
         ("/lanka/tell", "parcels.CustomerTold"),
         ("/lanka/ask", "parcels.ReviewAskedFor"),
@@ -160,20 +161,20 @@ class Greet:
         return await consume(self._journal, batch, AnyEvent, decide)
 
 
-def a_table(event_type: str, link: str) -> Table:
+def a_table(starts: type[Event[Any]], link: str) -> Table:
     greeting = Link(link, Greet.greet, queue="greetings", makes=(Greeted,))
     note = Link("note", NoteEvents.note_events, queue="greetings", makes=())
-    return Table({event_type: Route((greeting,))}, note=note)
+    return Table(starts, {starts: route(greeting)}, note=note)
 
 
 async def test_one_consumer_stands_in_two_chains_and_each_link_is_claimed_by_itself(pool: Pool) -> None:
-    tables = [a_table("lanka.OrderReceived", "greet-buyer"), a_table("lanka.SupportCallStarted", "greet-caller")]
-    consumer = Greet(Journal(pool))
+    tables = [a_table(OrderReceived, "greet-buyer"), a_table(SupportCallStarted, "greet-caller")]
+    consumer = Greet(the_journal(pool))
 
     async def through(table: Table) -> Sequence[AnyEvent]:
-        ((event_type, route),) = table.routes.items()
-        given = PARCEL.model_copy(update={"type": event_type})
-        return (await route.links[0].consumer(consumer, batch(route.links[0].name, [given]))).events
+        given = PARCEL.model_copy(update={"type": type_of(table.starts)})
+        link = table.links[0]
+        return (await link.consumer(consumer, batch(link.name, [given]))).events
 
     made = [await through(table) for table in (*tables, *tables)]
 
@@ -187,5 +188,5 @@ async def test_one_consumer_stands_in_two_chains_and_each_link_is_claimed_by_its
 
 
 def test_what_is_parked_is_told_by_the_same_consumer_in_the_order_and_the_support_chain() -> None:
-    assert {ORDER_TABLE.note.consumer, SUPPORT_TABLE.note.consumer} == {NoteEvents.note_events}
-    assert len({chain.workflow.table.note.queue for chain in CHAINS.values()}) == len(CHAINS)
+    assert {chain.table.note.consumer for chain in CHAINS.values()} == {NoteEvents.note_events}
+    assert len({chain.table.note.queue for chain in CHAINS.values()}) == len(CHAINS)
