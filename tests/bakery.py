@@ -91,10 +91,12 @@ class Baker:
     """At work at every link; a test puts a twin with the same names in its place."""
 
     @activity.defn
-    async def bake(self, batch: Batch) -> Processed: ...
+    async def bake(self, batch: Batch) -> Processed:
+        raise NotImplementedError
 
     @activity.defn
-    async def note_events(self, batch: Batch) -> Processed: ...
+    async def note_events(self, batch: Batch) -> Processed:
+        raise NotImplementedError
 
 
 def link(name: str, *makes: type[Event[Loaf]], **rest: object) -> Link:

@@ -41,7 +41,7 @@ class TwinJournal:
     ) -> list[AnyEvent]:
         self.attempts.append(attempt)
         self.transactions.append([event.subject for event in events])
-        fresh = {made: event for event in events if (made := _made_id(link, event, each=each)) not in self.made}
+        fresh = {name: event for event in events if (name := _made_id(link, event, each=each)) not in self.made}
         made = {event.id: untyped(event) for event in await decide(Work(None, link, NOW, each), [*fresh.values()])}
         self.recorded += [*([untyped(event) for event in fresh.values()] if unrecorded else []), *made.values()]
         self.made |= {name: made.get(name) for name in fresh}
