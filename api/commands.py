@@ -34,7 +34,7 @@ Text = Annotated[str, Field(pattern=r"^\P{Cc}+$", max_length=MAX_TEXT)]
 
 Update: TypeAlias = "UpdateMethodMultiParam[[ChainWorkflow, Command], Any]"
 
-_PARKING = re.compile(r"(.+)\.[^.]+\.parked\.[0-9a-f]{8}")
+_PARKING = re.compile(r"(.+)\.[^.]+\.parked\.[0-9a-f]{1,8}")
 """The id of a parking; it begins with its subject."""
 
 

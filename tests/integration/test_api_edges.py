@@ -58,7 +58,7 @@ async def test_an_unknown_path_is_not_found(api: httpx.AsyncClient, path: str) -
         ("DELETE", "/orders", "GET, POST"),
         ("POST", "/orders/some", "GET"),
         ("GET", "/catalogue/MUG", "PUT"),
-        ("POST", "/static/shop.js", "GET, HEAD"),
+        ("POST", "/static/shop/main.js", "GET, HEAD"),
     ],
 )
 async def test_a_method_that_a_path_has_not_is_told_the_others(

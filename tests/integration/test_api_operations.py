@@ -23,14 +23,15 @@ from orders.words import Reason
 from store.database import Pool, transaction
 from store.dispatch import take_alone, take_oldest
 from store.journal import record
-from store.operations import ParkedOrder
+from store.operations import ParkedSubject
 from store.payments import Payments
 from store.webhooks import Webhooks
+from telemetry.switch import Off
 from tests.integration.conftest import OPERATOR, calling
 from tests.servers import until
 from tests.shop import TwinProvider, accept, an_order, fetch, journal_of, paid
-from worker import WorkerSettings, _worker, queues
-from workflows.chains import CHAINS
+from worker import WorkerSettings, _worker, parts_of, queues
+from workflows.chains import CHAINS, TYPES
 
 WHY = {"reason": "the provider is well again", "by": "ann"}
 
@@ -40,20 +41,23 @@ WHY = {"reason": "the provider is well again", "by": "ann"}
 
 async def journalled(pool: Pool, *events: Event[Any]) -> None:
     async with transaction(pool) as tx:
-        await record(tx, events)
+        await record(tx, events, TYPES)
 
 
 def an_event(kind: type[Event[Any]], order: Order, made_by: str, **data: Any) -> Event[Any]:
     return kind.made_by(made_by, order.order_id, datetime.now(UTC), data)
 
 
-def parking(order: Order, link: str = "payment", stage: str = "payment", reason: str = "zero_division_error") -> Any:
-    data = {"stage": stage, "reason": reason, "attempts": 3, "last_error": "ZeroDivisionError: division by zero"}
+def parking(order: Order, link: str = "payment", reason: str = "zero_division_error") -> Any:
+    data = {"reason": reason, "attempts": 3, "last_error": "ZeroDivisionError: division by zero"}
     return an_event(OrderParked, order, f"{link}.parked.1", link=link, **data)
 
 
-def release_of(order: Order, link: str = "payment", stage: str = "payment") -> Any:
-    return an_event(OrderReleased, order, f"{link}.parked.1.released", link=link, stage=stage, by="ann", why="mended")
+def release_of(parking: Event[Any]) -> Event[Any]:
+    """Its id is that of the parking, and `.released`; its source that of the parking."""
+    data = {"link": parking.data.link, "by": "ann", "why": "mended"}
+    released = OrderReleased.made_by("", parking.subject, datetime.now(UTC), data)
+    return released.model_copy(update={"id": f"{parking.id}.released", "source": parking.source})
 
 
 def refusal(order: Order) -> Any:
@@ -97,6 +101,9 @@ async def test_a_parked_order_is_listed_until_it_is_released(api: httpx.AsyncCli
     await journalled(pool, told, parking(other, reason="key_error"))
     first, second = await parked(api)
     assert first | {"since": ""} == {
+        "id": told.id,
+        "chain": "orders",
+        "subject": order.order_id,
         "order_id": order.order_id,
         "stage": "payment",
         "link": "payment",
@@ -109,9 +116,11 @@ async def test_a_parked_order_is_listed_until_it_is_released(api: httpx.AsyncCli
     assert datetime.fromisoformat(first["since"]) == told.time
     assert second["order_id"] == other.order_id
     assert await parked(api, reason="key_error", stage="payment") == [second]
+    assert await parked(api, link="payment") == [first, second]
     assert await parked(api, stage="cart") == []
+    assert await parked(api, link="cart") == []
 
-    await journalled(pool, release_of(order))
+    await journalled(pool, release_of(told))
     assert await parked(api) == [second]
 
 
@@ -119,7 +128,8 @@ async def test_an_order_parked_at_two_links_stays_listed_when_one_is_released(
     api: httpx.AsyncClient, pool: Pool
 ) -> None:
     order = await on_the_way(pool)
-    await journalled(pool, parking(order, "cart", "cart"), parking(order, "price", "price"), release_of(order, "cart"))
+    cart = parking(order, "cart")
+    await journalled(pool, cart, parking(order, "price"), release_of(cart))
     assert [each["link"] for each in await parked(api)] == ["price"]
 
 
@@ -144,11 +154,27 @@ async def test_a_parked_call_is_listed_like_an_order_and_cannot_be_cancelled_as_
         VALUES ('call_1', 'support', 'waiting', now(), 'call-call_1', now(), now())
         """,
     )
-    data = {"link": "assign", "stage": "support", "reason": "a_bug", "attempts": 3, "last_error": "a bug"}
+    data = {"link": "assign", "reason": "a_bug", "attempts": 3, "last_error": "a bug"}
     await journalled(pool, Parked.made_by("assign.parked.1", "call_1", datetime.now(UTC), data))
     (found,) = await parked(api, stage="support")
     assert (found["order_id"], found["workflow_id"], found["reason"]) == ("call_1", "call-call_1", "a_bug")
+    assert (found["chain"], found["link"]) == ("support", "assign")
     assert (await api.post("/orders/call_1/cancel")).json()["code"] == "order_not_found"
+
+
+async def test_the_queue_means_its_forward_links_and_never_a_refund(api: httpx.AsyncClient, pool: Pool) -> None:
+    orders = [await on_the_way(pool) for _ in range(3)]
+    await journalled(pool, *(parking(order) for order in orders))
+    going_back = await on_the_way(pool)
+    await journalled(pool, refusal(going_back), parking(going_back, "refund"))
+
+    for where in ({"stage": "payment"}, {"link": "payment"}):
+        body = {**where, "dry_run": True, "why": "to see"}
+        answer = await api.post("/operations/parked/release", json=body, headers=OPERATOR)
+        assert answer.json()["orders"] == [order.order_id for order in orders]
+        assert {each["link"] for each in await parked(api, **where)} == {"payment"}
+    assert [each["order_id"] for each in await parked(api, link="refund")] == [going_back.order_id]
+    assert await parked(api, link="refund", stage="payment") == []
 
 
 @pytest.mark.parametrize("decision", ["release", "reject"])
@@ -165,13 +191,14 @@ async def test_a_dry_run_names_what_would_be_decided_and_changes_nothing(
 
 
 def test_over_all_workflows_one_order_after_the_other_goes_on() -> None:
-    def at(subject: str, workflow_id: str, link: str = "payment") -> ParkedOrder:
+    def at(subject: str, workflow_id: str, link: str = "payment") -> ParkedSubject:
         now = datetime.now(UTC)
-        return ParkedOrder(
-            order_id=subject,
+        return ParkedSubject(
+            id=f"{subject}.{link}.parked.1",
+            chain="orders",
+            subject=subject,
             workflow_id=workflow_id,
             link=link,
-            stage=link,
             reason="",
             attempts=3,
             last_error="",
@@ -265,6 +292,8 @@ BULK, ONE, CANCEL = "/operations/parked/release", "/operations/parked/some/relea
         (BULK, {"why": "x" * 501}, Code.INVALID_TEXT),
         (BULK, {"why": "a\nb"}, Code.INVALID_TEXT),
         (BULK, {"why": "x", "stage": "nowhere"}, Code.INVALID_STAGE),
+        (BULK, {"why": "x", "link": "nowhere"}, Code.INVALID_LINK),
+        (BULK, {"why": "x", "link": "note"}, Code.INVALID_LINK),
         (BULK, {"why": "x", "rate_per_second": 0}, Code.INVALID_RATE),
         (BULK, {"why": "x", "rate_per_second": 1e-9}, Code.INVALID_RATE),
         (BULK, {"why": "x", "rate_per_second": 0.0099}, Code.INVALID_RATE),
@@ -276,6 +305,8 @@ BULK, ONE, CANCEL = "/operations/parked/release", "/operations/parked/some/relea
         (BULK, {"why": "x", "dryrun": True}, Code.UNKNOWN_FIELD),
         (ONE, {}, Code.MISSING_FIELD),
         (ONE, {"reason": "x", "by": "a\x00"}, Code.INVALID_TEXT),
+        (ONE, {"why": "x", "reason": "x"}, Code.UNKNOWN_FIELD),
+        (ONE, {"why": "x"}, Code.ORDER_NOT_FOUND),
         (ONE, {"reason": "x"}, Code.ORDER_NOT_FOUND),
         (CANCEL, {"reason": ""}, Code.INVALID_TEXT),
         (CANCEL, {"reason": 1}, Code.NOT_A_STRING),
@@ -285,7 +316,7 @@ BULK, ONE, CANCEL = "/operations/parked/release", "/operations/parked/some/relea
         (CANCEL, None, Code.ORDER_NOT_FOUND),
     ],
 )
-async def test_what_is_wrong_with_a_wish_is_said(api: httpx.AsyncClient, path: str, body: Any, code: Code) -> None:
+async def test_what_is_wrong_with_a_command_is_said(api: httpx.AsyncClient, path: str, body: Any, code: Code) -> None:
     answer = await api.post(path, json=body, headers=OPERATOR) if body is not None else await api.post(path)
     assert (answer.status_code, answer.json()["code"]) == (code.status, code)
 
@@ -321,7 +352,8 @@ async def at_work(client: Client, pool: Pool, provider: TwinProvider, database_u
         patch.setenv("DATABASE_URL", database_url)
         settings = WorkerSettings()
     async with AsyncExitStack() as stack:
-        for name, queue in queues(pool, provider, settings).items():  # type: ignore[arg-type]  # a twin
+        parts = parts_of(pool, provider, settings, Off())  # type: ignore[arg-type]  # a twin
+        for name, queue in queues(parts).items():
             await stack.enter_async_context(_worker(client, name, queue))
         yield
 
@@ -379,7 +411,7 @@ async def test_a_cancel_and_the_dispatcher_never_both_take_an_order(pool: Pool) 
     await accept(pool, first, second)
     async with pool.acquire() as dispatcher:
         async with transaction(pool) as cancelling:
-            await take_alone(cancelling, first.order_id, f"order-{first.order_id}")
+            await take_alone(cancelling, first.order_id, f"order-{first.order_id}", 1)
             taking = asyncio.create_task(
                 take_oldest(
                     dispatcher,
@@ -387,6 +419,7 @@ async def test_a_cancel_and_the_dispatcher_never_both_take_an_order(pool: Pool) 
                     size=10,
                     max_bytes=10_000,
                     workflow_id=lambda _, ids: f"batch-{ids[0]}",
+                    versions={"orders": 1},
                 )
             )
             await until(lambda: _somebody_waits(pool), 10, "the dispatcher to wait for the cancel")
@@ -474,6 +507,40 @@ async def paid_after_its_end(pool: Pool) -> tuple[Order, TwinProvider]:
     for webhook_id in ("msg_1", "msg_2"):  # authorised, then captured: twice news of the same money
         await Webhooks(pool).keep("sandbox", webhook_id, order.payment_id, {})
     return order, TwinProvider(paid(order, PaymentStatus.CAPTURED))
+
+
+async def test_one_of_two_parkings_is_released_by_its_own_id_and_all_by_the_subjects(
+    connected_api: httpx.AsyncClient, client: Client, pool: Pool, database_url: str
+) -> None:
+    async def refuse(*_: object, **__: object) -> None:
+        raise UnexpectedAnswer("nonsense")
+
+    order = an_order(MUG=1)
+    order = order.model_copy(update={"lines": (order.lines[0].model_copy(update={"unit_price": 1350}),), "total": 1350})
+    await accept(pool, order)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("store.stock.Stock.reserve", refuse)
+        patch.setattr("store.catalogue.Catalogue.prices_as_of", refuse)
+        async with (
+            at_work(client, pool, TwinProvider(paid(order)), database_url),
+            running_dispatcher(pool, Wakeup(pool)),
+        ):
+            await until(lambda: _parked(connected_api, 2), 60, "both links to park")
+            cart, price = sorted(await parked(connected_api), key=lambda each: each["link"])
+            assert (cart["link"], price["link"]) == ("cart", "price")
+            patch.undo()
+            answer = await connected_api.post(f"/operations/parked/{cart['id']}/release", json=WHY, headers=OPERATOR)
+            assert answer.json() == {"verdict": "released"}
+            await until(lambda: _parked(connected_api, 1), 20, "the release")
+            assert [each["id"] for each in await parked(connected_api)] == [price["id"]]
+            again = await connected_api.post(f"/operations/parked/{cart['id']}/release", json=WHY, headers=OPERATOR)
+            assert again.json() == {"verdict": "not_parked"}
+            await connected_api.post(f"/operations/parked/{order.order_id}/release", json=WHY, headers=OPERATOR)
+            await until(lambda: ended(pool, order), 20, "the end of the order")
+
+
+async def _parked(api: httpx.AsyncClient, number: int) -> bool:
+    return len(await parked(api)) == number
 
 
 async def test_late_money_whose_workflow_is_lost_is_given_back_by_another(

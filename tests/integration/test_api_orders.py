@@ -5,7 +5,7 @@ import httpx
 import pytest
 
 from chain.failures import Outage
-from orders.events import ORDER_EVENT
+from orders.events import OrderReceived
 from store.database import Pool
 from tests.integration.conftest import OPERATOR
 
@@ -39,10 +39,14 @@ async def test_an_order_is_accepted_and_can_be_followed(api: httpx.AsyncClient) 
     assert "Idempotency-Replayed" not in answer.headers
 
     known = (await api.get(accepted["links"]["self"])).json()
+    assert known.pop("steps")[0]["state"] == "in_progress"
+    assert known.pop("story")["headline"] == "Checking your payment"
     assert known == ORDER | {
         "order_id": order_id,
         "order_number": None,
         "status": "received",
+        "links_at": ["payment"],
+        "link": "payment",
         "stage": "payment",
         "reason": None,
         "total": 4740,
@@ -59,7 +63,7 @@ async def test_the_journal_is_told_as_cloudevents(api: httpx.AsyncClient) -> Non
     (event,) = answer.json()
     assert event["specversion"] == "1.0"
     assert (event["type"], event["subject"], event["source"]) == ("lanka.OrderReceived", order_id, "/lanka/intake")
-    assert ORDER_EVENT.validate_python(event).data.order.total == 4740
+    assert OrderReceived.model_validate(event).data.order.total == 4740
 
 
 async def test_the_same_order_again_gets_the_first_answer(api: httpx.AsyncClient) -> None:
@@ -100,12 +104,35 @@ async def test_orders_are_listed_newest_first_page_by_page(api: httpx.AsyncClien
     assert listed == sent[::-1]
 
 
-async def test_a_listed_order_tells_as_much_as_a_read_one(api: httpx.AsyncClient) -> None:
+async def test_a_listed_order_tells_as_much_as_a_read_one_but_its_story(api: httpx.AsyncClient) -> None:
     await submit(api, key="other", customer_id="cus_2")
     order_id = (await submit(api)).json()["order_id"]
     page = (await api.get("/orders", params={"customer_id": "cus_1", "status": "received"})).json()
-    assert page == {"orders": [(await api.get(f"/orders/{order_id}")).json()], "next_cursor": None}
+    read = (await api.get(f"/orders/{order_id}")).json()
+    told = {name: value for name, value in read.items() if name not in {"steps", "story"}}
+    assert page == {"orders": [told], "next_cursor": None}
     assert (await api.get("/orders", params={"status": "confirmed"})).json()["orders"] == []
+
+
+async def test_an_order_tells_its_story_in_the_callers_language(api: httpx.AsyncClient) -> None:
+    order_id = (await submit(api)).json()["order_id"]
+    answer = await api.get(f"/orders/{order_id}", headers={"Accept-Language": "uk-UA,uk;q=0.9,en;q=0.8"})
+    assert answer.headers["Vary"] == "Accept-Language"
+    assert answer.json()["story"] == {
+        "headline": "Перевіряємо оплату",
+        "text": "Це триває кілька секунд і відбувається саме собою.",
+        "money": None,
+        "cancellable": True,
+        "deadline": None,
+    }
+    steps = answer.json()["steps"]
+    assert [(step["link"], step["title"], step["state"]) for step in steps] == [
+        ("payment", "Оплата", "in_progress"),
+        ("cart", "Наявність", "ahead"),
+        ("price", "Ціна", "ahead"),
+        ("finalize", "Завершення", "ahead"),
+    ]
+    assert steps[0]["sentence"] == "Перевіряємо оплату"
 
 
 @pytest.mark.parametrize("path", ["/orders/unknown", "/orders/unknown/events"])
@@ -128,10 +155,10 @@ async def test_while_the_database_is_away_the_client_is_told_to_come_back(
 
 
 async def test_the_dispatcher_is_woken_for_each_order(api: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    rung: list[bool] = []
-    monkeypatch.setattr("dispatch.dispatcher.Wakeup.ring", lambda _: rung.append(True))
+    woken: list[bool] = []
+    monkeypatch.setattr("dispatch.dispatcher.Wakeup.wake", lambda _: woken.append(True))
     await submit(api)
-    assert rung == [True]
+    assert woken == [True]
 
 
 async def test_an_order_takes_one_statement(api: httpx.AsyncClient, pool: Pool) -> None:

@@ -152,8 +152,8 @@ async def test_nobody_plays_the_bank_of_another_customer(
 
 
 async def test_a_page_never_meets_modules_of_another_version(browser: httpx.AsyncClient) -> None:
-    module = await browser.get("/static/shop.js")
+    module = await browser.get("/static/shop/main.js")
     assert module.headers["content-type"].startswith("text/javascript")
     assert module.headers["cache-control"] == "no-cache"
-    again = await browser.get("/static/shop.js", headers={"If-None-Match": module.headers["etag"]})
+    again = await browser.get("/static/shop/main.js", headers={"If-None-Match": module.headers["etag"]})
     assert again.status_code == httpx.codes.NOT_MODIFIED

@@ -143,7 +143,7 @@ async def test_the_pages_load_nothing_from_elsewhere(browser: httpx.AsyncClient)
         page = await browser.get(path)
         assert page.status_code == httpx.codes.OK
         assert page.headers["content-security-policy"].startswith("default-src 'self';")
-    assert (await browser.get("/static/lanka.css")).headers["content-type"].startswith("text/css")
+    assert (await browser.get("/static/kit/kit.css")).headers["content-type"].startswith("text/css")
     assert code(await browser.get("/static/none.css")) == (404, "not_found")
 
 
