@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import asyncpg
 
+from lanka.schemas import migrate
 from sandbox.ledger import Payment, Status
-from store.migrate import migrate
 from store.seed import seed
 
 SKUS = 1_000

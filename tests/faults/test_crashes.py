@@ -32,7 +32,7 @@ AFTER_PAYMENT = ["StockReserved", "PriceConfirmed", "CartConfirmed", "OrderConfi
 class Command(NamedTuple):
     """Asked of each order once they are all at this status; of all at once if the path names none.
 
-    What was `broken` on purpose is mended before; or when the journal tells of the command, if it is to be `told` first.
+    What was `broken` on purpose is mended before; or when the journal has the command, if it is to be `told` first.
     """
 
     at: str

@@ -28,9 +28,9 @@ from activities.refund_payment import RefundPayment
 from activities.reject_order import RejectOrder
 from activities.release_stock import ReleaseStock
 from chain.batch import Batch, Processed
-from chain.event import AnyEvent, class_of, id_of, source_of, type_of
+from chain.event import BACKWARD, AnyEvent, id_of, source_of, type_of
 from chain.failures import Failure, Outage, UnexpectedAnswer
-from chain.table import ORDER_TABLE, Link
+from chain.table import Link, Route
 from dispatch.payment_webhooks import deliver_news
 from orders.order import Order
 from orders.payment import Payment, PaymentStatus
@@ -38,14 +38,14 @@ from orders.ports import ListedPayment
 from orders.words import Reason
 from store.catalogue import Catalogue
 from store.database import Pool, connected, open_pool
-from store.journal import Journal
 from store.orders import Orders
 from store.outbox import Outbox
 from store.payments import Payments
 from store.reconciliation import Reconciliations
 from store.stock import Stock
 from store.webhooks import Webhooks
-from tests.shop import TwinProvider, an_order, fetch, paid, stock_up, untyped
+from tests.shop import TwinProvider, an_order, fetch, paid, stock_up, the_journal, untyped
+from workflows.order_confirmation import TABLE
 
 T = TypeVar("T")
 
@@ -143,12 +143,12 @@ class Directions:
     def direct(self, event: AnyEvent) -> None:
         if event.subject in self._withdrawn and event.subject not in self._going_back:
             event = self._withdrawn[event.subject]
-        if route := ORDER_TABLE.routes.get(event.type):
+        if route := TABLE.by_type.get(event.type):
             if route.too_late:
                 self._too_late.add(event.subject)
             if route.back:
                 self._going_back.add(event.subject)
-            self._bring(event, route.links)
+            self._bring(event, route.stages[0])
 
     def arrived(self, delivery: Delivery, made: AnyEvent | None) -> None:
         """The answer to the same event is the same, however often it is delivered."""
@@ -156,33 +156,34 @@ class Directions:
             assert delivery.place in self.given_up or made == self.made[delivery.place], "another answer than before"
             return
         self.made[delivery.place] = made
-        event, route = delivery.event, ORDER_TABLE.routes.get(delivery.event.type)
-        if route is None or delivery.link == ORDER_TABLE.note:
+        route = TABLE.by_type.get(delivery.event.type)
+        if route is None or delivery.link == TABLE.note:
             return
-        if delivery.link in route.then:
-            outcome = [made]
-        elif all((link.name, event.subject) in self.made for link in route.links):
-            outcome = [self.made[link.name, event.subject] for link in route.links]
-            if route.then:
-                self._bring(event, route.then)
-                return
-            if route.join:
-                agreed = [type_of(kind) for kind in route.join.of]
-                joined = _own(type_of(route.join.into), route.join.name, event.subject, event.data)
-                outcome = [next((each for each in outcome if each and each.type not in agreed), joined)]
-        else:
+        nth = next(nth for nth, stage in enumerate(route.stages) if delivery.link in stage)
+        places = [(link.name, delivery.event.subject) for link in route.stages[nth]]
+        if all(place in self.made for place in places):
+            self._beyond(route, nth, delivery.event, [event for place in places if (event := self.made[place])])
+
+    def _beyond(self, route: Route, nth: int, given: AnyEvent, made: Sequence[AnyEvent]) -> None:
+        """Behind the `nth` stage: a "no" first, else what has a route of its own, else the next stage, else the end."""
+        routed = [event for event in made if event.type in TABLE.by_type]
+        refusals = [event for event in routed if TABLE.types.kind(event.type) in BACKWARD]
+        for event in refusals[:1] or routed:
+            self.direct(event)
+        if routed:
             return
-        for each in outcome:
-            if each:
-                self.direct(each)
+        if nth + 1 < len(route.stages):
+            self._bring(given, route.stages[nth + 1])
+        elif route.join:
+            self.direct(_own(type_of(route.join.into), route.join.name, given.subject, given.data))
 
     def withdraw(self, subject: str, reason: Reason) -> None:
         """As long as it is not too late. What waits for its payment does not wait any longer."""
         if subject in self._withdrawn or subject in self._too_late:
             return
         data = {"reason": reason, "detail": "changed my mind", "by": "ann"}
-        event = self._withdrawn[subject] = _own(type_of(ORDER_TABLE.withdrawn), "withdrawal", subject, data)
-        self._bring(event, [ORDER_TABLE.note])
+        event = self._withdrawn[subject] = _own(type_of(TABLE.withdrawn), "withdrawal", subject, data)
+        self._bring(event, [TABLE.note])
         self.give_up([each for each in self.waiting() if each.event.subject == subject and each.link.asks_again])
 
     def give_up(self, deliveries: Sequence[Delivery]) -> None:
@@ -315,7 +316,7 @@ class Shop(RuleBasedStateMachine):
         self.run = self.world.run
         self.pool = self.world.pool
         self.run(self.world.begin())
-        self.journal = Journal(self.pool)
+        self.journal = the_journal(self.pool)
         self.provider = TrustingProvider()
         self.directions = Directions()
         self.workflows: Any = Workflows(self.directions)
@@ -326,12 +327,12 @@ class Shop(RuleBasedStateMachine):
         self.clicks = 0
         self.wrong = False
 
-    @initialize(patience=st.sampled_from([timedelta(0), timedelta(hours=1)]))
-    def opens(self, patience: timedelta) -> None:
+    @initialize(deadline=st.sampled_from([timedelta(0), timedelta(hours=1)]))
+    def opens(self, deadline: timedelta) -> None:
         payments, stock, outbox = Payments(self.pool), Stock(), Outbox()
-        paying = CheckPayment(self.journal, payments, self.provider, patience)
+        paying = CheckPayment(self.journal, payments, self.provider, deadline)
         refunding = RefundPayment(self.journal, payments, self.provider)
-        finalizing = FinalizeOrder(self.journal, Orders(self.pool), stock, payments, outbox, self.provider)
+        finalizing = FinalizeOrder(self.journal, Orders(self.pool, TABLE), stock, payments, outbox, self.provider)
         self.consumers: dict[str, Callable[[Batch], Awaitable[Processed]]] = {
             "payment": paying.check_payment,
             "settlement": paying.settle_payment,
@@ -391,7 +392,7 @@ class Shop(RuleBasedStateMachine):
         key = f"key-{self.clicks}"
         same = [order.model_copy(update={"order_id": f"o-{self.clicks + nth}"}) for nth in range(clicks)]
         self.clicks += clicks
-        accept = Orders(self.pool).accept
+        accept = Orders(self.pool, TABLE).accept
         answers = await asyncio.gather(*(accept(each, owner="shop", key=key, fingerprint=b"same") for each in same))
         (order_id,) = {answer.order_id for answer in answers}
         assert [answer.replayed for answer in answers].count(False) == 1
@@ -441,8 +442,8 @@ class Shop(RuleBasedStateMachine):
 
     async def _deliver(self, deliveries: Sequence[Delivery], fate: str = "") -> None:
         link, events = deliveries[0].link, [delivery.event for delivery in deliveries]
-        own = events[0].type in ORDER_TABLE.own
-        batch = Batch(link=link.name, events=events, unrecorded=own, closes=link.closes)
+        own = events[0].type in TABLE.own
+        batch = Batch(link=link.name, events=events, unrecorded=own, closes=TABLE.closes(link))
         try:
             async with asyncio.timeout(0.006 if fate == "cut off" else None):
                 processed = await self.consumers[link.name](batch)
@@ -509,7 +510,9 @@ class Shop(RuleBasedStateMachine):
         assert {row["order_id"] for row in rows} == confirmed, "the confirmed orders have a number, and only they"
         assert len({row["order_number"] for row in rows}) == len(rows), f"a number on two orders: {rows}"
         rows = await fetch(self.pool, "SELECT subject, status FROM subjects WHERE ended_at IS NOT NULL")
-        assert {row["subject"]: row["status"] for row in rows} == {o: class_of(kind).status for o, kind in ends.items()}
+        assert {row["subject"]: row["status"] for row in rows} == {
+            o: TABLE.types[kind].status for o, kind in ends.items()
+        }
         rows = await fetch(self.pool, "SELECT subject, type FROM outbox ORDER BY position")
         assert sorted((row["subject"], row["type"]) for row in rows) == sorted(ends.items()), "told once, how it ended"
 
@@ -543,7 +546,7 @@ class Shop(RuleBasedStateMachine):
         await self._audit()
         ended = await fetch(self.pool, "SELECT subject FROM subjects WHERE ended_at IS NOT NULL")
         assert {row["subject"] for row in ended} == set(self.orders), "every order has ended"
-        report = await Reconciliations(self.pool).compare("twin", self._books(), grace=timedelta(0))
+        report = await Reconciliations(self.pool, TABLE.types).compare("twin", self._books(), grace=timedelta(0))
         assert not report.findings, report.findings
 
     async def _books(self) -> AsyncIterator[Sequence[ListedPayment]]:

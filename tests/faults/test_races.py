@@ -27,14 +27,12 @@ from activities.reject_order import RejectOrder
 from activities.release_stock import ReleaseStock
 from chain.batch import Batch, Work
 from chain.event import AnyEvent
-from chain.table import REFUND, REJECT, RELEASE
 from lanka.home import Connection
 from orders.events import CartConfirmed, CartUnavailable, OrderParked, PaymentPending
 from orders.order import Order
 from orders.payment import PaymentStatus
 from store.catalogue import Catalogue
 from store.database import Pool, transaction
-from store.journal import Journal
 from store.orders import Orders
 from store.outbox import Outbox
 from store.payments import Payments
@@ -55,8 +53,10 @@ from tests.shop import (
     paid,
     payment_confirmed,
     stock_up,
+    the_journal,
     untyped,
 )
+from workflows.order_confirmation import REFUND, REJECT, RELEASE, TABLE
 
 NOW = datetime.now(UTC)
 PRICE = 250
@@ -326,9 +326,9 @@ async def test_skus_wanted_in_opposite_orders_never_deadlock(pool: Pool, whole: 
     dice = random.Random(1)
     orders = [an_order(None, "cus_1", **dict.fromkeys(dice.sample(skus, 8), 1)) for _ in range(1200 if whole else 240)]
     await accept(pool, *orders)
-    journal, stock, provider = Journal(pool), Stock(), TwinProvider(*map(paid, orders))
+    journal, stock, provider = the_journal(pool), Stock(), TwinProvider(*map(paid, orders))
     cart, back = CheckCart(journal, stock), ReleaseStock(journal, stock)
-    end = FinalizeOrder(journal, Orders(pool), stock, Payments(pool), Outbox(), provider)
+    end = FinalizeOrder(journal, Orders(pool, TABLE), stock, Payments(pool), Outbox(), provider)
 
     async def go_through(batch_of: Sequence[Order], *, confirmed: bool) -> None:
         await cart.check_cart(batch("cart", [*map(payment_confirmed, batch_of)]))
@@ -365,7 +365,7 @@ async def test_payments_claimed_in_opposite_orders_never_deadlock(pool: Pool, wh
     batches = [[an_order(name, cup=1) for name in dice.sample(payments, 20)] for _ in range(150 if whole else 20)]
     events = [await accept(pool, *each) for each in batches]
     provider = TwinProvider(*(paid(order) for each in batches for order in each))
-    consumer = CheckPayment(Journal(pool), Payments(pool), provider, timedelta(minutes=1))
+    consumer = CheckPayment(the_journal(pool), Payments(pool), provider, timedelta(minutes=1))
 
     async with asyncio.timeout(60):
         answers = await asyncio.gather(*(consumer.check_payment(batch("payment", each)) for each in events))
@@ -381,7 +381,8 @@ async def test_payments_claimed_in_opposite_orders_never_deadlock(pool: Pool, wh
 ONCE = {
     "an idempotency key": ["INSERT INTO idempotency_keys VALUES ('shop', 'key', '', 'first')"] * 2,
     "a claim": ["INSERT INTO claims VALUES ('first', 'cart')"] * 2,
-    "an event": ["INSERT INTO journal VALUES (DEFAULT, '/lanka/cart', 'first.cart', 'a', 'first', now(), '{}')"] * 2,
+    "an event": ["INSERT INTO journal VALUES (DEFAULT, '/lanka/cart', 'first.cart', 'a', 'fact', 'first', now(), '{}')"]
+    * 2,
     "a webhook": ["INSERT INTO webhooks VALUES (DEFAULT, 'twin', 'msg-1', 'pay-1', '{}')"] * 2,
     "a notification": ["INSERT INTO outbox VALUES (DEFAULT, 'first', 'lanka.OrderConfirmed', '{}')"] * 2,
     "an order number": [
@@ -417,10 +418,10 @@ async def test_an_attempt_that_comes_to_life_after_the_order_went_back_does_noth
     await stock_up(pool, cup=10)
     order = an_order(cup=2)
     (received,) = await accept(pool, order)
-    journal, stock, payments, provider = Journal(pool), Stock(), Payments(pool), TwinProvider(paid(order))
+    journal, stock, payments, provider = the_journal(pool), Stock(), Payments(pool), TwinProvider(paid(order))
     paying = CheckPayment(journal, payments, provider, timedelta(minutes=1))
     refunding = RefundPayment(journal, payments, provider)
-    finalizing = FinalizeOrder(journal, Orders(pool), stock, payments, Outbox(), provider)
+    finalizing = FinalizeOrder(journal, Orders(pool, TABLE), stock, payments, Outbox(), provider)
     data = {"order": order, "deadline": datetime.now(UTC)}
     attempts: dict[str, tuple[Any, AnyEvent]] = {
         "payment": (paying.check_payment, received),
@@ -437,7 +438,7 @@ async def test_an_attempt_that_comes_to_life_after_the_order_went_back_does_noth
         (REFUND, refunding.refund_payment),
         (REJECT, RejectOrder(journal, Outbox()).reject_order),
     ):
-        await attempt(Batch(link=link.name, events=[refused(order)], closes=link.closes))
+        await attempt(Batch(link=link.name, events=[refused(order)], closes=TABLE.closes(link)))
     before = await journal_of(pool, order)
     provider.payments[order.payment_id] = paid(order, PaymentStatus.CAPTURED)  # as it was when they asked
 
@@ -456,9 +457,9 @@ async def test_after_its_end_nothing_moves_an_order(pool: Pool) -> None:
     """Money that comes late may park, but the order stays rejected."""
     order = an_order(cup=1)
     await accept(pool, order)
-    await RejectOrder(Journal(pool), Outbox()).reject_order(batch("reject", [refused(order)]))
-    data = {"link": "late-refund", "stage": "payment", "reason": "fault", "attempts": 3, "last_error": "a bug"}
-    await Journal(pool).note([untyped(OrderParked.made_by("late-refund.parked.1", order.order_id, NOW, data))])
+    await RejectOrder(the_journal(pool), Outbox()).reject_order(batch("reject", [refused(order)]))
+    data = {"link": "late-refund", "reason": "fault", "attempts": 3, "last_error": "a bug"}
+    await the_journal(pool).append([untyped(OrderParked.made_by("late-refund.parked.1", order.order_id, NOW, data))])
 
     assert await journal_of(pool, order) == ["OrderReceived", "OrderRejected", "OrderParked"]
     (row,) = await fetch(pool, "SELECT status, ended_at IS NOT NULL AS ended FROM subjects")
@@ -477,7 +478,7 @@ async def test_subjects_claimed_in_opposite_orders_never_deadlock(pool: Pool) ->
         return []
 
     both_ways = itertools.islice(itertools.cycle([given, given[::-1]]), 8)
-    await asyncio.gather(*(Journal(pool).once("cart", events, work) for events in both_ways))
+    await asyncio.gather(*(the_journal(pool).process_once("cart", events, work) for events in both_ways))
 
     assert worked == dict.fromkeys((event.subject for event in given), 1)
 
@@ -487,8 +488,8 @@ async def test_money_that_was_given_back_is_not_held_again(pool: Pool) -> None:
     order = an_order(cup=1)
     await accept(pool, order)
     payments, provider = Payments(pool), TwinProvider(paid(order))
-    back = Batch(link=REFUND.name, events=[refused(order)], closes=REFUND.closes)
-    await RefundPayment(Journal(pool), payments, provider).refund_payment(back)
+    back = Batch(link=REFUND.name, events=[refused(order)], closes=TABLE.closes(REFUND))
+    await RefundPayment(the_journal(pool), payments, provider).refund_payment(back)
 
     assert not await payments.claim_alone(order.order_id, paid(order))
     assert await fetch(pool, "SELECT state FROM payments") == [{"state": "refunded"}]
@@ -499,9 +500,9 @@ async def test_who_cancels_one_of_two_orders_keeps_the_payment_of_the_other(pool
     kept, cancelled = an_order("pay-twice", cup=1), an_order("pay-twice", cup=1)
     received, _ = await accept(pool, kept, cancelled)
     provider, payments = TwinProvider(paid(kept)), Payments(pool)
-    back = Batch(link=REFUND.name, events=[refused(cancelled)], closes=REFUND.closes)
-    await RefundPayment(Journal(pool), payments, provider).refund_payment(back)
-    checked = await CheckPayment(Journal(pool), payments, provider, timedelta(minutes=1)).check_payment(
+    back = Batch(link=REFUND.name, events=[refused(cancelled)], closes=TABLE.closes(REFUND))
+    await RefundPayment(the_journal(pool), payments, provider).refund_payment(back)
+    checked = await CheckPayment(the_journal(pool), payments, provider, timedelta(minutes=1)).check_payment(
         batch("payment", [received])
     )
     assert [event.type for event in checked.events] == ["lanka.PaymentConfirmed"]

@@ -12,8 +12,9 @@ from temporalio import activity, workflow
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from activities.failures import Failures
-from api.subjects import Trying, _tried
+from api.subjects import _tried
 from chain.batch import Batch, Processed
+from chain.steps import Trying
 from dispatch.temporal import Temporal
 from telemetry.activity_log import ActivityLog
 from tests.servers import temporal_server, until

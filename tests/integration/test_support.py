@@ -14,27 +14,27 @@ from chain.batch import Processed
 from chain.event import AnyEvent
 from chain.subject import Withdrawn
 from store.database import Pool, connected
-from store.dispatch import look
+from store.dispatch import pending_work
 from store.intake import Intake, register
-from store.journal import Journal, record
+from store.journal import record
 from support.consumers import AssignOperator
 from support.events import StartedCall
 from support.store import Operator, Support
 from tests.servers import until
-from tests.shop import accept, an_order, batch, fetch, untyped
-from workflows.chains import outside
+from tests.shop import accept, an_order, batch, fetch, the_journal, untyped
+from workflows.chains import TYPES, accepted
 
 
 @pytest.fixture
 async def support(pool: Pool) -> Support:
     async with connected(pool) as connection:
-        await register(connection, outside())
+        await register(connection, accepted())
     return Support(pool)
 
 
 @pytest.fixture
 def consumer(pool: Pool, support: Support) -> AssignOperator:
-    return AssignOperator(Journal(pool), support)
+    return AssignOperator(the_journal(pool), support)
 
 
 def operator(name: str, languages: str = "uk", skills: str = "orders", *, available: bool = True) -> Operator:
@@ -80,7 +80,7 @@ async def connected_to(pool: Pool) -> dict[str, str]:
     return {row["call_id"]: row["operator_id"] for row in rows}
 
 
-async def rung(pool: Pool) -> list[str]:
+async def woken(pool: Pool) -> list[str]:
     """The calls whose workflows were told to look again, oldest first."""
     return [
         row["subject"] for row in await fetch(pool, "SELECT subject FROM messages WHERE id IS NULL ORDER BY position")
@@ -140,7 +140,7 @@ async def test_the_oldest_caller_comes_first_across_batches(
         await support.put(operator(f"op_{nth}"))
 
     assert list(await connected_to(pool)) == calls[:3]
-    assert await rung(pool) == calls[:3]
+    assert await woken(pool) == calls[:3]
 
 
 async def test_a_younger_caller_whom_somebody_can_help_does_not_wait_for_an_older(
@@ -211,12 +211,12 @@ async def test_whoever_frees_an_operator_rings_for_the_next_caller(
 ) -> None:
     await support.put(operator("ann"))
     await assign(consumer, await call_in(pool, *map(started, ("call_1", "call_2"))))
-    assert await rung(pool) == []
+    assert await woken(pool) == []
 
     await hang_up(pool, consumer, "call_1")
 
     assert await connected_to(pool) == {"call_2": "ann"}
-    assert set(await rung(pool)) == {"call_1", "call_2"}
+    assert set(await woken(pool)) == {"call_1", "call_2"}
 
 
 async def test_who_hangs_up_while_waiting_is_done_and_not_assigned_later(
@@ -301,7 +301,7 @@ async def test_calls_of_an_operator_do_not_overlap_whenever_their_transactions_b
         assigning = asyncio.create_task(support.assign(call_2))
         waits = "SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
         await until(lambda: late.fetch(waits), 10, "a transaction that has begun")
-        await record(late, [ended("call_1")])
+        await record(late, [ended("call_1")], TYPES)
         await support.end(late, ["call_1"])
     await assigning
     assert await overlaps(pool) == []
@@ -365,7 +365,7 @@ async def test_a_caller_with_an_order_in_trouble_brings_it_along(
     await accept(pool, order, an_order(customer_id="cus_7", cup=1), an_order(customer_id="cus_8", cup=1))
     trouble = event(kind, order.order_id, {"reason": reason}).model_copy(update={"source": "/lanka/test"})
     async with connected(pool) as connection:
-        await record(connection, [trouble])
+        await record(connection, [trouble], TYPES)
 
     (assigned,) = (await assign(consumer, await call_in(pool, started("call_1", customer="cus_7")))).events
 
@@ -385,7 +385,7 @@ async def test_a_caller_whose_orders_are_well_brings_none(
     await accept(pool, order)
     confirmed = event("OrderConfirmed", order.order_id, {}).model_copy(update={"source": "/lanka/test"})
     async with connected(pool) as connection:
-        await record(connection, [confirmed])
+        await record(connection, [confirmed], TYPES)
 
     (assigned,) = (await assign(consumer, await call_in(pool, started("call_1", customer="cus_7")))).events
 
@@ -396,7 +396,7 @@ async def test_who_was_taken_back_gets_no_operator(pool: Pool, support: Support,
     given_up, waits = await call_in(pool, started("call_1"), started("call_2"))
     await consumer.assign_operator(batch("assign", [given_up, waits]))
     data = {"reason": "cancelled_by_customer", "detail": "", "by": "ann"}
-    await Journal(pool).note([untyped(Withdrawn.made_by("withdrawal", "call_1", datetime.now(UTC), data))])
+    await the_journal(pool).append([untyped(Withdrawn.made_by("withdrawal", "call_1", datetime.now(UTC), data))])
 
     await support.put(operator("ann"))
     assert [each.busy for each in await support.operators()] == ["call_2"]
@@ -426,10 +426,11 @@ async def test_callers_who_talk_do_not_hold_up_who_comes_next(
 
 
 _TAKEN = """
-    UPDATE subjects SET workflow_id = subject, status = 'processing', taken_at = now(), dispatched_at = now()
+    UPDATE subjects SET workflow_id = subject, version = 1, taken_at = now(), dispatched_at = now()
 """
 
 
 async def on_the_way(pool: Pool) -> Sequence[str]:
     async with connected(pool) as connection:
-        return (await look(connection, chains=["orders"], size=1, patience=timedelta(minutes=1))).on_the_way
+        pending = await pending_work(connection, chains=["orders"], size=1, stuck_after=timedelta(minutes=1))
+        return pending.on_the_way

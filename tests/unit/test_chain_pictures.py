@@ -1,13 +1,16 @@
 """`lanka chains`: what it draws is what the tables say, and the README's picture is what it draws."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from activities.check_price import CheckPrice
-from chain.table import Link, route, way_back
+from chain.event import Event
+from chain.table import Link, Route, route, way_back
 from lanka.chains import mermaid, text
 from lanka.commands import app
 from orders.events import OrderReceived, PaymentConfirmed, PriceChanged, PriceConfirmed
@@ -88,7 +91,10 @@ def test_links_that_a_table_adds_are_drawn_at_their_place_one_after_the_other_an
     added = [
         Link(name, CheckPrice.check_price, queue=name, makes=(PriceConfirmed, PriceChanged)) for name in ("one", "two")
     ]
-    routes = {OrderReceived: route(added[0], PAYMENT), PaymentConfirmed: route((CART, added[1]), FINALIZE)}
+    routes: Mapping[type[Event[Any]], Route] = {
+        OrderReceived: route(added[0], PAYMENT),
+        PaymentConfirmed: route((CART, added[1]), FINALIZE),
+    }
     table = replace(TABLE, routes=routes, back=way_back(REJECT))
     chain = replace(CHAINS["orders"], workflow=type("Another", (ChainWorkflow,), {"table": table}))
 
