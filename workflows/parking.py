@@ -49,6 +49,7 @@ class Parking:
             and (bulk.link is None or self.link.name == bulk.link)
             and (bulk.stage is None or (self.link.queue == bulk.stage and self.link in table.forward))
             and (bulk.reason is None or self.reason == bulk.reason)
+            and not (bulk.reject and self.firm)
         )
 
     def _told(self, event: type[Event[Any]], event_id: str, data: dict[str, Any]) -> AnyEvent:

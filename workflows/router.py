@@ -5,7 +5,7 @@ What people want of a subject on its way (withdraw, release) comes in here as we
 """
 
 import asyncio
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -18,14 +18,7 @@ from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError
 
 from chain.batch import Batch, Processed
-from chain.commands import (
-    CANCELLED_BY_CUSTOMER,
-    REJECTED_BY_OPERATOR,
-    BulkCommand,
-    Command,
-    Verdict,
-    verdict_again,
-)
+from chain.commands import CANCELLED_BY_CUSTOMER, REJECTED_BY_OPERATOR, BulkCommand, Command, Verdict, verdict_again
 from chain.event import BACKWARD, AnyEvent, Kind, id_of, in_words, source_of, type_of
 from chain.table import Join, Link, Route, Table
 from workflows.parking import PARKING_PATCH, Parking, ShownQueues, why
@@ -94,7 +87,7 @@ class Router:
         self._table = table
         self._version = version
         self._seen: set[tuple[str, str]] = set()
-        self._subjects: dict[str, Subject] = {}
+        self._subjects: defaultdict[str, Subject] = defaultdict(Subject)
         self._here: Counter[str] = Counter()
         self._shown = ShownQueues()
         self._parked_so_far = 0
@@ -104,9 +97,6 @@ class Router:
     def done(self) -> bool:
         """Whether something was received and nothing remains to be journalled."""
         return bool(self._seen) and not self._tasks
-
-    def _of(self, subject: str) -> Subject:
-        return self._subjects.setdefault(subject, Subject())
 
     def _kind(self, event: AnyEvent) -> Kind:
         return self._table.types.kind(event.type)
@@ -118,15 +108,14 @@ class Router:
         back = type_of(self._table.withdrawn)
         fresh = [
             event
-            for event in events
-            if (event.source, event.id) not in self._seen
-            and not (event.type == back and self._of(event.subject).carried)
+            for name, event in {(event.source, event.id): event for event in events}.items()
+            if name not in self._seen and not (event.type == back and self._subjects[event.subject].carried)
         ]
-        self._seen.update((event.source, event.id) for event in fresh)
         for event in fresh:
-            self._of(event.subject).carried = True
+            self._seen.add((event.source, event.id))
+            self._subjects[event.subject].carried = True
             if event.type == back:  # its workflow was lost, or was told of the command first
-                self._of(event.subject).withdrawn = event
+                self._subjects[event.subject].withdrawn = event
         await self._direct(fresh)
 
     async def _direct(self, events: Sequence[AnyEvent], *, firm: bool = False) -> None:
@@ -143,11 +132,11 @@ class Router:
 
     def _mark_ended(self, events: Sequence[AnyEvent]) -> None:
         for event in events:
-            self._of(event.subject).ended |= self._kind(event) is Kind.END
+            self._subjects[event.subject].ended |= self._kind(event) is Kind.END
 
     def _next(self, event: AnyEvent, *, firm: bool) -> AnyEvent | None:
         """The event that goes on, or the withdrawal of its subject in its place; None where no route leads on."""
-        subject = self._of(event.subject)
+        subject = self._subjects[event.subject]
         if not firm and self._kind(event) not in AFTER_ALL:
             if subject.ended or subject.going_back:
                 return None
@@ -156,7 +145,7 @@ class Router:
         if route is None:
             return None
         subject.too_late |= route.too_late
-        subject.going_back |= route.back
+        subject.going_back |= self._kind(event) in BACKWARD
         return event
 
     async def _along(self, route: Route, events: list[AnyEvent], *, firm: bool) -> None:
@@ -200,17 +189,18 @@ class Router:
         if self._stopped(given, firm=way.firm):
             return [given]  # so that the withdrawal takes its place
         self._mark_ended(made)
+        if refusals := [event for event in made if self._kind(event) in BACKWARD]:
+            return refusals[:1]
         routed = [event for event in made if event.type in self._table.by_type]
-        refusals = [event for event in routed if self._kind(event) in BACKWARD]
         if routed or self._stopped(given, firm=way.firm):
-            return refusals[:1] or routed
+            return routed
         if len(way.stages) > 1:
             return None
         return [_joined(way.route, way.route.join, given)] if way.route.join else []
 
     def _stopped(self, event: AnyEvent, *, firm: bool) -> bool:
         """Whether nobody waits any more for what would come of it."""
-        subject = self._of(event.subject)
+        subject = self._subjects[event.subject]
         return not firm and (subject.taken_back or subject.ended)
 
     async def _bring(self, at: At, events: list[AnyEvent]) -> None:
@@ -278,11 +268,11 @@ class Router:
         await asyncio.gather(at.onward(outcome), *([again()] if stay else []))
 
     def _taken_back(self, at: At, events: Sequence[AnyEvent]) -> Outcome:
-        return {e.subject: None for e in events if not at.firm and self._of(e.subject).taken_back}
+        return {e.subject: None for e in events if not at.firm and self._subjects[e.subject].taken_back}
 
     async def _consume(self, link: Link, events: list[AnyEvent], tried: int = 0) -> Processed:
         for event in events:
-            self._of(event.subject).heard.add(event.id)
+            self._subjects[event.subject].heard.add(event.id)
         batch = Batch(
             link=link.name,
             events=events,
@@ -308,18 +298,18 @@ class Router:
     def wake(self, subjects: Sequence[str]) -> None:
         """There is news of these subjects: whatever waits for it asks now."""
         for subject in subjects:
-            self._of(subject).news = True
-            self._of(subject).heard.clear()
+            self._subjects[subject].news = True
+            self._subjects[subject].heard.clear()
 
     def _hear(self, events: Sequence[AnyEvent], processed: Processed) -> None:
         """News that came while a link was at work is news for what it has made as well; older is not."""
-        known = {event.subject for event in events if event.id in self._of(event.subject).heard}
+        known = {event.subject for event in events if event.id in self._subjects[event.subject].heard}
         for made in processed.events:
             if made.subject in known:
-                self._of(made.subject).heard.add(made.id)
+                self._subjects[made.subject].heard.add(made.id)
 
     def _unheard(self, event: AnyEvent) -> bool:
-        subject = self._of(event.subject)
+        subject = self._subjects[event.subject]
         return subject.news and event.id not in subject.heard
 
     async def _wait(self, first: timedelta, events: Sequence[AnyEvent]) -> None:
@@ -333,7 +323,7 @@ class Router:
         """Keeps the event at its link until somebody has released it, or nobody waits for it any more."""
         parking_id = id_of(event.subject, f"{at.link.name}.parked.{self._parking_number()}")
         parking = Parking(parking_id, at.link, event.subject, at.firm, *why(error))
-        parkings = self._of(event.subject).parkings
+        parkings = self._subjects[event.subject].parkings
         parkings.append(parking)
         self._show_parked()
         await self._note(parking.parked(self._table, attempts))
@@ -379,7 +369,7 @@ class Router:
 
     def cancel(self, command: Command) -> Verdict:
         """The subject is taken back: possible until a route that is too late for it, and before it is received."""
-        subject = self._of(command.subject)
+        subject = self._subjects[command.subject]
         if subject.withdrawn:
             return verdict_again(subject.withdrawn.data["reason"])
         if subject.too_late or subject.ended:
@@ -410,9 +400,9 @@ class Router:
         """An operator lets go on, or rejects, what is parked here and matches, oldest first, at the rate asked for."""
         decided = 0
         for subject in self._carried():
-            command = Command(subject=subject, by=bulk.by, why=bulk.why)
             matching = [parking for parking in self._waiting(subject) if parking.matches(self._table, bulk)]
             for parking in matching[:1] if bulk.reject else matching:
+                command = Command(subject=subject, by=bulk.by, why=bulk.why, parking=parking.id)
                 after = timedelta(seconds=bulk.after + decided * bulk.apart)
                 decided += 1
                 if bulk.reject:
@@ -430,7 +420,7 @@ class Router:
 
     def _waiting(self, name: str, parking_id: str | None = None) -> Sequence[Parking]:
         """Where the subject is parked and nobody has decided yet."""
-        subject = self._of(name)
+        subject = self._subjects[name]
         gone = subject.taken_back or subject.ended
         undecided = [each for each in subject.parkings if not each.release and (each.firm or not gone)]
         return [each for each in undecided if parking_id in (None, each.id)]
@@ -444,7 +434,7 @@ class Router:
             time=workflow.now(),
             data={"reason": reason, "detail": command.why, "by": command.by},
         )
-        self._of(command.subject).withdrawn = event
+        self._subjects[command.subject].withdrawn = event
         self.wake([command.subject])
         # Journalled at once, as the way back may have to wait for a consumer that is under way.
         self._keep(asyncio.create_task(self._note(event)))
