@@ -182,6 +182,25 @@ async def test_what_came_late_is_answered_though_the_subject_has_ended(baker: Tw
     assert baker.links("sold").count("repay") == 4
 
 
+async def test_what_comes_late_too_early_stops_nobody(baker: TwinBaker, start: Start) -> None:
+    baker.may_go_on["knead"] = asyncio.Event()
+    handle = await start(event(Ordered, "early"))
+    await until(lambda: "knead" in baker.links("early"), 10, "the kneading")
+
+    await handle.signal("received", [event(Complained, "early", 2)])
+    await until(lambda: "repay" in baker.links("early"), 10, "the repayment")
+    baker.may_go_on["knead"].set()
+    await ended(handle)
+
+    assert baker.links("early")[-1] == "sell"
+
+
+async def test_an_event_that_is_delivered_twice_at_once_is_worked_on_once(baker: TwinBaker, start: Start) -> None:
+    await ended(await start(event(Ordered, "same"), event(Ordered, "same")))
+
+    assert len(baker.links("same")) == 5
+
+
 async def test_a_subject_goes_back_once_whatever_is_still_under_way_for_it(baker: TwinBaker, start: Start) -> None:
     """Two orders of one name; the first is refused, and the other does not go on."""
     baker.makes["weigh", "twice"] = Spoiled
