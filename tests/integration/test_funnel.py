@@ -11,16 +11,18 @@ from typing import Any
 import httpx
 import pytest
 
-from api.at_links import SHOWN_AFTER
 from api.funnel import Counts
-from api.live import PICTURED, pictured
+from api.known_subject import MOVES_WITHIN
+from api.live import pictured
 from chain.event import AnyEvent
-from chain.table import LATE_REFUND, REFUND
 from store.database import Pool, transaction
 from store.journal import record
+from store.operations import Compensation
 from store.overview import Overview
 from tests.integration.conftest import OPERATOR, SHOP
 from tests.shop import accept, an_order
+from workflows.chains import TYPES
+from workflows.order_confirmation import TABLE
 
 WAY = (("payment", "PaymentConfirmed"), ("cart", "StockReserved"), ("price", "PriceConfirmed"))
 HOUR = timedelta(hours=1)
@@ -29,7 +31,7 @@ MANNERS = ("waiting", "in_progress", "parked")
 
 @pytest.fixture
 def standing(pool: Pool) -> Overview:
-    return Overview(pool, patience=SHOWN_AFTER, refund=REFUND.name, late_refund=LATE_REFUND.name)
+    return Overview(pool, moves_within=MOVES_WITHIN, compensation=Compensation(["refund"], ["late-refund"]))
 
 
 @pytest.fixture
@@ -70,7 +72,7 @@ async def an_order_that(pool: Pool, *way: tuple[str, str], each: float = 1.0, ag
         for nth, (link, kind) in enumerate(way, start=1)
     ]
     async with transaction(pool) as tx:
-        await record(tx, events)
+        await record(tx, events, TYPES)
         for link in {link for link, kind in way if kind not in {"OrderParked", "OrderReleased"}}:
             await tx.execute("INSERT INTO claims (subject, link) VALUES ($1, $2)", order.order_id, link)
     return order.order_id
@@ -118,9 +120,8 @@ async def test_funnel_console_and_the_orders_own_page_count_alike(
         await an_order_that(pool, pending, ago=-50, each=100, order=None, deadline=datetime.now(UTC).isoformat()),
         await an_order_that(pool, ("payment", "OrderParked"), ago=-50, each=100, **at_payment),
     ]
-    shown = {
-        link.name: (link.waiting, link.in_progress, link.parked) for link in pictured(await standing.look(), None).links
-    }
+    (picture,) = pictured({"orders": TABLE}, await standing.look(), None).chains
+    shown = {link.name: (link.waiting, link.in_progress, link.parked) for link in picture.links}
     _, links = await funnel(operator)
     told: dict[str, Counter[str]] = {name: Counter() for name in links}
     for order_id in orders:
@@ -128,13 +129,11 @@ async def test_funnel_console_and_the_orders_own_page_count_alike(
         for step in page["steps"]:
             told[step["link"]][step["state"]] += 1
 
-    assert shown["payment"] == (2, 1, 1)
+    assert (shown["payment"], shown["settlement"]) == ((1, 1, 1), (1, 0, 0))
     assert shown["cart"] == shown["price"] == (1, 1, 0)
-    for name, behind in PICTURED.items():
-        here = [links[link] for link in (behind or (name,))]
-        assert shown[name] == tuple(sum(each[word] for each in here) for word in MANNERS), name
-        by_page = [told[link] for link in (behind or (name,))]
-        assert shown[name] == tuple(sum(each[word] for each in by_page) for word in MANNERS), name
+    for name, here in links.items():
+        assert shown[name] == tuple(here[word] for word in MANNERS), name
+        assert shown[name] == tuple(told[name][word] for word in MANNERS), name
 
 
 async def test_it_tells_what_became_of_the_orders(operator: httpx.AsyncClient, pool: Pool) -> None:
@@ -187,7 +186,7 @@ async def test_counting_changes_nothing_in_what_is_told(
 async def test_an_event_that_commits_late_is_counted(pool: Pool, counts: Counts) -> None:
     order_id = await an_order_that(pool)
     async with transaction(pool) as late:
-        await record(late, [an_event(order_id, "cart", "StockReserved", datetime.now(UTC))])
+        await record(late, [an_event(order_id, "cart", "StockReserved", datetime.now(UTC))], TYPES)
         await an_order_that(pool, *WAY)
         for _ in range(4):
             await step(counts, pool)
@@ -241,7 +240,7 @@ async def test_with_a_million_events_an_answer_takes_less_than_a_tenth_of_a_seco
         spent = []
         for _ in range(9):
             began = time.perf_counter()
-            told = await Counts(pool, standing).funnel(now - 100 * HOUR, now)
+            told = await Counts(pool, standing).funnel("orders", now - 100 * HOUR, now, "en")
             spent.append(time.perf_counter() - began)
         with capsys.disabled():
             print(f"\nthe funnel of a million events: {', '.join(f'{each * 1000:.0f}' for each in spent)} ms")  # noqa: T201
@@ -276,8 +275,9 @@ async def plant(pool: Pool, ended: int, running: int) -> None:
         FROM generate_series(1, $2::int) AS n
         """
     journal = """
-        INSERT INTO journal (source, id, type, subject, time, data)
-        SELECT '/lanka/' || link, $1 || lpad(n::text, 12, '0') || '.' || link, 'lanka.' || kind,
+        INSERT INTO journal (source, id, type, kind, subject, time, data)
+        SELECT '/lanka/' || link, $1 || lpad(n::text, 12, '0') || '.' || link, 'lanka.' || name,
+               CASE link WHEN 'intake' THEN 'start' WHEN 'finalize' THEN 'end' ELSE 'fact' END,
                $1 || lpad(n::text, 12, '0'),
                now() - n * interval '1 s' + nth * (n % 50) * interval '1 ms',
                jsonb_build_object('order', jsonb_build_object('lines', repeat('x', 200)))
@@ -286,7 +286,7 @@ async def plant(pool: Pool, ended: int, running: int) -> None:
             (0, 'intake', 'OrderReceived'), (1, 'payment', 'PaymentConfirmed'), (2, 'cart', 'StockReserved'),
             (3, 'price', 'PriceConfirmed'), (4, 'checks', 'CartConfirmed'), (5, 'finalize', 'OrderConfirmed'),
             (6, 'webhooks', 'Noted'), (7, 'note', 'Noted')
-        ) AS steps (nth, link, kind)
+        ) AS steps (nth, link, name)
         WHERE $1 = 'done' OR nth <= n % 4
         ORDER BY n DESC, nth
         """
