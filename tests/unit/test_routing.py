@@ -9,7 +9,7 @@ from temporalio import activity
 
 from activities import consume
 from chain.event import BACKWARD, AnyEvent, Kind, source_of, type_of
-from chain.table import Link, Route, in_order, route
+from chain.table import Link, Route, in_order
 from orders.events import (
     CartConfirmed,
     OrderCancelled,
@@ -156,7 +156,7 @@ def test_a_story_is_told_in_the_order_of_the_table_however_the_links_side_by_sid
 
 
 def test_a_table_that_goes_in_circles_is_noticed() -> None:
-    circle = {**ROUTES, type_of(PaymentDeclined): route(PAYMENT)}
+    circle = {**ROUTES, type_of(PaymentDeclined): Route(((PAYMENT,),))}
 
     with pytest.raises(AssertionError, match="circles"):
         list(paths(circle, type_of(OrderReceived)))
