@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
@@ -119,7 +120,7 @@ class Shop:
     pending: str
     parked: str
 
-    async def operator(self, path: str) -> object:
+    async def operator(self, path: str) -> Any:
         answer = await self.customer.api.get(path, headers=self.customer.operator)
         assert answer.is_success, answer.text
         return answer.json()
@@ -199,7 +200,7 @@ async def test_an_order_is_confirmed_by_it(shop: Shop) -> None:
     assert order["status"] == "confirmed"
     assert "FraudCleared" in await shop.customer.journal(order_id)
     steps = await shop.operator(f"/operations/orders/{order_id}")
-    assert ("fraud", "Fraud", "done") in [(s["link"], s["title"], s["state"]) for s in steps["steps"]]  # type: ignore[index]
+    assert ("fraud", "Fraud", "done") in [(s["link"], s["title"], s["state"]) for s in steps["steps"]]
 
 
 async def test_orders_that_were_on_their_way_before_pass_it_by(shop: Shop) -> None:
@@ -214,7 +215,7 @@ async def test_orders_that_were_on_their_way_before_pass_it_by(shop: Shop) -> No
         assert (await shop.customer.ended(order_id))["status"] == "confirmed"
         assert "FraudCleared" not in await shop.customer.journal(order_id)
         seen = await shop.operator(f"/operations/orders/{order_id}")
-        assert "fraud" not in [step["link"] for step in seen["steps"]]  # type: ignore[index]
+        assert "fraud" not in [step["link"] for step in seen["steps"]]
 
 
 async def test_an_order_that_it_refuses_is_shown_at_it_by_its_reason_and_its_money_is_owed(
@@ -223,16 +224,16 @@ async def test_an_order_that_it_refuses_is_shown_at_it_by_its_reason_and_its_mon
     async with held_at_the_link(shop) as (order_id, payment):
         at = (await shop.customer.sees(order_id))["links_at"]
         assert at == (["fraud"] if before else [each for each in at if each != "fraud"] + ["fraud"])
-        funnel = {each["link"]: each for each in (await shop.operator("/operations/funnel"))["links"]}  # type: ignore[index]
+        funnel = {each["link"]: each for each in (await shop.operator("/operations/funnel"))["links"]}
         assert (funnel["fraud"]["waiting"] + funnel["fraud"]["in_progress"], funnel["fraud"]["title"]) == (1, "Fraud")
         await until(lambda: counted(shop, 'stage="fraud"'), 30, "the metrics")
         await shop.customer.payments.put("/faults", json={"down": True})
 
     async def owed() -> bool:
-        return order_id in [each["order_id"] for each in await shop.operator("/operations/refunds")]  # type: ignore[attr-defined]
+        return order_id in [each["order_id"] for each in await shop.operator("/operations/refunds")]
 
     await until(owed, 60, "the refund that is owed")
-    (refund,) = await shop.operator("/operations/refunds")  # type: ignore[misc]
+    (refund,) = await shop.operator("/operations/refunds")
     assert (refund["amount"], refund["currency"], refund["reason"]) == (250 * SUSPICIOUS, "EUR", "fraud_suspected")
     assert (await shop.customer.sees(order_id))["links_at"] == ["refund"]
     await shop.customer.payments.put("/faults", json={})
@@ -247,8 +248,8 @@ async def test_an_order_that_it_refuses_is_shown_at_it_by_its_reason_and_its_mon
     assert order["story"]["text"] == "This order is too large for us."
     assert (await shop.customer.payment(payment))["refunded_amount"] == 250 * SUSPICIOUS
     seen = await shop.operator(f"/operations/orders/{order_id}")
-    assert {s["link"]: s["state"] for s in seen["steps"]}["fraud"] == "refused"  # type: ignore[index]
-    funnel = {each["link"]: each for each in (await shop.operator("/operations/funnel"))["links"]}  # type: ignore[index]
+    assert {s["link"]: s["state"] for s in seen["steps"]}["fraud"] == "refused"
+    funnel = {each["link"]: each for each in (await shop.operator("/operations/funnel"))["links"]}
     assert funnel["fraud"]["reasons"] == {"fraud_suspected": 1}
 
 
@@ -308,7 +309,7 @@ async def visible(locator: Locator) -> Mapping[str, float]:
     await expect(locator).to_be_visible()
     box = await locator.bounding_box()
     assert box
-    return {**box}
+    return {name: float(value) for name, value in box.items()}  # type: ignore[arg-type]
 
 
 async def at_its_place(boxes: Mapping[str, tuple[float, float]], *, before: bool) -> None:
