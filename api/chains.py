@@ -1,6 +1,7 @@
 """The chains: what each is made of and what everything in it is called. Pages draw from it, so they know no link."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -257,11 +258,10 @@ def _mood(event: type[Event[Any]], good: Sequence[type[Event[Any]]]) -> Mood:
 
 
 def _weighed(headers: Sequence[str]) -> Iterator[tuple[str, float]]:
-    """`uk-UA;q=0.8` is `("uk-UA", 0.8)`; what is no weight counts as none."""
+    """`uk-UA;q=0.8` is `("uk-UA", 0.8)`. What has the weight 0, or none that is a number, is not wanted."""
     for wanted in ",".join(headers).split(","):
         language, _, weight = wanted.partition(";")
-        number = weight.strip().removeprefix("q=")
-        try:
-            yield language.strip(), float(number) if number else 1.0
-        except ValueError:
-            yield language.strip(), 0.0
+        with suppress(ValueError):
+            number = float(weight.strip().removeprefix("q=") or 1)
+            if number > 0:
+                yield language.strip(), number

@@ -69,7 +69,7 @@ class Words:
 
 
 def plain(code: str) -> Text:
-    """`out_of_stock` is for programs, `Out of stock` for people."""
+    """`too_heavy` is for programs, `Too heavy` for people."""
     words = code.replace("_", " ").replace("-", " ")
     return Text(*[words[:1].upper() + words[1:]] * 2)
 
@@ -84,7 +84,7 @@ def preferred(accept_language: Iterable[tuple[str, float]]) -> Language:
 
 
 class Worded(StrEnum):
-    """A code with what it is called: `OUT_OF_STOCK = "out_of_stock", Text(en=..., uk=...)`."""
+    """A code with what it is called: `TOO_HEAVY = "too_heavy", Text(en=..., uk=...)`."""
 
     words: Text
 

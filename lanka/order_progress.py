@@ -165,5 +165,5 @@ def _parking(parked: Parking) -> str:
 
 
 def in_words(reason: str) -> str:
-    """`out_of_stock` is for programs, `out of stock` for people."""
+    """`too_heavy` is for programs, `too heavy` for people."""
     return reason.replace("_", " ")

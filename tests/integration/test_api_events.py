@@ -177,7 +177,8 @@ async def test_what_links_side_by_side_made_is_read_in_the_order_of_the_table(
     await accept(pool, order)
     for link in ("price", "cart"):
         await pool.execute(
-            "INSERT INTO journal (source, id, type, subject, time, data) VALUES ($1, $2, 'Made', $2, now(), '{}')",
+            "INSERT INTO journal (source, id, type, kind, subject, time, data) "
+            "VALUES ($1, $2, 'Made', 'fact', $2, now(), '{}')",
             f"/lanka/{link}",
             order.order_id,
         )

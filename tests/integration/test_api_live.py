@@ -11,9 +11,10 @@ from typing import Any
 import httpx
 import pytest
 
-from api.live import LivePicture, Picture, pictured
+from api.live import ChainNow, LivePicture, Picture, pictured
 from chain.event import Event
 from chain.failures import Outage
+from chain.subject import Parked
 from orders.events import (
     CartUnavailable,
     OrderConfirmed,
@@ -29,9 +30,11 @@ from store.database import Pool, transaction
 from store.journal import record
 from store.overview import Overview
 from store.payments import Payments
+from telemetry.exposition import compensation
 from tests.integration.conftest import OPERATOR
 from tests.servers import Started, free_port, process, until
 from tests.shop import accept, an_order, fetch, paid
+from workflows.chains import CHAINS, TYPES
 
 # ---- what it counts ----------------------------------------------------------------------------------------------
 
@@ -55,31 +58,43 @@ async def on_the_way(pool: Pool, *done: str, seconds: float = 0) -> Order:
 
 async def tell(pool: Pool, kind: type[Event[Any]], order: Order, made_by: str, /, **data: Any) -> None:
     async with transaction(pool) as tx:
-        await record(tx, [kind.made_by(made_by, order.order_id, datetime.now(UTC), data)])
+        await record(tx, [kind.made_by(made_by, order.order_id, datetime.now(UTC), data)], TYPES)
 
 
 async def park(pool: Pool, order: Order, link: str, reason: str = "unexpected_answer") -> None:
-    data = {"link": link, "stage": "payment", "reason": reason, "attempts": 3, "last_error": "nonsense"}
+    data = {"link": link, "reason": reason, "attempts": 3, "last_error": "nonsense"}
     await tell(pool, OrderParked, order, f"{link}.parked.1", **data)
 
 
+async def release(pool: Pool, order: Order, link: str) -> None:
+    released = OrderReleased.made_by(
+        f"{link}.parked.1", order.order_id, datetime.now(UTC), {"link": link, "by": "ann", "why": "mended"}
+    )
+    async with transaction(pool) as tx:
+        await record(tx, [released.model_copy(update={"id": f"{released.id}.released"})], TYPES)
+
+
 @pytest.fixture
-def standing(pool: Pool) -> Overview:
-    return Overview(pool, patience=timedelta(seconds=3), refund="refund", late_refund="late-refund")
+def overview(pool: Pool) -> Overview:
+    return Overview(pool, moves_within=timedelta(seconds=3), compensation=compensation())
 
 
-async def look(standing: Overview) -> Picture:
-    return pictured(await standing.look(), None)
+async def look(overview: Overview) -> Picture:
+    return pictured({name: chain.table for name, chain in CHAINS.items()}, await overview.look(), None)
 
 
-def counts(picture: Picture) -> dict[str, tuple[int, int, int]]:
+def of(picture: Picture, chain: str = "orders") -> ChainNow:
+    return next(each for each in picture.chains if each.name == chain)
+
+
+def counts(picture: Picture, chain: str = "orders") -> dict[str, tuple[int, int, int]]:
     """Waiting, in progress and parked, at each link where there is anybody."""
-    counted = {link.name: (link.waiting, link.in_progress, link.parked) for link in picture.links}
+    counted = {link.name: (link.waiting, link.in_progress, link.parked) for link in of(picture, chain).links}
     return {name: numbers for name, numbers in counted.items() if any(numbers)}
 
 
-async def test_every_open_order_is_counted_where_it_stands(pool: Pool, standing: Overview) -> None:
-    assert counts(await look(standing)) == {}
+async def test_every_open_order_is_counted_where_it_stands(pool: Pool, overview: Overview) -> None:
+    assert counts(await look(overview)) == {}
     await accept(pool, an_order(cup=1))
     oldest = await on_the_way(pool, seconds=60)
     await on_the_way(pool)
@@ -87,83 +102,109 @@ async def test_every_open_order_is_counted_where_it_stands(pool: Pool, standing:
     await tell(pool, PaymentPending, pending, "payment", order=pending, deadline=datetime.now(UTC))
     await on_the_way(pool, "payment", seconds=60)
     await on_the_way(pool, "payment", "cart", "price")
-    picture = await look(standing)
+    picture = await look(overview)
     assert counts(picture) == {
         "received": (1, 0, 0),
-        "payment": (2, 1, 0),
+        "payment": (1, 1, 0),
+        "settlement": (1, 0, 0),
         "cart": (1, 0, 0),
         "price": (1, 0, 0),
         "finalize": (0, 1, 0),
     }
-    assert picture.open == 6
-    assert next(link.oldest for link in picture.links if link.name == "payment") == oldest.received_at
+    assert of(picture).open == 6
+    assert next(link.oldest for link in of(picture).links if link.name == "payment") == oldest.received_at
 
 
-async def test_what_is_parked_is_counted_by_reason_until_it_is_released(pool: Pool, standing: Overview) -> None:
+async def test_what_is_parked_is_counted_by_reason_until_it_is_released(pool: Pool, overview: Overview) -> None:
     first, second, third = [await on_the_way(pool, seconds=60) for _ in range(3)]
     await park(pool, first, "payment")
     await park(pool, second, "payment")
     await park(pool, third, "payment", "key_error")
-    picture = await look(standing)
+    picture = await look(overview)
     assert counts(picture) == {"payment": (0, 0, 3)}
-    assert [(group.link, group.reason, group.orders) for group in picture.parked] == [
-        ("payment", "unexpected_answer", 2),
-        ("payment", "key_error", 1),
+    assert [(group.chain, group.link, group.reason, group.subjects) for group in picture.parked] == [
+        ("orders", "payment", "unexpected_answer", 2),
+        ("orders", "payment", "key_error", 1),
     ]
-    here = {"link": "payment", "stage": "payment", "by": "ann", "why": "mended"}
-    await tell(pool, OrderReleased, first, "payment.parked.1.released", **here)
-    assert counts(await look(standing)) == {"payment": (0, 1, 2)}
+    await release(pool, first, "payment")
+    assert counts(await look(overview)) == {"payment": (0, 1, 2)}
 
 
 async def test_an_order_that_goes_back_is_counted_there_with_the_money_that_is_owed(
-    pool: Pool, standing: Overview
+    pool: Pool, overview: Overview
 ) -> None:
     unpaid, refused = await on_the_way(pool, "payment"), await on_the_way(pool, "payment", "cart", "price")
     await tell(pool, PaymentDeclined, unpaid, "payment", reason="payment_declined", detail="no")
     await tell(pool, CartUnavailable, refused, "cart", reason="out_of_stock", detail="none left")
     async with transaction(pool) as tx:
         await Payments(pool).claim(tx, {refused.order_id: paid(refused)})
-    picture = await look(standing)
+    picture = await look(overview)
     assert counts(picture) == {"release": (0, 2, 0), "refund": (0, 2, 0)}
     assert picture.owed == 1
     for link in ("release", "refund"):
         await fetch(pool, "INSERT INTO claims VALUES ($1, $2)", refused.order_id, link)
-    picture = await look(standing)
+    picture = await look(overview)
     assert counts(picture)["reject"] == (0, 1, 0)
     assert picture.owed == 0
 
 
-async def test_money_that_comes_after_the_end_is_owed(pool: Pool, standing: Overview) -> None:
+async def test_money_that_comes_after_the_end_is_owed(pool: Pool, overview: Overview) -> None:
     order = await on_the_way(pool, "payment", "release", "refund", "reject", seconds=60)
     async with transaction(pool) as tx:
         await Payments(pool).claim(tx, {order.order_id: paid(order)})
     await fetch(pool, "UPDATE subjects SET status = 'rejected', ended_at = now()")
-    assert counts(await look(standing)) == {}
+    assert counts(await look(overview)) == {}
     await tell(pool, PaymentArrivedLate, order, "late.1", payment_id=order.payment_id)
-    picture = await look(standing)
-    assert (counts(picture), picture.owed, picture.open) == ({"refund": (0, 1, 0)}, 1, 0)
+    picture = await look(overview)
+    assert (counts(picture), picture.owed, of(picture).open) == ({"late-refund": (0, 1, 0)}, 1, 0)
     await park(pool, order, "late-refund")
-    assert counts(await look(standing)) == {"refund": (0, 0, 1)}
+    assert counts(await look(overview)) == {"late-refund": (0, 0, 1)}
 
 
-async def test_what_was_made_is_counted_once_and_what_was_there_before_as_well(pool: Pool, standing: Overview) -> None:
+async def test_what_was_made_is_counted_once_and_what_was_there_before_as_well(pool: Pool, overview: Overview) -> None:
     def done(picture: Picture) -> dict[str, int]:
-        return {each.name: each.done for each in picture.links if each.done} | {
-            end.status: end.done for end in picture.ends if end.done
+        orders = of(picture)
+        return {each.name: each.done for each in orders.links if each.done} | {
+            end.status: end.done for end in orders.ends if end.done
         }
 
     first = await on_the_way(pool, "payment")
     await tell(pool, PaymentConfirmed, first, "payment", order=first, payment=paid(first))
-    assert done(await look(standing)) == {"received": 1, "payment": 1}
+    assert done(await look(overview)) == {"received": 1, "payment": 1}
     second = await on_the_way(pool, "payment")
     await tell(pool, PaymentConfirmed, second, "payment", order=second, payment=paid(second))
     await park(pool, second, "payment")
     ending = {"order_number": "L1", "customer_id": "c", "payment_id": "p", "total": 1, "currency": "EUR"}
     await tell(pool, OrderConfirmed, first, "finalize", **ending)
-    picture = await look(standing)
+    picture = await look(overview)
     assert done(picture) == {"received": 2, "payment": 2, "finalize": 1, "confirmed": 1}
-    assert done(await look(standing)) == done(picture)
-    assert all(link.per_second > 0 for link in picture.links if link.name in {"received", "payment", "finalize"})
+    assert done(await look(overview)) == done(picture)
+    assert all(link.per_second > 0 for link in of(picture).links if link.name in {"received", "payment", "finalize"})
+
+
+async def test_the_subjects_of_each_chain_are_counted_in_their_own(pool: Pool, overview: Overview) -> None:
+    order = await on_the_way(pool, seconds=60)
+    await park(pool, order, "payment")
+    await fetch(
+        pool,
+        """
+        INSERT INTO subjects (subject, chain, status, received_at, workflow_id, taken_at, dispatched_at)
+        VALUES ('call_1', 'support', 'received', now(), 'call-call_1', now(), now() - interval '1 minute')
+        """,
+    )
+    data = {"link": "assign", "reason": "a_bug", "attempts": 3, "last_error": "a bug"}
+    async with transaction(pool) as tx:
+        await record(tx, [Parked.made_by("assign.parked.1", "call_1", datetime.now(UTC), data)], TYPES)
+
+    picture = await look(overview)
+
+    assert counts(picture) == {"payment": (0, 0, 1)}
+    assert counts(picture, "support") == {"assign": (0, 0, 1)}
+    assert {(each.chain, each.link, each.subjects) for each in picture.parked} == {
+        ("orders", "payment", 1),
+        ("support", "assign", 1),
+    }
+    assert [end.status for end in of(picture).ends] == ["confirmed", "rejected", "cancelled"]
 
 
 # ---- how often anybody looks -------------------------------------------------------------------------------------
@@ -185,8 +226,8 @@ class Looker:
 
 
 @pytest.fixture
-async def looker(standing: Overview) -> Looker:
-    return Looker(await look(standing))
+async def looker(overview: Overview) -> Looker:
+    return Looker(await look(overview))
 
 
 async def test_however_many_watch_there_is_one_look_at_a_time_and_none_when_nobody_does(looker: Looker) -> None:
@@ -196,17 +237,17 @@ async def test_however_many_watch_there_is_one_look_at_a_time_and_none_when_nobo
     assert looker.looks == 0
     with live.watching():
         await live.news_since(None)
-        first = live.sight
+        first = live.frame
         contexts = [live.watching() for _ in range(100)]
         for context in contexts:
             context.__enter__()
-        assert live.sight is first, "the next to come sees at once what is known"
+        assert live.frame is first, "the next to come sees at once what is known"
         assert looker.looks <= 2
         for context in contexts:
             context.__exit__(None, None, None)
         before = looker.looks
         await until(lambda: looker.looks > before + 1, 10, "the next looks")
-        assert live.sight is first, "nothing has changed, so nothing is told"
+        assert live.frame is first, "nothing has changed, so nothing is told"
     before = looker.looks
     await asyncio.sleep(0.05)
     assert looker.looks == before
@@ -217,14 +258,14 @@ async def test_a_database_that_is_away_is_told_and_so_is_its_return(looker: Look
     with live.watching():
         async with asyncio.timeout(10):
             await live.news_since(None)
-            assert live.sight
-            assert live.sight.kind == "picture"
+            assert live.frame
+            assert live.frame.kind == "picture"
             looker.away = True
-            await live.news_since(live.sight)
-            assert live.sight.kind == "away"
+            await live.news_since(live.frame)
+            assert live.frame.kind == "away"
             looker.away = False
-            await live.news_since(live.sight)
-            assert live.sight.kind == "picture"
+            await live.news_since(live.frame)
+            assert live.frame.kind == "picture"
 
 
 # ---- over the wire -----------------------------------------------------------------------------------------------
@@ -248,6 +289,11 @@ async def api_process(database_url: str) -> AsyncIterator[tuple[Started, httpx.A
         yield started, client
 
 
+def orders(picture: dict[str, Any]) -> dict[str, Any]:
+    chain: dict[str, Any] = next(each for each in picture["chains"] if each["name"] == "orders")
+    return chain
+
+
 async def test_a_stream_shows_what_happens_and_ends_when_the_process_is_told_to_stop(shop: str, pool: Pool) -> None:
     async with api_process(shop) as (started, client), client.stream("GET", "/operations/live") as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
@@ -261,9 +307,9 @@ async def test_a_stream_shows_what_happens_and_ends_when_the_process_is_told_to_
             raise AssertionError("the stream has ended")
 
         async with asyncio.timeout(30):
-            assert (await next_picture())["open"] == 0
+            assert orders(await next_picture())["open"] == 0
             await on_the_way(pool)
-            assert (await next_picture())["open"] == 1
+            assert orders(await next_picture())["open"] == 1
             started.popen.terminate()
             rest = [line async for line in lines]  # ends in good order: a broken one raises
             await until(lambda: started.exit_code is not None, 20, "the end of the API")

@@ -19,7 +19,6 @@ from dispatch.dispatcher import Wakeup, running_dispatcher
 from orders.events import OrderParked, OrderReleased, OrderWithdrawn, PaymentArrivedLate, PaymentDeclined
 from orders.order import Order
 from orders.payment import PaymentStatus
-from orders.words import Reason
 from store.database import Pool, transaction
 from store.dispatch import take_alone, take_oldest
 from store.journal import record
@@ -480,9 +479,7 @@ async def test_what_was_decided_stays_decided_while_its_workflow_is_away(
     api: httpx.AsyncClient, pool: Pool, reason: str, verdict: str
 ) -> None:
     order = await on_the_way(pool)
-    await journalled(
-        pool, an_event(OrderWithdrawn, order, "withdrawal", reason=Reason(reason), detail="", by="somebody")
-    )
+    await journalled(pool, an_event(OrderWithdrawn, order, "withdrawal", reason=reason, detail="", by="somebody"))
     assert await cancel(api, order) == (200, verdict)
 
 

@@ -12,7 +12,9 @@ from store.database import Pool, transaction
 from store.journal import record
 from tests.integration.conftest import OPERATOR, calling
 from tests.shop import accept, an_order, fetch, paid
+from workflows.chains import TYPES
 
+STRUCTURED = {"Content-Type": "application/cloudevents+json"}
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
@@ -59,7 +61,7 @@ async def test_an_orders_steps_follow_from_its_journal(api: httpx.AsyncClient, p
 
     await dispatched(pool, later := an_order(cup=1), "payment", "cart")
     now = datetime.now(UTC)
-    where = {"link": "price", "stage": "price", "reason": "key_error", "attempts": 3, "last_error": "KeyError: 'cup'"}
+    where = {"link": "price", "reason": "key_error", "attempts": 3, "last_error": "KeyError: 'cup'"}
     async with transaction(pool) as tx:
         await record(
             tx,
@@ -68,9 +70,12 @@ async def test_an_orders_steps_follow_from_its_journal(api: httpx.AsyncClient, p
                 CartUnavailable.made_by("cart", later.order_id, now, {"reason": "out_of_stock", "detail": "none"}),
                 OrderParked.made_by("price.parked.1", later.order_id, now, where),
             ],
+            TYPES,
         )
     told = await seen(api, later)
-    assert states(told) | {"payment": "done", "cart": "done", "price": "parked"} == states(told)
+    assert states(told) | {"payment": "done", "cart": "refused", "price": "parked"} == states(told)
+    cart = next(step for step in told["steps"] if step["link"] == "cart")
+    assert (cart["queue"], cart["stage"], cart["title"], cart["reason"]) == ("cart", "cart", "Cart", "out_of_stock")
     price = next(step for step in told["steps"] if step["link"] == "price")
     assert (price["attempts"], price["last_error"]) == (3, "KeyError: 'cup'")
     assert [each["link"] for each in told["parked"]] == ["price"]
@@ -79,6 +84,29 @@ async def test_an_orders_steps_follow_from_its_journal(api: httpx.AsyncClient, p
     told = await seen(api, later)
     assert {step["link"]: step["attempts"] for step in told["steps"]}["payment"] == 12
     assert [event["type"] for event in told["events"]][-1] == "lanka.OrderParked"
+
+
+async def test_the_steps_are_titled_in_the_operators_language(api: httpx.AsyncClient, pool: Pool) -> None:
+    await accept(pool, order := an_order(cup=1))
+    headers = OPERATOR | {"Accept-Language": "uk"}
+    answer = await api.get(f"/operations/orders/{order.order_id}", headers=headers)
+    assert [step["title"] for step in answer.json()["steps"]] == ["Оплата", "Кошик", "Ціна", "Завершення"]
+
+
+async def test_the_subject_of_any_chain_is_seen_the_same_way(api: httpx.AsyncClient, pool: Pool) -> None:
+    data = {"customer_id": "cus_1", "language": "uk", "skill": "orders"}
+    event = {"specversion": "1.0", "id": "1", "source": "/t", "type": "lanka.SupportCallStarted", "subject": "call_1"}
+    sent = await api.post("/events", json={**event, "data": data}, headers=STRUCTURED)
+    assert sent.status_code == httpx.codes.ACCEPTED, sent.text
+
+    told = (await api.get("/operations/subjects/call_1", headers=OPERATOR)).json()
+
+    assert (told["chain"], told["subject"], states(told)) == ("support", "call_1", {"assign": "waiting"})
+    assert [event["type"] for event in told["events"]] == ["lanka.SupportCallStarted"]
+    assert "order" not in told
+    order = an_order(cup=1)
+    await accept(pool, order)
+    assert (await api.get(f"/operations/subjects/{order.order_id}", headers=OPERATOR)).json()["chain"] == "orders"
 
 
 async def test_the_links_to_elsewhere_are_shown_where_somebody_has_said_where(
@@ -102,7 +130,7 @@ async def test_the_links_to_elsewhere_are_shown_where_somebody_has_said_where(
 
 
 async def test_only_an_operator_looks(api: httpx.AsyncClient) -> None:
-    for path in ("/operations/orders?q=x", "/operations/orders/some"):
+    for path in ("/operations/orders?q=x", "/operations/orders/some", "/operations/subjects/some"):
         answer = await api.get(path)
         assert (answer.status_code, answer.json()["code"]) == (403, "operator_key_required")
 
@@ -111,6 +139,7 @@ async def test_only_an_operator_looks(api: httpx.AsyncClient) -> None:
     ("path", "status", "code"),
     [
         ("/operations/orders/none", 404, "order_not_found"),
+        ("/operations/subjects/none", 404, "subject_not_found"),
         ("/operations/orders/-", 422, "invalid_id"),
         ("/operations/orders?q=", 422, "invalid_text"),
         ("/operations/orders?q=a&q=b", 422, "repeated_parameter"),

@@ -23,6 +23,7 @@ from store.journal import Journal, record
 from tests.integration.conftest import SHOP, served_as_a_process
 from tests.integration.test_api_orders import submit
 from tests.servers import free_port, until
+from workflows.chains import TYPES
 
 STREAM = {"Accept": "text/event-stream"}
 CALL = {"customer_id": "cus_1", "language": "uk", "skill": "orders"}
@@ -122,7 +123,7 @@ async def api(shop: str) -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.fixture
 def journal(pool: Pool) -> Journal:
-    return Journal(pool)
+    return Journal(pool, TYPES)
 
 
 @pytest.fixture
@@ -136,7 +137,7 @@ async def test_events_come_as_they_happen_and_the_end_event_is_the_last(
     async with reading(api, order_id) as reader:
         assert await reader.take(1) == ["OrderReceived"]
         for kind in ("PaymentPending", "PaymentConfirmed", "OrderConfirmed"):
-            await journal.note([an_event(order_id, kind)])
+            await journal.append([an_event(order_id, kind)])
             assert await reader.take(1) == [kind]
         assert await reader.next() is None
 
@@ -144,7 +145,7 @@ async def test_events_come_as_they_happen_and_the_end_event_is_the_last(
 async def test_an_event_is_told_live_as_it_is_told_in_the_journal(
     api: httpx.AsyncClient, journal: Journal, order_id: str
 ) -> None:
-    await journal.note([an_event(order_id, "OrderRejected")])
+    await journal.append([an_event(order_id, "OrderRejected")])
     told = (await api.get(f"/orders/{order_id}/events")).json()
     async with reading(api, order_id) as reader:
         live = [await reader.next(), await reader.next()]
@@ -164,7 +165,7 @@ async def test_a_reader_that_comes_again_gets_what_it_has_not_got(
     api: httpx.AsyncClient, journal: Journal, order_id: str
 ) -> None:
     kinds = ["OrderReceived", "PaymentConfirmed", "StockReserved", "PriceConfirmed", "OrderConfirmed"]
-    await journal.note([an_event(order_id, kind) for kind in kinds[1:]])
+    await journal.append([an_event(order_id, kind) for kind in kinds[1:]])
     for had in range(len(kinds)):
         async with reading(api, order_id) as reader:
             assert await reader.take(had) == kinds[:had]
@@ -175,7 +176,7 @@ async def test_a_reader_that_comes_again_gets_what_it_has_not_got(
 async def test_a_reader_that_has_everything_is_told_not_to_come_again(
     api: httpx.AsyncClient, journal: Journal, order_id: str
 ) -> None:
-    await journal.note([an_event(order_id, "OrderConfirmed")])
+    await journal.append([an_event(order_id, "OrderConfirmed")])
     async with reading(api, order_id) as reader:
         await reader.rest()
     answer = await api.get(f"/orders/{order_id}/events", headers=STREAM | {"Last-Event-ID": str(reader.last_id)})
@@ -193,14 +194,14 @@ async def test_an_event_that_commits_late_is_not_skipped(api: httpx.AsyncClient,
     cart, price, end = (an_event(order_id, kind) for kind in ("StockReserved", "PriceConfirmed", "OrderConfirmed"))
     async with reading(api, order_id) as stays, reading(api, order_id) as goes:
         async with transaction(pool) as slow:
-            await record(slow, [cart])
-            await Journal(pool).note([price])
+            await record(slow, [cart], TYPES)
+            await Journal(pool, TYPES).append([price])
             for reader in (stays, goes):
                 assert await reader.take(2) == ["OrderReceived", "PriceConfirmed"]
         async with reading(api, order_id, goes.last_id) as back:
             for reader in (stays, back):
                 assert await reader.take(1) == ["StockReserved"]
-        await Journal(pool).note([end])
+        await Journal(pool, TYPES).append([end])
         assert await stays.rest() == ["OrderConfirmed"]
     async with reading(api, order_id, back.last_id) as back:
         assert await back.rest() == ["OrderConfirmed"]
@@ -211,7 +212,7 @@ async def test_an_event_that_commits_late_is_not_skipped(api: httpx.AsyncClient,
 async def test_what_is_there_already_is_told_in_the_order_of_the_chain(
     api: httpx.AsyncClient, journal: Journal, order_id: str
 ) -> None:
-    await journal.note([an_event(order_id, "PriceConfirmed", "price"), an_event(order_id, "StockReserved", "cart")])
+    await journal.append([an_event(order_id, "PriceConfirmed", "price"), an_event(order_id, "StockReserved", "cart")])
     async with reading(api, order_id) as reader:
         assert await reader.take(3) == ["OrderReceived", "StockReserved", "PriceConfirmed"]
 
@@ -230,7 +231,7 @@ async def test_the_stream_goes_on_after_its_connection_to_the_database_broke(
             """
         )
         assert broken == 1
-        await journal.note([an_event(order_id, "OrderConfirmed")])
+        await journal.append([an_event(order_id, "OrderConfirmed")])
         assert await reader.rest() == ["OrderConfirmed"]
 
 
@@ -241,8 +242,8 @@ async def test_a_word_of_the_database_that_was_lost_is_not_missed(shop: str, poo
             assert await reader.take(1) == ["OrderReceived"]
             await pool.execute(
                 """
-                INSERT INTO journal (source, id, type, subject, time, data)
-                VALUES ('/lanka/finalize', $1, 'lanka.OrderConfirmed', $1, now(), '{}')
+                INSERT INTO journal (source, id, type, kind, subject, time, data)
+                VALUES ('/lanka/finalize', $1, 'lanka.OrderConfirmed', 'end', $1, now(), '{}')
                 """,
                 order_id,
             )
@@ -256,7 +257,7 @@ async def test_a_silent_stream_shows_that_it_lives(
     async with reading(api, order_id) as reader:
         waiting = asyncio.create_task(reader.rest())
         await until(lambda: reader.comments > 1, 10, "heartbeats")
-        await journal.note([an_event(order_id, "OrderConfirmed")])
+        await journal.append([an_event(order_id, "OrderConfirmed")])
         assert await waiting == ["OrderReceived", "OrderConfirmed"]
 
 
@@ -314,7 +315,7 @@ async def test_two_hundred_readers_cost_the_database_no_more_than_a_few(
         readers = await asyncio.gather(*streams)
         assert await asyncio.gather(*(reader.take(1) for reader in readers)) == [["OrderReceived"]] * 200
         for kind in kinds:
-            await Journal(pool).note([an_event(order_id, kind) for order_id in orders])
+            await Journal(pool, TYPES).append([an_event(order_id, kind) for order_id in orders])
             assert await asyncio.gather(*(reader.take(1) for reader in readers)) == [[kind]] * 200
         assert await asyncio.gather(*(reader.rest() for reader in readers)) == [[]] * 200
     # Two for each look, and one now and then for the key. A poll by each reader would be a thousand.
@@ -335,8 +336,8 @@ async def test_the_api_ends_though_somebody_reads(shop: str) -> None:
 async def test_a_reader_that_does_not_read_is_dropped(
     pool: Pool, journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.stream.PATIENCE", 0.05)
-    await journal.note([an_event("ord_1", "OrderReceived")])
+    monkeypatch.setattr("api.stream.READ_WITHIN", 0.05)
+    await journal.append([an_event("ord_1", "OrderReceived")])
     async with running_stream(pool) as live:
         scope = {"type": "http", "method": "GET", "headers": [], "state": {"live": live}}
 

@@ -295,7 +295,9 @@ def test_money_that_could_not_be_taken_at_last_is_not_promised_back() -> None:
 
 
 def test_money_that_came_after_the_end_is_given_back() -> None:
-    late = (RECEIVED, PENDING, CANCELLED, ("reject", OrderCancelled, {}), ("webhooks", PaymentArrivedLate, {}))
+    ended: Made = ("reject", OrderCancelled, {})
+    arrived: Made = ("webhooks", PaymentArrivedLate, {})
+    late = (RECEIVED, PENDING, CANCELLED, ended, arrived)
 
     assert money(*late) == ("wait", "The money arrived after the end. It is being given back to you.")
     given_back: Made = ("late-refund", PaymentRefunded, {"amount": 2700})
