@@ -95,9 +95,6 @@ def test_links_that_a_table_adds_are_drawn_at_their_place_one_after_the_other_an
         OrderReceived: route(added[0], PAYMENT),
         PaymentConfirmed: route((CART, added[1]), FINALIZE),
     }
-        OrderReceived: route(added[0], PAYMENT),
-        PaymentConfirmed: route((CART, added[1]), FINALIZE),
-    }
     table = replace(TABLE, routes=routes, back=way_back(REJECT))
     chain = replace(CHAINS["orders"], workflow=type("Another", (ChainWorkflow,), {"table": table}))
 
