@@ -64,6 +64,7 @@ def test_all_stories_are_told() -> None:
         "call_waits",
         "call_hung_up",
         "call_parked",
+        "call_parked_twice",
         "calls_in_a_batch",
     }
 

@@ -284,7 +284,7 @@ async def connected(switchboard: Switchboard, handle: Handle, calls: list[str]) 
 
 
 async def test_the_end_of_a_call_that_is_parked_twice_ends_both_and_holds_up_nobody(
-    switchboard: Switchboard, connect: Connect, short_pauses: None
+    switchboard: Switchboard, connect: Connect, record: Record, short_pauses: None
 ) -> None:
     handle, good = await parked_twice(switchboard, connect, "call-twice-ended")
     assert len(set(switchboard.parkings)) == 2
@@ -294,6 +294,7 @@ async def test_the_end_of_a_call_that_is_parked_twice_ends_both_and_holds_up_nob
 
     assert switchboard.over == {"call-twice-ended"}
     assert switchboard.noted == ["Parked", "Parked"]
+    await record("call_parked_twice", handle)
 
 
 async def test_a_call_that_is_parked_twice_is_rejected_once(
