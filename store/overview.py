@@ -193,7 +193,7 @@ _GROUPS = """
         FROM (
             SELECT type, kind FROM journal
             WHERE journal.subject = standing.subject AND kind IN ('pending', 'refusal', 'withdrawal', 'parked')
-            UNION
+            UNION ALL
             SELECT type, kind FROM journal WHERE ended AND journal.subject = standing.subject AND kind = 'late'
         ) AS turned
     ) AS turns
