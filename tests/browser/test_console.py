@@ -43,17 +43,17 @@ async def console(person: Person, connection: Connection) -> Page:
 
 
 def link(page: Page, name: str) -> Locator:
-    """A link in the picture; `data-orders` is how many stand there."""
+    """A link in the picture; `data-subjects` is how many stand there."""
     return page.locator(f"[data-link={name}]")
 
 
 async def at_link(page: Page, name: str) -> int:
-    return int(await link(page, name).get_attribute("data-orders") or 0)
+    return int(await link(page, name).get_attribute("data-subjects") or 0)
 
 
 async def shows_at_payment(page: Page, count: int) -> None:
     """Looks more often than `expect` does."""
-    shown = f"document.querySelector('[data-link=payment]').dataset.orders === '{count}'"
+    shown = f"document.querySelector('[data-link=payment]').dataset.subjects === '{count}'"
     await page.wait_for_function(f"() => {shown}", polling=50)
 
 
@@ -180,7 +180,7 @@ async def test_broken_while_orders_flow_it_is_the_broken_link_that_is_named(cons
             await asyncio.sleep(0.02)
 
     coming = asyncio.create_task(come_one_by_one())
-    await expect(link(console, "confirmed")).not_to_contain_text(re.compile(r"^\D*0\D"))
+    await expect(console.locator("[data-end=confirmed]")).not_to_contain_text(re.compile(r"^\D*0\D"))
     await console.get_by_role("switch", name="Down").check()
     began = time.monotonic()
     heading = console.get_by_role("heading", level=1)
@@ -191,6 +191,22 @@ async def test_broken_while_orders_flow_it_is_the_broken_link_that_is_named(cons
     await expect(heading).not_to_contain_text("to be taken")
     await console.get_by_role("button", name="Mend it").click()
     await expect(heading).to_contain_text("All quiet")
+
+
+@pytest.mark.parametrize(
+    ("amount", "currency", "written"),
+    [
+        (250000, "HUF", "HUF 2,500.00"),
+        (1500, "IQD", "IQD 1.500"),
+        (4150, "JPY", "JPY 4,150"),
+        (2640, "EUR", "EUR 26.40"),
+    ],
+)
+async def test_money_has_the_decimals_of_its_currency(console: Page, amount: int, currency: str, written: str) -> None:
+    """The browser's own data differs from ISO 4217."""
+    money = "([amount, currency]) => import('/static/kit/words.js').then(kit => kit.money(amount, currency, 'code'))"
+    shown = await console.evaluate(money, [amount, currency])
+    assert shown.replace("\N{NO-BREAK SPACE}", " ") == written
 
 
 async def test_sample_orders_run_into_the_picture(console: Page, customer: Customer) -> None:
@@ -388,13 +404,13 @@ async def test_the_line_below_the_way_back_crosses_nothing_that_is_written(conso
     await console.set_viewport_size({"width": 1280, "height": 900})
     under = console.locator(".edge.under")
     lowest = "nodes => Math.max(...nodes.map(node => node.getBoundingClientRect().bottom))"
-    written = console.locator(":is(.refund, .release, .reject) .below")
+    written = console.locator("[data-chain=orders] .row.back .facts")
     assert await written.evaluate_all(lowest) < await bottom(under)
-    assert await bottom(under) < await top(console.locator(".legend"))
+    assert await bottom(under) < await top(console.locator("[data-chain=orders] .legend"))
 
     await console.set_viewport_size(PHONE)
     for name in ("back under", "back"):
-        await expect(console.locator(f".edge[class='edge {name}']").first).to_be_visible()
+        await expect(console.locator(f"[data-chain=orders] .edge[class='edge {name}']").first).to_be_visible()
 
 
 async def test_on_a_phone_nothing_is_cut_and_release_all_stands_above_what_it_releases(
@@ -482,7 +498,7 @@ async def test_pictures_for_the_readme(console: Page, customer: Customer) -> Non
         await expect(link(console, "payment")).to_contain_text("200 waiting")
         if scheme == "light":
             await console.locator(".group summary").click()
-        await expect(console.locator(".parked-orders tbody tr")).to_have_count(len(parked))
+        await expect(console.locator(".parked-subjects tbody tr")).to_have_count(len(parked))
         await console.screenshot(path=Path(SCREENSHOTS or "") / f"console-{scheme}.png", animations="disabled")
     await customer.payments.put("/faults", json={})
     for order_id in parked:

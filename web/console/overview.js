@@ -137,8 +137,10 @@ function inWords(graph, chain, parked) {
   const waiting = chain.links.filter((link) => link.waiting).toSorted((a, b) => b.waiting - a.waiting);
   const worst = waiting.find((link) => link.name !== "received") ?? waiting[0];
   const open = `${many(chain.open, graph.subject, graph.subjects)} ${chain.open === 1 ? "is" : "are"} on the way`;
-  const where =
-    worst?.name === "received" ? "to be taken" : `at ${lower(graph.link(worst && graph.place(worst.name)).title)}`;
-  const parts = [worst && `${count(worst.waiting)} wait ${where}`, parked && `${count(parked)} parked`].filter(Boolean);
+  const where = ({ name }) =>
+    name === "received" ? "to be taken" : `at ${lower(graph.link(graph.place(name)).title)}`;
+  const parts = [worst && `${count(worst.waiting)} wait ${where(worst)}`, parked && `${count(parked)} parked`].filter(
+    Boolean,
+  );
   return parts.length ? `${open}: ${parts.join(", ")}.` : `${open}, and all of them move.`;
 }

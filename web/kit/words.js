@@ -6,7 +6,7 @@ const LOCALE = LANGUAGE === "en" ? "en-GB" : LANGUAGE;
 /** `unexpected_answer` is for programs, `unexpected answer` for people. */
 export const words = (code) => code.replaceAll(/[_-]/g, " ");
 
-/** `Cart` in the middle of a sentence. */
+/** A title in the middle of a sentence. */
 export const lower = (title) => title.charAt(0).toLowerCase() + title.slice(1);
 
 export const count = (number) => number.toLocaleString(LOCALE);
@@ -30,6 +30,12 @@ export function money(amount, currency, currencyDisplay = "symbol") {
     amount / 10 ** decimals,
   );
 }
+
+/** A sentence of the API, which writes `EUR 41.50`, with its amounts as people write them. */
+export const withAmounts = (text) =>
+  text.replaceAll(/\b([A-Z]{3}) (\d+)(?:\.(\d+))?/g, (_, currency, whole, parts = "") =>
+    money(Number(whole + parts), currency),
+  );
 
 // ---- times ---------------------------------------------------------------------------------------------------------
 

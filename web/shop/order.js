@@ -4,7 +4,7 @@
 import { Away, Problem, pause, untilAnswered } from "../kit/api.js";
 import { graphOf } from "../kit/chains.js";
 import { $, h, setText } from "../kit/elements.js";
-import { date, hour, money, seconds, took } from "../kit/words.js";
+import { date, hour, money, seconds, took, withAmounts } from "../kit/words.js";
 import { refill } from "./basket.js";
 import { drawChain, showChain } from "./chain.js";
 import { follow } from "./follow.js";
@@ -83,7 +83,7 @@ export async function showPurchase({ lines, total, currency }) {
 /** How the purchase gets on: `{doing, trouble?, after?}`. */
 export function tellPurchase({ doing, trouble, after }) {
   if (!shown || shown.orderId) return;
-  const paying = doing === "payment";
+  const paying = doing === "paying";
   shown.story.headline = paying ? "Asking the payment provider" : "Sending your order";
   const safe = paying ? "Nothing was taken." : "Your money is reserved, nothing was taken.";
   const again = `We try again by ourselves${after >= 3 ? `, in ${Math.ceil(after)} seconds` : ""}. However often, it stays one order.`;
@@ -196,9 +196,9 @@ function render() {
   if (number) spoken.push(`Order number ${number}.`);
   $("order-money").hidden = !story.money;
   if (story.money) {
-    setText($("order-money"), story.money.text);
+    setText($("order-money"), withAmounts(story.money.text));
     $("order-money").dataset.mood = story.money.mood;
-    spoken.push(story.money.text);
+    spoken.push(withAmounts(story.money.text));
   }
   $("bank").hidden = !story.deadline;
   $("cancel").hidden = !story.cancellable;

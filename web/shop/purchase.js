@@ -21,7 +21,7 @@ async function run(key, tell) {
   for (let failures = 0; ;) {
     const now = purchase();
     if (now?.key !== key) return orderOf(key); // accepted, or given up; perhaps in another tab
-    const doing = now.payment_id ? "order" : "payment";
+    const doing = now.payment_id ? "ordering" : "paying";
     tell({ doing });
     try {
       await step(now);
