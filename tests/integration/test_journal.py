@@ -10,7 +10,7 @@ import pytest
 from chain.batch import Work
 from chain.event import AnyEvent, Event
 from chain.failures import Outage
-from orders.events import CartConfirmed, OrderCancelled, OrderParked, OrderRejected, StockReserved
+from orders.events import CartConfirmed, OrderCancelled, OrderParked, OrderRejected, OrderReleased, StockReserved
 from store.database import Pool, connected, open_pool
 from store.journal import CHANNEL
 from tests.servers import free_port, until
@@ -154,15 +154,17 @@ async def test_the_routers_own_event_is_journalled_with_the_one_that_follows_it(
 
 async def test_an_event_that_comes_again_does_not_move_the_order_again(pool: Pool) -> None:
     order = an_order(cup=1)
-    (received,) = await accept(pool, order)
+    await accept(pool, order)
     why = {"link": "cart", "reason": "a_bug", "attempts": 3, "last_error": "oh"}
     parked = untyped(OrderParked.made_by("cart.parked.1", order.order_id, order.received_at, why))
+    mended = {"link": "cart", "by": "ann", "why": "mended"}
+    released = untyped(OrderReleased.made_by("cart.parked.1.released", order.order_id, order.received_at, mended))
 
-    await the_journal(pool).append([parked])
-    await the_journal(pool).append([received])
+    for event in (parked, released, parked):
+        await the_journal(pool).append([event])
 
-    assert await fetch(pool, "SELECT status FROM subjects") == [{"status": "parked"}]
-    assert await journal_of(pool, order) == ["OrderReceived", "OrderParked"]
+    assert await fetch(pool, "SELECT status FROM subjects") == [{"status": "processing"}]
+    assert await journal_of(pool, order) == ["OrderReceived", "OrderParked", "OrderReleased"]
 
 
 async def test_an_end_event_ends_the_order_and_tells_whoever_listens(pool: Pool) -> None:
