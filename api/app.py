@@ -1,10 +1,9 @@
 """The HTTP API, put together. Run it with `uvicorn --factory api.app:create_app`, or `lanka api`."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from importlib import import_module
 from importlib.metadata import version
-from typing import TypedDict
 
 from fastapi import APIRouter, FastAPI
 from fastapi_offline import FastAPIOffline
@@ -27,25 +26,24 @@ from api import (
     webhooks,
 )
 from api.auth import Callers
-from api.backlog import Backlog, BacklogSettings, watched_backlog
+from api.backlog import BacklogSettings, watched_backlog
 from api.body import document_models
 from api.commands import Commands
 from api.drills import Drills
 from api.events import SentEvent
 from api.funnel import Counts, running_count
 from api.known_subject import MOVES_WITHIN
-from api.live import LivePicture, Picture, running_picture
+from api.live import Picture, running_picture
 from api.payments import ShopPayments
 from api.problems import ProblemDetails, answer_with_problems
-from api.stream import Live, running_stream
+from api.stream import running_stream
 from api.subjects import ExternalLinks
 from dispatch.dispatcher import Wakeup, running_dispatcher
 from dispatch.temporal import Temporal
 from gateways.choice import PaymentSettings, payment_webhooks
-from orders.ports import PaymentWebhooks
 from store.api_keys import ApiKeys
 from store.catalogue import Catalogue
-from store.database import Pool, open_pool
+from store.database import open_pool
 from store.intake import Intake, one_chain_each
 from store.journal import Journal
 from store.operations import Operations
@@ -69,34 +67,6 @@ class Settings(BaseSettings):
     temporal_ui: str | None = Field(default=None, validation_alias="LANKA_TEMPORAL_UI")
     trace_url: str | None = Field(default=None, validation_alias="LANKA_TRACE_URL")
     max_body_bytes: int = Field(default=65_536, validation_alias="LANKA_MAX_BODY_BYTES")
-
-
-class State(TypedDict):
-    """What the requests of one process share."""
-
-    pool: Pool
-    orders: Orders
-    journal: Journal
-    live: Live
-    counts: Counts
-    intake: Intake
-    catalogue: Catalogue
-    callers: Callers
-    sessions: Sessions
-    wakeup: Wakeup
-    backlog: Backlog
-    temporal: Temporal
-    commands: Commands
-    operations: Operations
-    drills: Drills
-    live_picture: LivePicture
-    elsewhere: ExternalLinks
-    webhooks: Webhooks
-    payments: ShopPayments
-    payment_webhooks: Mapping[str, PaymentWebhooks]
-    max_body_bytes: int
-    traceparent: Callable[[], str | None]
-    exposition: Exposition
 
 
 PARTS = (
@@ -138,12 +108,14 @@ def _of_the_chains() -> list[APIRouter]:
     return [module.routes() for module in modules if hasattr(module, "routes")]
 
 
-def _lifespan(settings: Settings, tracing: Tracing) -> Callable[[FastAPI], AbstractAsyncContextManager[State]]:
+def _lifespan(
+    settings: Settings, tracing: Tracing
+) -> Callable[[FastAPI], AbstractAsyncContextManager[dict[str, object]]]:
     limits = BacklogSettings()
     hooks = payment_webhooks(PaymentSettings())
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[State]:
+    async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, object]]:
         async with tracing.running(), open_pool(settings.database_url) as pool:
             wakeup = Wakeup(pool)
             sessions = Sessions(pool)
@@ -161,30 +133,30 @@ def _lifespan(settings: Settings, tracing: Tracing) -> Callable[[FastAPI], Abstr
                 aclosing(Drills(settings.payments_url, orders, catalogue, wakeup, tracing)) as drills,
                 running_picture(overview, drills) as picture,
             ):
-                yield State(
-                    pool=pool,
-                    orders=orders,
-                    journal=Journal(pool, TYPES),
-                    live=stream,
-                    counts=counts,
-                    intake=Intake(pool),
-                    catalogue=catalogue,
-                    callers=Callers(ApiKeys(pool), sessions),
-                    sessions=sessions,
-                    wakeup=wakeup,
-                    backlog=backlog,
-                    temporal=temporal,
-                    commands=Commands(operations, temporal),
-                    operations=operations,
-                    drills=drills,
-                    live_picture=picture,
-                    elsewhere=ExternalLinks(settings.temporal_ui, settings.trace_url),
-                    webhooks=Webhooks(pool),
-                    payments=payments,
-                    payment_webhooks=hooks,
-                    max_body_bytes=settings.max_body_bytes,
-                    traceparent=tracing.traceparent,
-                    exposition=Exposition(pool),
-                )
+                yield {  # what the requests of one process share
+                    "pool": pool,
+                    "orders": orders,
+                    "journal": Journal(pool, TYPES),
+                    "live": stream,
+                    "counts": counts,
+                    "intake": Intake(pool),
+                    "catalogue": catalogue,
+                    "callers": Callers(ApiKeys(pool), sessions),
+                    "sessions": sessions,
+                    "wakeup": wakeup,
+                    "backlog": backlog,
+                    "temporal": temporal,
+                    "commands": Commands(operations, temporal),
+                    "operations": operations,
+                    "drills": drills,
+                    "live_picture": picture,
+                    "elsewhere": ExternalLinks(settings.temporal_ui, settings.trace_url),
+                    "webhooks": Webhooks(pool),
+                    "payments": payments,
+                    "payment_webhooks": hooks,
+                    "max_body_bytes": settings.max_body_bytes,
+                    "traceparent": tracing.traceparent,
+                    "exposition": Exposition(pool),
+                }
 
     return lifespan

@@ -22,14 +22,10 @@ Names = list[list[str]]
 """Names of links, stage by stage."""
 
 
-class ChainLinks(BaseModel):
-    self: str
-
-
 class ChainName(BaseModel):
     name: str
     title: str
-    links: ChainLinks
+    links: dict[str, str]
 
 
 class CustomerWords(BaseModel):
@@ -57,15 +53,10 @@ class LinkAnswer(BaseModel):
     undoes: str | None
 
 
-class JoinAnswer(BaseModel):
-    name: str
-    into: str
-
-
 class RouteAnswer(BaseModel):
     events: list[str]
     stages: Names
-    join: JoinAnswer | None
+    join: dict[str, str] | None
     too_late: bool
     back: bool
 
@@ -137,7 +128,7 @@ _NOT_ALLOWED = (Code.API_KEY_MISSING, Code.API_KEY_INVALID, Code.DATABASE_UNAVAI
 async def list_chains(_: Anybody, language: Spoken) -> list[ChainName]:
     """The chains of this installation, those of other packages among them."""
     return [
-        ChainName(name=name, title=_title(name, chain.table, language), links=ChainLinks(self=f"/chains/{name}"))
+        ChainName(name=name, title=_title(name, chain.table, language), links={"self": f"/chains/{name}"})
         for name, chain in CHAINS.items()
     ]
 
@@ -222,7 +213,7 @@ def _routes(table: Table) -> list[RouteAnswer]:
         RouteAnswer(
             events=[type_of(event) for event in events],
             stages=_names(route.stages),
-            join=JoinAnswer(name=route.join.name, into=type_of(route.join.into)) if route.join else None,
+            join={"name": route.join.name, "into": type_of(route.join.into)} if route.join else None,
             too_late=route.too_late,
             back=route.back,
         )

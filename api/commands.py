@@ -79,13 +79,14 @@ class Commands:
             raise _not_decided()
         return _after_the_end(order)
 
-    async def release(self, named: str, *, by: str, why: str) -> Verdict:
-        """`named`: a parking, or a subject. Raises the problems `order_not_found` and `not_decided`."""
-        return await self._decide(ChainWorkflow.release_one, await self._named(named), by, why)
-
-    async def reject(self, named: str, *, by: str, why: str) -> Verdict:
-        """`named`: a parking, or a subject. Raises the problems `order_not_found` and `not_decided`."""
-        return await self._decide(ChainWorkflow.reject, await self._named(named), by, why)
+    async def decide(self, named: str, *, by: str, why: str, reject: bool) -> Verdict:
+        """Of one parking, or of all of a subject. Raises the problems `order_not_found` and `not_decided`."""
+        subject, parking, workflow_id = await self._named(named)
+        if workflow_id is None:
+            return Verdict.NOT_PARKED
+        command = Command(subject=subject, by=by, why=why, parking=parking)
+        update: Update = ChainWorkflow.reject if reject else ChainWorkflow.release_one
+        return await self._ask(workflow_id, update, command) or Verdict.NOT_PARKED
 
     async def decide_all(self, commands: Mapping[str, BulkCommand]) -> int:
         """Tells each workflow, by its id, what goes on there; returns how many subjects were told of.
@@ -130,12 +131,6 @@ class Commands:
             return found.workflow_id
         parked = await self._operations.parked(subject=subject, limit=1)
         return parked[0].workflow_id if parked else None
-
-    async def _decide(self, update: Update, named: _Named, by: str, why: str) -> Verdict:
-        if named.workflow_id is None:
-            return Verdict.NOT_PARKED
-        command = Command(subject=named.subject, by=by, why=why, parking=named.parking)
-        return await self._ask(named.workflow_id, update, command) or Verdict.NOT_PARKED
 
     async def _ask(self, workflow_id: str, update: Update, command: Command) -> Verdict | None:
         """None where the workflow has ended and can no longer decide."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field
@@ -39,7 +39,7 @@ SHOWN = 100
 """Subjects that a dry run names."""
 
 
-class Decision(BaseModel):
+class Reasoned(BaseModel):
     """Why (older: `reason`), and who: an API key may be shared, so `by` names the person. Both go into the journal."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -100,8 +100,9 @@ class ParkedAnswer(ParkedSubject):
 router = APIRouter(prefix="/operations", tags=["operations"])
 
 _FLAWS = (*IN_QUERY, Code.INVALID_LINK, Code.INVALID_STAGE, Code.INVALID_TEXT)
-_DECIDING = takes(Decision, *AS_OPERATOR, Code.ORDER_NOT_FOUND, Code.INVALID_TEXT, Code.NOT_DECIDED)
+_DECIDING = takes(Reasoned, *AS_OPERATOR, Code.ORDER_NOT_FOUND, Code.INVALID_TEXT, Code.NOT_DECIDED)
 
+Decision = Literal["release", "reject"]
 ParkingId = Annotated[Text, Path(description="the `id` of a parking, or a subject's id: then all of its parkings")]
 
 
@@ -114,22 +115,21 @@ async def list_parked(request: Request, _: Operator, wanted: Annotated[Parked, Q
     return [ParkedAnswer.about(each) for each in parked]
 
 
-@router.post("/parked/{parking}/release", **_DECIDING)
-async def release_parked(
-    request: Request, caller: Operator, parking: ParkingId, decision: Annotated[Decision, Depends(Body(Decision))]
+@router.post("/parked/{parking}/{decision}", **_DECIDING)
+async def decide_parked(
+    request: Request,
+    caller: Operator,
+    parking: ParkingId,
+    decision: Decision,
+    wanted: Annotated[Reasoned, Depends(Body(Reasoned))],
 ) -> Answer:
-    """The subject goes on at the same link. `released`, or `not_parked`."""
-    commands: Commands = request.state.commands
-    return Answer(verdict=await commands.release(parking, by=_name(caller, decision.by), why=decision.why))
+    """`release`: the subject goes on at the same link. `reject`: what was done for it is undone.
 
-
-@router.post("/parked/{parking}/reject", **_DECIDING)
-async def reject_parked(
-    request: Request, caller: Operator, parking: ParkingId, decision: Annotated[Decision, Depends(Body(Decision))]
-) -> Answer:
-    """What was done for the subject is undone. `rejected`, or `not_parked`: also when it is on its way back already."""
+    `not_parked` where nothing waits for it, also when it is on its way back already.
+    """
     commands: Commands = request.state.commands
-    return Answer(verdict=await commands.reject(parking, by=_name(caller, decision.by), why=decision.why))
+    by = _name(caller, wanted.by)
+    return Answer(verdict=await commands.decide(parking, by=by, why=wanted.why, reject=decision == "reject"))
 
 
 _MANY: dict[str, Any] = takes(BulkRequest, *AS_OPERATOR, Code.NOT_DECIDED) | {
@@ -138,24 +138,19 @@ _MANY: dict[str, Any] = takes(BulkRequest, *AS_OPERATOR, Code.NOT_DECIDED) | {
 }
 _MANY["responses"] |= {200: {"description": "A dry run: nothing was changed.", "model": BulkAnswer}}
 
-Wanted = Annotated[BulkRequest, Depends(Body(BulkRequest))]
 
-
-@router.post("/parked/release", **_MANY)
-async def release_many(request: Request, response: Response, caller: Operator, wanted: Wanted) -> BulkAnswer:
-    """They go on at the links where they are parked."""
-    return await _many(request, response, caller, wanted, reject=False)
-
-
-@router.post("/parked/reject", **_MANY)
-async def reject_many(request: Request, response: Response, caller: Operator, wanted: Wanted) -> BulkAnswer:
-    """What was done for them is undone. One that is parked on its way back stays there."""
-    return await _many(request, response, caller, wanted, reject=True)
-
-
-async def _many(
-    request: Request, response: Response, caller: Caller, wanted: BulkRequest, *, reject: bool
+@router.post("/parked/{decision}", **_MANY)
+async def decide_many(
+    request: Request,
+    response: Response,
+    caller: Operator,
+    decision: Decision,
+    wanted: Annotated[BulkRequest, Depends(Body(BulkRequest))],
 ) -> BulkAnswer:
+    """`release`: they go on at the links where they are parked. `reject`: what was done for them is undone.
+
+    One that is parked on its way back can only be released.
+    """
     operations: Operations = request.state.operations
     commands: Commands = request.state.commands
     parked = await operations.parked(links=wanted.links(), reason=wanted.reason, limit=wanted.limit)
@@ -163,6 +158,7 @@ async def _many(
     if wanted.dry_run:
         response.status_code = 200
         return BulkAnswer(matched=len(subjects), orders=subjects[:SHOWN], dry_run=True)
+    reject = decision == "reject"
     number = await commands.decide_all(_in_turn(parked, wanted, _name(caller, wanted.by), reject=reject))
     decided = {"rejected" if reject else "released": number}
     return BulkAnswer(matched=len(subjects), **decided, dry_run=False)

@@ -3,7 +3,7 @@
 What is said of a link comes from the words of the table; only what is said of the order as a whole stands here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Literal, NamedTuple
 
@@ -118,7 +118,7 @@ def customer_steps(table: Table, steps: Sequence[Step], language: Language) -> l
             ended=step.ended,
             sentence=_sentence(words, step.state, language),
         )
-        for step in map(_settled(table, steps), steps)
+        for step in _settled(table, steps)
         if (words := table.words.link(step.link.name)).customer
     ]
 
@@ -128,20 +128,11 @@ def story(table: Table, events: Sequence[AnyEvent], steps: Sequence[Step], langu
     return _Telling(table, events, steps, language).story()
 
 
-def _settled(table: Table, steps: Sequence[Step]) -> "_Settled":
-    by_settled = {table.settles[step.link.name]: step for step in steps if step.link.name in table.settles}
-    return _Settled(by_settled)
-
-
-class _Settled:
-    def __init__(self, settling: dict[str, Step]) -> None:
-        self._settling = settling
-
-    def __call__(self, step: Step) -> Step:
-        other = self._settling.get(step.link.name)
-        if other is None or step.state is not State.DONE:
-            return step
-        return replace(other, link=step.link, since=step.since if other.ended else other.since)
+def _settled(table: Table, steps: Sequence[Step]) -> Iterator[Step]:
+    settling = {table.settles[step.link.name]: step for step in steps if step.link.name in table.settles}
+    for step in steps:
+        other = settling.get(step.link.name) if step.state is State.DONE else None
+        yield replace(other, link=step.link, since=step.since if other.ended else other.since) if other else step
 
 
 def _sentence(words: LinkWords, state: State, language: Language) -> str:
