@@ -12,7 +12,7 @@ from lanka.terminal import DEFAULT_HOME, HomeOption, fail
 
 app = typer.Typer(name="parked", help="What waits for a person: list, release, reject.", no_args_is_help=True)
 
-LinkOption = Annotated[str | None, typer.Option(help="Only at this link: payment, cart, refund, assign, ...")]
+LinkOption = Annotated[str | None, typer.Option(help="Only at this link; `lanka chains` shows them.")]
 StageOption = Annotated[str | None, typer.Option(help="Only at the forward links of this task queue; older.")]
 ReasonOption = Annotated[str | None, typer.Option(help="Only for this reason.")]
 WhyOption = Annotated[str, typer.Option(help="Why you decide so; it goes into the journal.")]
@@ -56,64 +56,54 @@ def list_parked(
     Console().print(table)
 
 
-@app.command()
-def release(
-    why: WhyOption,
-    by: ByOption,
-    which: SomeArgument = None,
-    link: LinkOption = None,
-    stage: StageOption = None,
-    reason: ReasonOption = None,
-    rate: RateOption = None,
-    limit: LimitOption = None,
-    dry_run: DryOption = False,
-    api: ApiOption = None,
-    key: KeyOption = None,
-    home: HomeOption = DEFAULT_HOME,
-) -> None:
-    """Let one order, or all that match, go on at the link where they are parked."""
-    bulk = _given(link=link, stage=stage, reason=reason, rate_per_second=rate, limit=limit, dry_run=dry_run or None)
-    _decide("release", which, bulk, where_to(api, key, home), why, by)
+def _command(verb: str, done: str, doc: str) -> None:
+    """Releasing and rejecting are asked for in the same way."""
+
+    @app.command(name=verb, help=doc)
+    def decide(
+        why: WhyOption,
+        by: ByOption,
+        which: SomeArgument = None,
+        link: LinkOption = None,
+        stage: StageOption = None,
+        reason: ReasonOption = None,
+        rate: RateOption = None,
+        limit: LimitOption = None,
+        dry_run: DryOption = False,
+        api: ApiOption = None,
+        key: KeyOption = None,
+        home: HomeOption = DEFAULT_HOME,
+    ) -> None:
+        bulk = _given(link=link, stage=stage, reason=reason, rate_per_second=rate, limit=limit, dry_run=dry_run or None)
+        decision = {"why": why, "by": by}
+        where = where_to(api, key, home)
+        if which and bulk:
+            raise typer.BadParameter("one order needs no --link, --stage, --reason, --rate, --limit, --dry-run")
+        if which:
+            _decide_one(verb, which, where, decision)
+        else:
+            _decide_all(verb, done, where, bulk | decision)
 
 
-@app.command()
-def reject(
-    why: WhyOption,
-    by: ByOption,
-    which: SomeArgument = None,
-    link: LinkOption = None,
-    stage: StageOption = None,
-    reason: ReasonOption = None,
-    rate: RateOption = None,
-    limit: LimitOption = None,
-    dry_run: DryOption = False,
-    api: ApiOption = None,
-    key: KeyOption = None,
-    home: HomeOption = DEFAULT_HOME,
-) -> None:
-    """Refuse one parked order, or all that match: their stock and their money go back."""
-    bulk = _given(link=link, stage=stage, reason=reason, rate_per_second=rate, limit=limit, dry_run=dry_run or None)
-    _decide("reject", which, bulk, where_to(api, key, home), why, by)
+_command("release", "released", "Let one order, or all that match, go on at the link where they are parked.")
+_command("reject", "rejected", "Refuse one parked order, or all that match: their stock and their money go back.")
 
 
-def _decide(command: str, which: str | None, bulk: dict[str, Any], where: tuple[str, str], why: str, by: str) -> None:
+def _decide_one(verb: str, which: str, where: tuple[str, str], decision: dict[str, Any]) -> None:
     from urllib.parse import quote
 
-    if which is None:
-        answer = call("POST", f"/parked/{command}", where, body={**bulk, "why": why, "by": by})
-        done = {"release": "released", "reject": "rejected"}[command]
-        if "dry_run" in bulk:
-            typer.echo("\n".join([*answer["orders"], f"{answer['matched']} would be {done}"]))
-        else:
-            typer.echo(f"{answer[done]} of {answer['matched']} {'go on' if command == 'release' else 'are rejected'}")
-        return
-    if bulk:
-        raise typer.BadParameter("one order needs neither --link nor --stage, --reason, --rate, --limit or --dry-run")
-    body = {"why": why, "by": by}
-    verdict = call("POST", f"/parked/{quote(which, safe='')}/{command}", where, body=body)["verdict"]
+    verdict = call("POST", f"/parked/{quote(which, safe='')}/{verb}", where, body=decision)["verdict"]
     if verdict == "not_parked":
         fail(f"{which} is not parked, or on its way back already")
     typer.echo(f"{which}: {verdict}")
+
+
+def _decide_all(verb: str, done: str, where: tuple[str, str], wanted: dict[str, Any]) -> None:
+    answer = call("POST", f"/parked/{verb}", where, body=wanted)
+    if answer["dry_run"]:
+        typer.echo("\n".join([*answer["orders"], f"{answer['matched']} would be {done}"]))
+    else:
+        typer.echo(f"{answer[done]} of {answer['matched']} {'go on' if verb == 'release' else 'are rejected'}")
 
 
 def _given(**options: Any) -> dict[str, Any]:
