@@ -82,6 +82,21 @@ async def test_lanka_shows_the_new_chain(settings: dict[str, str]) -> None:
         assert "letters: write_letter -> ReviewAskedFor (end)" in ran.printed()
 
 
+async def test_what_a_chain_has_of_tables_is_made_by_the_migration_once(
+    package: Path, settings: dict[str, str], database_url: str, pool: Pool
+) -> None:
+    (package / "parcels" / "schema.sql").write_text(
+        "CREATE TABLE letters (parcel text);\nINSERT INTO letters VALUES ('1')"
+    )
+    for _ in range(2):
+        command = (sys.executable, "-P", "-m", "lanka", "migrate", "--database-url", database_url)
+        async with process(*command, env=settings) as ran:
+            await until(lambda: ran.exit_code is not None, 60, "lanka migrate")
+            assert ran.exit_code == 0
+
+    assert await fetch(pool, "SELECT parcel FROM letters") == [{"parcel": "1"}]
+
+
 async def test_the_api_does_not_start_while_two_chains_accept_the_same_event(
     package: Path, settings: dict[str, str], database_url: str
 ) -> None:

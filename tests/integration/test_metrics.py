@@ -251,6 +251,20 @@ async def test_an_end_is_counted_once_however_often_the_consumer_is_called(pool:
     assert counted("lanka_link_seconds_count", **took) - links == 3
 
 
+async def test_a_link_that_works_on_each_event_is_counted_for_each(pool: Pool) -> None:
+    (first,) = await accept(pool, an_order(cup=1))
+    second = first.model_copy(update={"id": "another"})
+    before = counted("lanka_link_seconds_count", link="cart", made="StockReserved")
+
+    async def reserve(work: Work, events: Sequence[AnyEvent]) -> list[Event[Any]]:
+        return [work.made(StockReserved, event, {"reservations": ()}) for event in events]
+
+    made = await CountedJournal(pool, TYPES).process_once("cart", [first, second], reserve, each=True)
+
+    assert len({event.id for event in made}) == 2
+    assert counted("lanka_link_seconds_count", link="cart", made="StockReserved") - before == 2
+
+
 async def test_what_is_not_committed_is_not_counted(pool: Pool) -> None:
     why = {"status": "rejected", "reason": "out_of_stock"}
     before = counted("lanka_orders_ended_total", **why)
