@@ -18,7 +18,7 @@ from chain.subject import Parked
 from dispatch.dispatcher import Wakeup, running_dispatcher
 from orders.events import OrderParked, OrderReleased, OrderWithdrawn, PaymentArrivedLate, PaymentDeclined
 from orders.order import Order
-from orders.payment import PaymentStatus
+from orders.payment import Payment, PaymentStatus
 from store.database import Pool, transaction
 from store.dispatch import take_alone, take_oldest
 from store.journal import record
@@ -28,7 +28,7 @@ from store.webhooks import Webhooks
 from telemetry.switch import Off
 from tests.integration.conftest import OPERATOR, calling
 from tests.servers import until
-from tests.shop import TwinProvider, accept, an_order, fetch, journal_of, paid
+from tests.shop import TwinProvider, accept, an_order, fetch, journal_of, paid, stock_up
 from worker import WorkerSettings, _worker, parts_of, queues
 from workflows.chains import CHAINS, TYPES
 
@@ -506,14 +506,40 @@ async def paid_after_its_end(pool: Pool) -> tuple[Order, TwinProvider]:
     return order, TwinProvider(paid(order, PaymentStatus.CAPTURED))
 
 
+class NoRefunds(TwinProvider):
+    async def refund(self, payment_id: str, *, key: str, timeout: float) -> Payment:
+        raise UnexpectedAnswer("no refunds today")
+
+
+@pytest.mark.parametrize("where", [{"link": "payment"}, {"stage": "payment"}])
+async def test_what_is_released_at_payment_is_no_refund(
+    connected_api: httpx.AsyncClient, client: Client, pool: Pool, database_url: str, where: dict[str, str]
+) -> None:
+    await stock_up(pool, cup=10)
+    refused, good = an_order(MUG=1), an_order(cup=1)  # nobody sells a MUG
+    await accept(pool, refused, good)
+    provider = NoRefunds(paid(refused), paid(good))
+    provider.failures[good.payment_id] = UnexpectedAnswer("nonsense")
+    async with at_work(client, pool, provider, database_url), running_dispatcher(pool, Wakeup(pool)):
+        await until(lambda: _parked(connected_api, 2), 60, "one to park at its payment, one at its refund")
+        provider.failures.clear()
+        body = {**where, "why": "the provider is well again"}
+        answer = await connected_api.post("/operations/parked/release", json=body, headers=OPERATOR)
+        assert answer.json() == {"matched": 1, "released": 1, "dry_run": False}
+        await until(lambda: ended(pool, good), 20, "the end of the one at its payment")
+        assert [each["link"] for each in await parked(connected_api)] == ["refund"]
+        assert "OrderReleased" not in await journal_of(pool, refused)
+    assert "OrderConfirmed" in await journal_of(pool, good)
+
+
 async def test_one_of_two_parkings_is_released_by_its_own_id_and_all_by_the_subjects(
     connected_api: httpx.AsyncClient, client: Client, pool: Pool, database_url: str
 ) -> None:
     async def refuse(*_: object, **__: object) -> None:
         raise UnexpectedAnswer("nonsense")
 
-    order = an_order(MUG=1)
-    order = order.model_copy(update={"lines": (order.lines[0].model_copy(update={"unit_price": 1350}),), "total": 1350})
+    await stock_up(pool, cup=10)
+    order = an_order(cup=1)
     await accept(pool, order)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("store.stock.Stock.reserve", refuse)
@@ -534,6 +560,7 @@ async def test_one_of_two_parkings_is_released_by_its_own_id_and_all_by_the_subj
             assert again.json() == {"verdict": "not_parked"}
             await connected_api.post(f"/operations/parked/{order.order_id}/release", json=WHY, headers=OPERATOR)
             await until(lambda: ended(pool, order), 20, "the end of the order")
+    assert (await journal_of(pool, order))[-1] == "OrderConfirmed"
 
 
 async def _parked(api: httpx.AsyncClient, number: int) -> bool:
