@@ -51,8 +51,8 @@ def apply_page(root: Path, *, before: bool) -> None:
     table = root / TABLE
     text = table.read_text()
     text = text.replace(
-        "    from activities.check_price",
-        "    from activities.check_fraud import CheckFraud\n    from activities.check_price",
+        "    from activities.check_payment",
+        "    from activities.check_fraud import CheckFraud\n    from activities.check_payment",
     )
     text = text.replace(
         "        OrderCancelled,\n", "        FraudCleared,\n        FraudSuspected,\n        OrderCancelled,\n", 1
@@ -235,7 +235,11 @@ async def test_an_order_that_it_refuses_is_shown_at_it_by_its_reason_and_its_mon
     await until(owed, 60, "the refund that is owed")
     (refund,) = await shop.operator("/operations/refunds")
     assert (refund["amount"], refund["currency"], refund["reason"]) == (250 * SUSPICIOUS, "EUR", "fraud_suspected")
-    assert (await shop.customer.sees(order_id))["links_at"] == ["refund"]
+
+    async def only_the_money_is_missing() -> bool:
+        return bool((await shop.customer.sees(order_id))["links_at"] == ["refund"])
+
+    await until(only_the_money_is_missing, 60, "the stock to be released")
     await shop.customer.payments.put("/faults", json={})
 
     order = await shop.customer.ended(order_id, within=60)
