@@ -16,7 +16,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from api.auth import Operator
 from api.chains import Spoken, chain_named, ends_of
 from api.problems import AS_OPERATOR, IN_QUERY, MAX_HOURS, Code, Problem, documented, refuse_repeated
-from chain.event import BACKWARD, Kind, type_of
+from chain.event import BACKWARD, Kind
 from chain.failures import Outage
 from chain.graph import good_ends
 from chain.steps import states_at
@@ -226,12 +226,12 @@ def _now(table: Table, groups: Iterable[Group], now: datetime) -> dict[str, Link
 def _links(table: Table, now: dict[str, LinkNow], made: Iterable[Made], language: Language) -> list[LinkFunnel]:
     tallies: dict[str, _Tally] = defaultdict(lambda: _Tally(Counter(), Counter(), Counter(), Counter()))
     for each in made:
-        tally = tallies[RECEIVED if each.type == type_of(table.starts) else each.link]
-        if each.type == type_of(table.parked):
+        kind = table.types.kind(each.type)
+        tally = tallies[RECEIVED if kind is Kind.START else each.link]
+        if kind is Kind.PARKED:
             tally.parked[each.reason or "unknown"] += each.events
-        elif each.type != type_of(table.released):
-            refused = table.types.kind(each.type) in BACKWARD
-            (tally.rejected if refused else tally.done)[each.reason or ""] += each.events
+        elif kind is not Kind.RELEASED:
+            (tally.rejected if kind in BACKWARD else tally.done)[each.reason or ""] += each.events
             if each.seconds is not None:
                 tally.seconds[each.seconds] += each.events
     words = table.words
