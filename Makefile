@@ -26,7 +26,7 @@ bench: $(VENV)/.bench
 bench-sweep: $(VENV)/.bench
 	$(BIN)/python -m benchmarks sweep
 
-# Is NEW slower than OLD, two commits, by more than this machine's noise? (about eleven minutes; fails if it is)
+# Is the commit NEW slower than the commit OLD by more than the noise of this machine? Fails if it is (about ten minutes).
 TURNS ?= 5
 bench-check: setup
 	$(BIN)/python -m benchmarks check $(OLD) $(NEW) --turns $(TURNS) $(if $(JSON),--into $(JSON))

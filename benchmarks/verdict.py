@@ -77,5 +77,5 @@ def table(verdicts: Sequence[Judged]) -> str:
         for each in verdicts
     ]
     loud = max(each.noise for each in verdicts)
-    warning = [f"\nThe machine was busy: up to {loud:.0%} of slowness could not be seen."] if loud > LOUD else []
-    return "\n".join([head, *rows, *warning])
+    warning = f"\nThe machine was busy: what is slower by less than {loud:.0%} could not be seen."
+    return "\n".join([head, *rows, *([warning] if loud > LOUD else [])])

@@ -96,7 +96,7 @@ def test_the_table_tells_of_each_figure() -> None:
 def test_the_table_warns_where_the_machine_was_too_busy_to_tell() -> None:
     busy, quiet = (table(judged(turns(again, new=1.0))) for again in ((1.0, 1.0, 1.0, 1.0, 1.4), QUIET))
 
-    assert "The machine was busy: up to 40% of slowness could not be seen." in busy
+    assert "The machine was busy: what is slower by less than 40% could not be seen." in busy
     assert "busy" not in quiet
 
 
