@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: up test faults mutations bench bench-sweep lint setup lock
+.PHONY: up test faults mutations bench bench-sweep bench-check lint setup lock
 
 up: setup
 	@exec $(BIN)/lanka up
@@ -25,6 +25,11 @@ bench: $(VENV)/.bench
 
 bench-sweep: $(VENV)/.bench
 	$(BIN)/python -m benchmarks sweep
+
+# Is the commit NEW slower than the commit OLD by more than the noise of this machine? Fails if it is (about ten minutes).
+TURNS ?= 5
+bench-check: setup
+	$(BIN)/python -m benchmarks check $(OLD) $(NEW) --turns $(TURNS) $(if $(JSON),--into $(JSON))
 
 lint: setup
 	$(BIN)/ruff check .

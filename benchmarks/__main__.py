@@ -6,6 +6,7 @@ import platform
 import signal
 import tempfile
 import time
+import traceback
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
@@ -15,7 +16,8 @@ from typing import Annotated
 import psutil
 import typer
 
-from benchmarks import capacity, report
+from benchmarks import capacity, report, verdict
+from benchmarks.check import check
 from benchmarks.figures import Result, Session
 from benchmarks.machine import Servers
 from benchmarks.session import QUICK, Sizes, measured
@@ -55,6 +57,32 @@ async def run_sweep(scale: float) -> Result:
         swept = Sweep(servers, lambda line: tell(f"{time.monotonic() - began:4.0f} s  {line}"), scale)
         await swept.run()
     return Result(at=_now(), machine=machine(), sessions=swept.sessions, points=swept.points)
+
+
+@app.command(name="check")
+def bench_check(
+    old: Annotated[str, typer.Argument(help="A commit.")],
+    new: Annotated[str, typer.Argument(help="The commit that should not be slower.")],
+    turns: Annotated[int, typer.Option(min=2, help="How often each is measured.")] = 5,
+    into: Annotated[Path | None, typer.Option(help="Where the JSON goes.")] = None,
+) -> None:
+    """Two commits in turns.
+
+    Exit code 0 when the new one is not slower than the old one by more than the noise, 1 when it is, 2 when that could
+    not be measured.
+    """
+    try:
+        checked = check(old, new, turns, tell)
+    except asyncio.CancelledError:
+        tell("stopped; nothing is left behind")
+        raise typer.Exit(2) from None
+    except Exception as error:
+        tell("".join(traceback.format_exception(error)))
+        raise typer.Exit(2) from error
+    if into:
+        into.write_text(checked.model_dump_json(indent=1) + "\n")
+    tell(verdict.table(checked.verdicts))
+    raise typer.Exit(1 if verdict.slower(checked.verdicts) else 0)
 
 
 @app.callback(invoke_without_command=True)

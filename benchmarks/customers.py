@@ -136,31 +136,24 @@ class OverHttp:
 
 
 class Line:
-    """One connection to an API, made again when it breaks. The order that was on it is not sent again."""
+    """One connection to a server, made again when it breaks. The order that was on it is not sent again."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, key: str = KEYS["shop"]) -> None:
         parts = urlsplit(url)
         self._host, self._port = parts.hostname, parts.port
+        self._key = key
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
-    async def exchange(self, order: Order, sent: Sent) -> None:
-        request = (
-            f"POST /orders HTTP/1.1\r\nHost: {self._host}:{self._port}\r\nAuthorization: Bearer {KEYS['shop']}\r\n"
-            f"Idempotency-Key: {order.key}\r\nContent-Type: application/json\r\n"
-            f"Content-Length: {len(order.body)}\r\n\r\n{order.body}"
-        ).encode()
+    async def exchange(self, order: Order, sent: Sent) -> bytes:
+        """Hands the order in and notes what happened; returns what was answered."""
         while True:
             try:
-                reader, writer = await self._connected()
+                await self._connected()
                 sent.at = time.time()
-                writer.write(request)
-                head = (await reader.readuntil(b"\r\n\r\n")).lower()
-                answer = await reader.readexactly(int(_header(head, b"content-length") or 0))
+                status, head, answer = await self.ask("POST", "/orders", order.body, order.key)
             except (OSError, EOFError) as error:
                 sent.error = repr(error)
-                self._streams = None
-                return
-            status = int(head[9:12])
+                return b""
             if status != OVERLOADED:
                 break
             sent.refused += 1
@@ -169,6 +162,24 @@ class Line:
             sent.answered = time.time()
         else:
             sent.error = f"{status} {answer[:200]!r}"
+        return answer
+
+    async def ask(self, method: str, path: str, body: str = "", key: str = "") -> tuple[int, bytes, bytes]:
+        """Status, head and body of the answer. Raises `OSError` or `EOFError` where the connection breaks."""
+        once = f"Idempotency-Key: {key}\r\n" if key else ""
+        request = (
+            f"{method} {path} HTTP/1.1\r\nHost: {self._host}:{self._port}\r\nAuthorization: Bearer {self._key}\r\n"
+            f"{once}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+        ).encode()
+        try:
+            reader, writer = await self._connected()
+            writer.write(request)
+            head = (await reader.readuntil(b"\r\n\r\n")).lower()
+            answer = await reader.readexactly(int(_header(head, b"content-length") or 0))
+        except (OSError, EOFError):
+            self._streams = None
+            raise
+        return int(head[9:12]), head, answer
 
     async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         if self._streams and self._streams[0].at_eof():
