@@ -16,7 +16,7 @@ from api.order_page import Trying, _tried
 from api.temporal import Temporal
 from orders.batch import Batch, Processed
 from telemetry.consumed import Consumed
-from tests.servers import temporal_server, until
+from tests.servers import HANGS_AFTER, temporal_server, until
 from workflows.router import OUTAGE_RETRIES
 
 
@@ -72,8 +72,8 @@ async def test_a_consumer_that_never_returns_is_seen_by_the_operator_in_the_log_
             interceptors=[Consumed(), Failures()],
         ):
             asks = await client.start_workflow(Asks.run, id=queue, task_queue=queue)
-            tried = await until(seen, 30, "the third attempt")
-            await until(lambda: given_up() > 1, 30, "two attempts that were given up")
+            tried = await until(seen, HANGS_AFTER, "the third attempt")
+            await until(lambda: given_up() > 1, HANGS_AFTER, "two attempts that were given up")
             await asks.terminate()
 
     assert "StartToClose" in tried.last_error

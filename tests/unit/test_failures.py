@@ -13,6 +13,7 @@ from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput
 from activities import failures
 from activities.failures import OUTAGE, Failures
 from orders.errors import Outage, UnexpectedAnswer
+from tests.servers import HANGS_AFTER
 
 JITTER = 1.25
 
@@ -132,7 +133,7 @@ async def test_temporal_hears_that_long_work_is_alive_until_it_ends(monkeypatch:
     heard, env = asyncio.Event(), environment()
     env.on_heartbeat = lambda *_: heard.set()
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(HANGS_AFTER):
         await sorted_by_the_interceptor(heard.wait, env)
 
     heard.clear()

@@ -18,7 +18,7 @@ from api import dispatcher
 from orders.events import OrderReceived
 from orders.order import Order
 from store.dispatch import Taken
-from tests.servers import temporal_server
+from tests.servers import HANGS_AFTER, temporal_server
 from tests.shop import untyped
 from tests.workflows.doubles import Consumers
 from workflows.chains import CHAINS
@@ -76,7 +76,7 @@ def send(client: Client, consumers: Consumers) -> Send:
 
 
 async def ended(handle: Handle) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(HANGS_AFTER):
         await handle.result()
 
 
