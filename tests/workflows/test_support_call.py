@@ -18,7 +18,7 @@ from orders.envelope import AnyEvent, Event
 from orders.support import CallerWaiting, OperatorAssigned
 from orders.wishes import Verdict, Wish
 from store.dispatch import Taken
-from tests.servers import until
+from tests.servers import HANGS_AFTER, until
 from tests.shop import untyped
 from tests.workflows.conftest import Handle, Record, ended
 from tests.workflows.doubles import Consumers
@@ -143,7 +143,7 @@ async def waits(handle: Handle) -> None:
         history = await handle.fetch_history()
         return any(each.HasField("timer_started_event_attributes") for each in history.events)
 
-    await until(is_waiting, 20, "the callers to wait")
+    await until(is_waiting, HANGS_AFTER, "the callers to wait")
 
 
 async def test_a_caller_is_connected_to_an_operator(switchboard: Switchboard, connect: Connect, record: Record) -> None:
@@ -170,16 +170,19 @@ async def test_a_caller_waits_and_is_connected_as_soon_as_there_are_news(
     await record("call_waits", handle)
 
 
-async def test_news_that_come_while_a_call_is_assigned_are_not_lost(switchboard: Switchboard, connect: Connect) -> None:
+async def test_news_that_come_while_a_call_is_assigned_are_not_lost(
+    switchboard: Switchboard, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(router, "_pause", lambda *_: timedelta(days=1))
     there_are_news = asyncio.Event()
     switchboard.meanwhile = there_are_news.wait
     handle = await connect("call-rung-early")
-    await until(lambda: switchboard.asked, 20, "the call to be assigned")
+    await until(lambda: switchboard.asked, HANGS_AFTER, "the call to be assigned")
 
     switchboard.free = ["ann"]
     await handle.signal("news", ["call-rung-early"])
     there_are_news.set()
-    await until(lambda: switchboard.talking, 12, "the call to be asked for without waiting")
+    await until(lambda: switchboard.talking, HANGS_AFTER, "the call to be asked for without waiting")
     await ended(handle)
 
     assert switchboard.talking == {"call-rung-early": "ann"}
@@ -190,7 +193,7 @@ async def test_who_hangs_up_while_waiting_is_done(switchboard: Switchboard, conn
     await waits(handle)
 
     await handle.signal("received", [event("SupportCallEnded", "call-hung-up")])
-    await until(lambda: switchboard.over, 20, "the end of the call")
+    await until(lambda: switchboard.over, HANGS_AFTER, "the end of the call")
     await handle.signal("news", ["call-hung-up"])
     await ended(handle)
 
@@ -211,7 +214,7 @@ async def test_of_calls_in_one_batch_those_go_on_that_can(
     for operator, call in (("bob", calls[1]), ("cyd", calls[2])):
         switchboard.free = [operator]
         await handle.signal("news", [call])
-        await until(partial(switchboard.talking.get, call), 20, call)
+        await until(partial(switchboard.talking.get, call), HANGS_AFTER, call)
     await ended(handle)
 
     assert switchboard.asked_of("assign_waiting") == [calls[1:], calls[2:]]
@@ -223,7 +226,7 @@ async def test_an_event_told_twice_is_followed_once(switchboard: Switchboard, co
     await waits(handle)
     for _ in range(3):
         await handle.signal("received", [started("call-twice"), event("SupportCallEnded", "call-twice")])
-    await until(lambda: switchboard.over, 20, "the end of the call")
+    await until(lambda: switchboard.over, HANGS_AFTER, "the end of the call")
     await handle.signal("news", ["call-twice"])
     await ended(handle)
     assert switchboard.asked_of("assign_operator") == [["call-twice"]]
@@ -236,7 +239,7 @@ async def test_a_call_that_nobody_can_process_is_parked_like_an_order(
     monkeypatch.setattr(router, "FAULT_PAUSES", (timedelta(milliseconds=1), timedelta(milliseconds=1)))
     switchboard.free, switchboard.broken = ["ann"], 3
     handle = await connect("call-parked")
-    await until(lambda: switchboard.noted == ["Parked"], 20, "the call to be parked")
+    await until(lambda: switchboard.noted == ["Parked"], HANGS_AFTER, "the call to be parked")
 
     wish = Wish(subject="call-parked", by="ann", why="mended")
     assert await handle.execute_update("release", wish) == Verdict.RELEASED
@@ -253,7 +256,7 @@ async def test_a_parked_call_ends_with_the_caller(
     monkeypatch.setattr(router, "FAULT_PAUSES", (timedelta(milliseconds=1), timedelta(milliseconds=1)))
     switchboard.broken = 3
     handle = await connect("call-given-up")
-    await until(lambda: switchboard.noted == ["Parked"], 20, "the call to be parked")
+    await until(lambda: switchboard.noted == ["Parked"], HANGS_AFTER, "the call to be parked")
 
     await handle.signal("received", [event("SupportCallEnded", "call-given-up")])
     await ended(handle)
