@@ -104,7 +104,7 @@ async def orders_gather(
         async with outage(machine, away):
             order_ids = [await customer.orders((sku, 1, PRICE), payment_id=payment) for payment in payments]
         back = datetime.now(UTC)
-        seen = await all_ended(connection, sku, orders, within=120)
+        seen = await all_ended(connection, sku, orders)
         counts = await count(connection, order_ids, {sku: orders // 2})
     drill = Drill(seen, begun_in_disorder(seen), [n for n, course in enumerate(seen) if course.status == "confirmed"])
     told = f"{orders} orders gather while {away} is away, {travel}"
