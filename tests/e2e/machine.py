@@ -56,4 +56,4 @@ class Machine:
             assert self.up.exit_code is None, self.up.printed()
             return False
 
-        await until(said, HANGS_AFTER, f"{line!r} from lanka up")
+        await until(said, 2 * HANGS_AFTER, f"{line!r} from lanka up")
