@@ -21,7 +21,6 @@ from tests.servers import HANGS_AFTER, temporal_server, until
 SOON = {"LANKA_LOST_AFTER_SECONDS": "2"}
 
 
-@pytest.mark.timeout(300)
 async def test_orders_outlive_the_loss_of_all_that_temporal_knew(row: Rows, whole: bool) -> None:
     async with a_machine() as machine:
         connection = await machine.ready({"LANKA_BATCH_SIZE": "20", **SOON})
@@ -40,7 +39,6 @@ async def test_orders_outlive_the_loss_of_all_that_temporal_knew(row: Rows, whol
         await customer.close()
 
 
-@pytest.mark.timeout(300)
 async def test_orders_outlive_the_termination_of_their_workflows(row: Rows, whole: bool) -> None:
     if not whole:
         pytest.skip("only with --whole")
@@ -57,7 +55,6 @@ async def test_orders_outlive_the_termination_of_their_workflows(row: Rows, whol
         await customer.close()
 
 
-@pytest.mark.timeout(300)
 async def test_parked_orders_outlive_the_limit_of_their_history(
     row: Rows, whole: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

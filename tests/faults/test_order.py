@@ -57,7 +57,6 @@ async def test_the_last_item_goes_to_the_earliest_order(machine: Machine, row: R
     assert drill.winners == [*range(45)]
 
 
-@pytest.mark.timeout(240)
 async def test_one_by_one_an_order_is_overtaken_by_few(machine: Machine, row: Rows, only_whole: None) -> None:
     connection = await machine.ready(ONE_BY_ONE)
     drill = await orders_gather(machine, connection, "worker", row, "one by one", orders=150)
@@ -65,7 +64,6 @@ async def test_one_by_one_an_order_is_overtaken_by_few(machine: Machine, row: Ro
     assert max(drill.winners) < 75 + 10
 
 
-@pytest.mark.timeout(240)
 async def test_temporal_gives_out_what_has_gathered_there_oldest_first(
     machine: Machine, row: Rows, only_whole: None
 ) -> None:
@@ -77,7 +75,6 @@ async def test_temporal_gives_out_what_has_gathered_there_oldest_first(
     assert max(drill.winners) < 75 + 45
 
 
-@pytest.mark.timeout(240)
 async def test_in_a_batch_nobody_is_overtaken_though_a_smaller_batch_may_be_quicker(
     machine: Machine, row: Rows, only_whole: None
 ) -> None:

@@ -81,7 +81,6 @@ OUTAGES: dict[str, Callable[[Machine, Customer], AbstractAsyncContextManager[Non
 IN_SHORT = "everything is away at once"
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("outage", OUTAGES)
 async def test_after_an_outage_everything_drains_by_itself(
     machine: Machine,
@@ -116,7 +115,6 @@ async def test_after_an_outage_everything_drains_by_itself(
         assert begun_in_disorder([course for course in afterwards if course.workflow_id == batch]).inversions == 0
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("part", ["worker", "temporal"])
 async def test_after_a_kill_all_that_was_under_way_moves_again_within_ten_seconds(
     machine: Machine, customer: Customer, connection: Connection, row: Rows, whole: bool, part: str, size: int
@@ -192,7 +190,6 @@ def ended(course: Course) -> datetime:
 PER_SECOND = 5
 
 
-@pytest.mark.timeout(180)
 async def test_a_provider_that_comes_back_is_asked_no_faster_than_was_set(row: Rows, whole: bool) -> None:
     if not whole:
         pytest.skip("only with --whole")
