@@ -146,11 +146,13 @@ async def test_what_is_parked_beside_a_running_link_waits_for_it_before_it_goes_
 
 async def test_an_order_that_is_not_parked_is_neither_released_nor_rejected(send: Send, consumers: Consumers) -> None:
     mine = order("not-parked")
-    consumers.script["check_payment", mine.order_id] = [waits_for_payment(timedelta(seconds=1))]
+    consumers.script["check_payment", mine.order_id] = [waits_for_payment(timedelta(hours=1))]
     handle = await send(mine)
 
     assert await handle.execute_update("release", ann_wants(mine)) == Verdict.NOT_PARKED
     assert await handle.execute_update("reject", ann_wants(mine)) == Verdict.NOT_PARKED
+    await until(lambda: consumers.asked_about(mine), HANGS_AFTER, "the payment to be asked for")
+    await handle.signal("news", [mine.order_id])
     await ended(handle)
     assert consumers.outcome[mine.order_id] == "lanka.OrderConfirmed"
 
