@@ -16,9 +16,10 @@ from typing import Annotated
 import psutil
 import typer
 
-from benchmarks import capacity, report, verdict
+from benchmarks import capacity, funnel, report, verdict
 from benchmarks.check import check
 from benchmarks.figures import Result, Session
+from benchmarks.goals import LANKA
 from benchmarks.machine import Servers
 from benchmarks.session import QUICK, Sizes, measured
 from benchmarks.sweep import Sweep
@@ -137,8 +138,20 @@ async def run(systems: Sequence[System], sizes: Sizes, rounds: int, *, kill: boo
                 session = Session(system=system.name, round=nth, failed=repr(error)[:500])
             sessions.append(session)
             tell(summary(session))
+        if any(system.name == LANKA for system in systems):
+            tell(f"{time.monotonic() - began:4.0f} s  the funnel of a million events")
+            sessions.append(await _funnel(servers))
+            tell(summary(sessions[-1]))
     tell(f"{time.monotonic() - began:4.0f} s  done")
     return Result(at=_now(), machine=machine(), sessions=sessions)
+
+
+async def _funnel(servers: Servers) -> Session:
+    try:
+        return await funnel.measured(servers, 0)
+    except Exception as error:  # noqa: BLE001, what was measured before it is kept
+        tell(f"        failed: {error!r}")
+        return Session(system=funnel.FUNNEL, round=0, failed=repr(error)[:500])
 
 
 @asynccontextmanager
@@ -195,6 +208,8 @@ def summary(session: Session) -> str:
                 f"{each.actions or 0:.2f} actions; refused {each.refused}, errors {each.errors}"
             )
     told += [f"        SQL       {ms:8.0f} ms {calls:6}x {text[:110]}" for text, calls, ms in session.statements[:4]]
+    if session.funnel:
+        told.append(f"        answer {session.funnel.p50:.1f}/{session.funnel.p99:.1f} ms")
     if session.kill:
         told.append(f"        kill      {session.kill}")
     return "\n".join(told)

@@ -74,6 +74,7 @@ class Session(BaseModel):
     in_flight: Stretch | None = None
     burst: Stretch | None = None
     kill: Kill | None = None
+    funnel: Latency | None = None
     memory: dict[str, float] = {}
     statements: list[tuple[str, int, float]] = []
     failed: str | None = None

@@ -18,6 +18,7 @@ from lanka.ports import HOST, free_port
 from lanka.readiness import postgres_answers, temporal_answers, until
 
 __all__ = [
+    "HANGS_AFTER",
     "Said",
     "Started",
     "free_port",
@@ -28,6 +29,9 @@ __all__ = [
     "temporal_server",
     "until",
 ]
+
+HANGS_AFTER = 60.0
+"""Seconds after which a test is taken to hang. Nothing is judged by it, on however slow a machine."""
 
 SCRUBBED = ("DATABASE_URL", "TEMPORAL_", "LANKA_", "SANDBOX_", "OTEL_", "PG")
 
@@ -131,7 +135,7 @@ async def postgres_server(directory: Path, *, durable: bool = False, port: int |
         stop_signal=signal.SIGINT,
     ):
         url = postgres.url(port, password)
-        await until(lambda: postgres_answers(url), 30, "PostgreSQL")
+        await until(lambda: postgres_answers(url), HANGS_AFTER, "PostgreSQL")
         yield url
 
 
@@ -144,7 +148,7 @@ async def temporal_server(
     command = temporal.command(port=port, ui_port=ui_port, database=db)
     async with process(*command, env=temporal.ENVIRONMENT, cwd=directory):
         address = f"{HOST}:{port}"
-        await until(lambda: temporal_answers(address), 60, "Temporal")
+        await until(lambda: temporal_answers(address), HANGS_AFTER, "Temporal")
         yield address
 
 

@@ -19,8 +19,8 @@ QUIET = (
     "--disable-gpu",
     "--no-sandbox",  # for root there is none
 )
-PATIENCE = 30_000
-"""Milliseconds that a page may take to show something."""
+PATIENCE = 60_000
+"""Milliseconds after which a page is taken to hang; nothing is judged by it."""
 
 
 @pytest.fixture(scope="session")

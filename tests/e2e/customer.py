@@ -1,22 +1,39 @@
 """A customer at the edge: pays at the sandbox provider, posts the order, looks where it stands."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Any
 
+import asyncpg
 import httpx
 
 from lanka.home import Connection
-from tests.servers import until
+from tests.servers import HANGS_AFTER, until
 
 ENDS = {"confirmed", "rejected", "cancelled"}
 
 
+@asynccontextmanager
+async def held_at_the_cart(connection: Connection, sku: str) -> AsyncIterator[None]:
+    """Orders of the SKU get no further than their payment for a while."""
+    database = await asyncpg.connect(connection.database_url)
+    try:
+        async with database.transaction():
+            await database.execute("SELECT FROM stock WHERE sku = $1 FOR UPDATE", sku)
+            yield
+    finally:
+        await database.close()
+
+
 class Customer:
     def __init__(self, connection: Connection) -> None:
-        self.api = httpx.AsyncClient(base_url=connection.api, timeout=30, headers=_bearer(connection.keys["shop"]))
+        self.api = httpx.AsyncClient(
+            base_url=connection.api, timeout=HANGS_AFTER, headers=_bearer(connection.keys["shop"])
+        )
         self.operator = _bearer(connection.keys["operator"])
-        self.payments = httpx.AsyncClient(base_url=connection.payments or "", timeout=30)
+        self.payments = httpx.AsyncClient(base_url=connection.payments or "", timeout=HANGS_AFTER)
 
     async def close(self) -> None:
         await self.api.aclose()
@@ -57,16 +74,21 @@ class Customer:
         seen: dict[str, Any] = answer.json()
         return seen
 
-    async def ended(self, order_id: str, within: float = 30) -> dict[str, Any]:
+    async def ended(self, order_id: str) -> dict[str, Any]:
         async def has_ended() -> bool:
             return (await self.sees(order_id))["status"] in ENDS
 
-        await until(has_ended, within, f"the end of order {order_id}")
+        await until(has_ended, HANGS_AFTER, f"the end of order {order_id}")
         return await self.sees(order_id)
 
     async def journal(self, order_id: str) -> list[str]:
         answer = await self.api.get(f"/orders/{order_id}/events")
         return [event["type"].removeprefix("lanka.") for event in answer.json()]
+
+    async def times(self, order_id: str) -> list[datetime]:
+        """When each event of the journal happened."""
+        answer = await self.api.get(f"/orders/{order_id}/events")
+        return [datetime.fromisoformat(event["time"]) for event in answer.json()]
 
     async def payment(self, payment_id: str) -> dict[str, Any]:
         seen: dict[str, Any] = (await self.payments.get(f"/payments/{payment_id}")).json()

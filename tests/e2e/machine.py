@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from lanka.home import Connection, Home
-from tests.servers import Started, home_of_a_server, process, until
+from tests.servers import HANGS_AFTER, Started, home_of_a_server, process, until
 
 LANKA = Path(sys.executable).parent / "lanka"
 FREE_PORTS = ("--port", "0", "--temporal-port", "0", "--ui-port", "0", "--payments-port", "0")
@@ -56,4 +56,4 @@ class Machine:
             assert self.up.exit_code is None, self.up.printed()
             return False
 
-        await until(said, 60, f"{line!r} from lanka up")
+        await until(said, 2 * HANGS_AFTER, f"{line!r} from lanka up")

@@ -18,7 +18,7 @@ from temporalio.client import Client, WorkflowExecutionStatus
 from lanka.home import Connection, is_over
 from lanka.readiness import http_answers
 from tests.e2e.machine import FREE_PORTS, LANKA, Machine, a_machine
-from tests.servers import process, temporal_server, until
+from tests.servers import HANGS_AFTER, process, temporal_server, until
 
 PARTS = {"api", "worker", "temporal", "postgres", "payments"}
 
@@ -37,7 +37,7 @@ def processes(machine: Machine, connection: Connection) -> list[psutil.Process]:
 
 
 async def are_gone(these: list[psutil.Process]) -> None:
-    await until(lambda: all(is_over(each) for each in these), 30, f"the end of {these}")
+    await until(lambda: all(is_over(each) for each in these), HANGS_AFTER, f"the end of {these}")
 
 
 async def query(connection: Connection, statement: str) -> object:
@@ -70,14 +70,14 @@ async def test_it_prints_a_line_for_a_shell_that_submits_an_order(machine: Machi
     printed = machine.up.printed()
     commands = printed[printed.index("PAYMENT=") : printed.index("\nready")]
     async with process("sh", "-c", commands) as shell:
-        await until(lambda: shell.exit_code is not None, 20, "the end of the shell")
+        await until(lambda: shell.exit_code is not None, HANGS_AFTER, "the end of the shell")
         assert " 202 " in shell.printed()
 
 
 async def test_a_sample_order_is_shown_until_it_is_confirmed(machine: Machine) -> None:
     await machine.ready()
     async with process(LANKA, "order", "--home", machine.home.directory) as order:
-        await until(lambda: order.exit_code is not None, 30, "the end of the order")
+        await until(lambda: order.exit_code is not None, HANGS_AFTER, "the end of the order")
         assert order.exit_code == 0
         assert order.printed().index("OrderReceived") < order.printed().index("OrderConfirmed")
 
@@ -94,7 +94,7 @@ async def test_a_sample_order_that_waits_or_is_parked_says_why(
         await provider.put("/faults", json=faults)
         try:
             async with process(LANKA, "order", "--home", machine.home.directory) as order:
-                await until(lambda: told in order.printed(), 30, f"{told} of the order")
+                await until(lambda: told in order.printed(), HANGS_AFTER, f"{told} of the order")
                 assert "OrderConfirmed" not in order.printed()
         finally:
             await provider.put("/faults", json={})
@@ -110,18 +110,18 @@ async def test_a_part_that_is_killed_is_started_again(machine: Machine, part: st
         now = machine.home.connection()
         return now if now and now.pids[part] != before else None
 
-    now: Connection = await until(started_again, 20, f"another {part}")
+    now: Connection = await until(started_again, HANGS_AFTER, f"another {part}")
     await machine.says(f"{part} died (killed by signal 9), started again as pid {now.pids[part]}")
     await machine.says(f"{part} restarting ({now.pids[part]})")
     await machine.says(f"{part} ready ({now.pids[part]})")
     for url in (f"{now.api}/readyz", f"{now.payments}/livez"):
-        await until(partial(http_answers, url), 30, url)
+        await until(partial(http_answers, url), HANGS_AFTER, url)
 
 
 async def test_a_second_one_in_the_same_home_refuses(machine: Machine) -> None:
     connection = await machine.ready()
     async with process(LANKA, "up", "--home", machine.home.directory, *FREE_PORTS) as second:
-        await until(lambda: second.exit_code is not None, 30, "the end of the second")
+        await until(lambda: second.exit_code is not None, HANGS_AFTER, "the end of the second")
         assert second.exit_code == 1
         assert "another `lanka up` is running" in second.printed()
     assert machine.home.connection() == connection
@@ -133,7 +133,7 @@ async def test_a_port_that_is_taken_is_told_with_its_option(option: str, tmp_pat
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1])
         async with process(LANKA, "up", "--home", tmp_path, *FREE_PORTS, option, port) as up:
-            await until(lambda: up.exit_code is not None, 30, "the end of lanka up")
+            await until(lambda: up.exit_code is not None, HANGS_AFTER, "the end of lanka up")
             assert up.exit_code == 1
             assert f"port {port} is taken" in up.printed()
             assert option in up.printed()
@@ -156,7 +156,7 @@ async def test_what_a_killed_one_left_behind_is_ended_and_the_data_stays(machine
     await temporal.start_workflow("Patience", id="kept", task_queue="nobody-works-here")
     left_behind = [psutil.Process(pid) for pid in connection.pids.values()]
     os.kill(machine.up.pid, signal.SIGKILL)
-    await until(lambda: machine.up.exit_code is not None, 10, "the end of the killed one")
+    await until(lambda: machine.up.exit_code is not None, HANGS_AFTER, "the end of the killed one")
     assert not any(is_over(part) for part in left_behind)
 
     again = await machine.ready()
@@ -173,7 +173,7 @@ async def test_ctrl_c_even_twice_stops_everything(machine: Machine) -> None:
     os.killpg(machine.up.pid, signal.SIGINT)
     await machine.says("stopping everything")
     os.killpg(machine.up.pid, signal.SIGINT)
-    await until(lambda: machine.up.exit_code is not None, 60, "the end of lanka up")
+    await until(lambda: machine.up.exit_code is not None, HANGS_AFTER, "the end of lanka up")
     assert machine.up.exit_code == 0
     assert all(is_over(each) for each in everything)
     assert machine.home.connection() is None

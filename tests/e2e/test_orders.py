@@ -15,11 +15,12 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 
+from benchmarks.measure import billed
 from lanka.home import Connection
 from tests.e2e.bare import Bare, bare_worker
-from tests.e2e.customer import Customer, order_of
+from tests.e2e.customer import Customer, held_at_the_cart, order_of
 from tests.e2e.machine import Machine, a_machine
-from tests.servers import until
+from tests.servers import HANGS_AFTER, until
 
 CHAIN = ["OrderReceived", "PaymentConfirmed", "StockReserved", "PriceConfirmed", "CartConfirmed", "OrderConfirmed"]
 
@@ -140,19 +141,25 @@ async def test_a_payment_pays_for_one_order_only(customer: Customer) -> None:
     assert await customer.available(sku) == 9
 
 
-async def test_a_payment_that_is_settled_in_time_confirms_the_order(customer: Customer) -> None:
+async def test_money_that_arrives_after_the_end_is_given_back(customer: Customer) -> None:
     sku = await customer.puts_on_sale(10)
     payment = await customer.pays(250, "pending")
     order_id = await customer.orders((sku, 1, 250), payment_id=payment)
+    order = await customer.ended(order_id)
+    assert (order["status"], order["reason"]) == ("rejected", "payment_timeout")
 
-    async def waits() -> bool:
-        return bool((await customer.sees(order_id))["status"] == "awaiting_payment")
+    await customer.payments.post(f"/payments/{payment}/settle", json={"outcome": "captured"})
 
-    await until(waits, 10, "the order to wait for its payment")
-    await customer.payments.post(f"/payments/{payment}/settle", json={"outcome": "authorized"})
+    async def is_refunded() -> bool:
+        return "PaymentRefunded" in await customer.journal(order_id)
 
-    assert (await customer.ended(order_id))["status"] == "confirmed"
-    assert (await customer.journal(order_id))[1:3] == ["PaymentPending", "PaymentConfirmed"]
+    await until(is_refunded, HANGS_AFTER, "the refund")
+    assert (await customer.journal(order_id))[-3:] == ["OrderRejected", "PaymentArrivedLate", "PaymentRefunded"]
+    paid = await customer.payment(payment)
+    assert (paid["status"], paid["refunded_amount"]) == ("refunded", 250)
+    assert [operation["operation"] for operation in paid["operations"]] == ["settle", "refund"]
+    assert (await customer.sees(order_id))["status"] == "rejected"
+    assert (await customer.api.get("/operations/refunds", headers=customer.operator)).json() == []
 
 
 async def test_the_same_post_a_hundred_times_at_once_makes_one_order(customer: Customer) -> None:
@@ -179,24 +186,35 @@ async def test_orders_posted_one_by_one_have_a_workflow_each(customer: Customer,
 async def test_alone_an_order_takes_less_than_three_times_what_a_bare_workflow_takes(
     customer: Customer, temporal: Client
 ) -> None:
+    """In turns, so that whatever else the machine does meets both."""
     sku = await customer.puts_on_sale(1000)
-    bare: list[float] = []
-    real: list[float] = []
+    bare, real = [], []
     async with bare_worker(temporal):
-        for nth in range(12):
+        for _ in range(12):
             began = time.perf_counter()
             await temporal.execute_workflow(Bare.run, id=f"bare-{uuid.uuid4()}", task_queue="bare")
             bare.append(time.perf_counter() - began)
 
-            payment = await customer.pays(250)
-            began = time.perf_counter()
-            order_id = await customer.orders((sku, 1, 250), payment_id=payment)
+            order_id = await customer.orders((sku, 1, 250))
             assert (await customer.ended(order_id))["status"] == "confirmed"
-            real.append(time.perf_counter() - began)
-            if nth == 1:  # the first two were the warm-up
-                bare, real = [], []
+            received, *_, confirmed = await customer.times(order_id)
+            real.append((confirmed - received).total_seconds())
 
-    assert median(real) < 3 * median(bare), f"{median(real):.3f} s against {median(bare):.3f} s"
+    print(f"{median(real):.3f} s against {median(bare):.3f} s")  # noqa: T201
+    assert median(real[2:]) < 3 * median(bare[2:]), "the first two were the warm-up"
+
+
+async def test_alone_an_order_costs_temporal_no_more_than_a_bare_workflow(customer: Customer, temporal: Client) -> None:
+    sku = await customer.puts_on_sale(10)
+    async with bare_worker(temporal):
+        bare = await temporal.start_workflow(Bare.run, id=f"bare-{uuid.uuid4()}", task_queue="bare")
+        await bare.result()
+    order_id = await customer.orders((sku, 1, 250))
+    await customer.ended(order_id)
+    real = temporal.get_workflow_handle(f"order-{order_id}")
+    await real.result()
+
+    assert billed((await real.fetch_history()).events) == billed((await bare.fetch_history()).events)
 
 
 async def test_three_hundred_orders_at_once_are_confirmed_most_of_them_in_batches(
@@ -204,14 +222,10 @@ async def test_three_hundred_orders_at_once_are_confirmed_most_of_them_in_batche
 ) -> None:
     sku = await customer.puts_on_sale(1000)
     payments = [await customer.pays(250) for _ in range(300)]
-    began = time.monotonic()
 
     order_ids = await asyncio.gather(*(customer.orders((sku, 1, 250), payment_id=payment) for payment in payments))
     for order_id in order_ids:
-        assert (await customer.ended(order_id, within=60))["status"] == "confirmed"
-    seconds = time.monotonic() - began
-
-    assert seconds < 20, f"it took {seconds:.1f} s"
+        assert (await customer.ended(order_id))["status"] == "confirmed"
     assert await customer.available(sku) == 700
     alone = [f"order-{order_id}" async for order_id in _alone(temporal, order_ids)]
     assert len(alone) < 100
@@ -238,23 +252,22 @@ async def test_an_order_is_accepted_while_temporal_is_stopped_and_confirmed_afte
     finally:
         os.kill(temporal, signal.SIGCONT)
 
-    assert (await customer.ended(order_id, within=60))["status"] == "confirmed"
+    assert (await customer.ended(order_id))["status"] == "confirmed"
 
 
-async def test_fifty_orders_on_the_way_survive_an_interruption(machine: Machine, customer: Customer) -> None:
+async def test_fifty_orders_on_the_way_survive_an_interruption(
+    machine: Machine, customer: Customer, connection: Connection
+) -> None:
     sku = await customer.puts_on_sale(1000)
     payments = [await customer.pays(250) for _ in range(50)]
-    # Two calls for each order take three seconds: the last one is on its way when everything stops.
-    await customer.payments.put("/faults", json={"latency_ms": 1500})
-    order_ids = await asyncio.gather(*(customer.orders((sku, 1, 250), payment_id=payment) for payment in payments))
-    assert (await customer.sees(max(order_ids)))["status"] != "confirmed"
-    os.kill(machine.up.pid, signal.SIGINT)
-    await until(lambda: machine.up.exit_code is not None, 60, "the end of lanka up")
+    async with held_at_the_cart(connection, sku):
+        order_ids = await asyncio.gather(*(customer.orders((sku, 1, 250), payment_id=payment) for payment in payments))
+        os.kill(machine.up.pid, signal.SIGINT)
+    await until(lambda: machine.up.exit_code is not None, HANGS_AFTER, "the end of lanka up")
 
     again = Customer(await machine.ready())
-    await again.payments.put("/faults", json={})
     for order_id in order_ids:
-        assert (await again.ended(order_id, within=60))["status"] == "confirmed"
+        assert (await again.ended(order_id))["status"] == "confirmed"
     assert await again.available(sku) == 950
     for payment in payments:
         assert (await again.payment(payment))["captured_amount"] == 250

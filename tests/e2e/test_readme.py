@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.machine import Machine, a_machine
-from tests.servers import process, until
+from tests.servers import HANGS_AFTER, process, until
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -32,7 +32,7 @@ async def test_the_lines_in_the_readme_submit_an_order_and_follow_it(machine: Ma
     )
 
     async with process("sh", "-c", script, cwd=machine.home.directory) as shell:
-        await until(lambda: shell.exit_code is not None, 30, "the end of the README's lines")
+        await until(lambda: shell.exit_code is not None, HANGS_AFTER, "the end of the README's lines")
         assert shell.exit_code == 0
     answer = (machine.home.directory / "answer").read_text()
     assert answer.startswith("HTTP/1.1 202")

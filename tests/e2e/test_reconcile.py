@@ -12,7 +12,7 @@ from lanka.home import Connection
 from orders.discrepancies import Kind, Report
 from tests.e2e.customer import Customer
 from tests.e2e.machine import LANKA, Machine, a_machine
-from tests.servers import free_port, process, until
+from tests.servers import HANGS_AFTER, free_port, process, until
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ async def connection(machine: Machine) -> Connection:
 async def reconcile(machine: Machine, *options: str) -> tuple[int, str]:
     """Its exit code and what it printed."""
     async with process(LANKA, "reconcile", "--home", machine.home.directory, *options) as command:
-        await until(lambda: command.exit_code is not None, 30, "the end of lanka reconcile")
+        await until(lambda: command.exit_code is not None, HANGS_AFTER, "the end of lanka reconcile")
         assert command.exit_code is not None
         return command.exit_code, command.printed()
 
@@ -118,7 +118,7 @@ async def test_the_schedule_is_there_and_runs_to_a_report(connection: Connection
     assert described.info.next_action_times[0].strftime("%H:%M:%S") == "03:00:00"
 
     await schedule.trigger()
-    await until(runs, 20, "the start of the reconciliation")
+    await until(runs, HANGS_AFTER, "the start of the reconciliation")
     (run,) = await runs()
     report = await temporal.get_workflow_handle(run.workflow_id, result_type=Report).result()
 

@@ -20,7 +20,7 @@ from tests.alerts import RULES_FILE, asked, with_prometheus
 from tests.e2e.collector import Collector, Span, a_collector, story
 from tests.e2e.customer import Customer, order_of
 from tests.e2e.machine import Machine, a_machine
-from tests.servers import free_port, process, until
+from tests.servers import HANGS_AFTER, free_port, process, until
 
 LINKS = {"payment", "cart", "price", "finalize"}
 
@@ -58,7 +58,7 @@ async def traced(collector: Collector, order_id: str, *names: str, root: str = "
         return set(names) <= {span.name for span in spans} and is_one_tree(spans, root)
 
     try:
-        await until(complete, 20, f"a whole trace of {order_id}")
+        await until(complete, HANGS_AFTER, f"a whole trace of {order_id}")
     except TimeoutError:
         print(story(collector.of_order(order_id)))  # noqa: T201
         raise
@@ -70,7 +70,7 @@ async def release(customer: Customer, order_id: str) -> None:
         path = f"/operations/parked/{order_id}/release"
         return (await customer.api.post(path, json={"reason": "mended"}, headers=customer.operator)).is_success
 
-    await until(released, 60, "the release")
+    await until(released, HANGS_AFTER, "the release")
 
 
 def is_one_tree(spans: list[Span], root: str = "POST /orders") -> bool:
@@ -152,7 +152,7 @@ async def test_an_alert_fires_when_a_fault_parks_an_order_and_resolves_after_its
             return {(t["labels"]["job"], t["health"]) for t in targets} == {("lanka-api", "up"), ("lanka-worker", "up")}
         return False
 
-    await until(watches, 60, "Prometheus to watch API and worker")
+    await until(watches, HANGS_AFTER, "Prometheus to watch API and worker")
     assert "LankaParked" not in await alerts(prometheus)
     sku = await customer.puts_on_sale(10)
     await customer.payments.put("/faults", json={"garbage_rate": 1})
@@ -161,7 +161,7 @@ async def test_an_alert_fires_when_a_fault_parks_an_order_and_resolves_after_its
     async def fires() -> bool:
         return "LankaParked" in await alerts(prometheus)
 
-    await until(fires, 60, "the alert")
+    await until(fires, HANGS_AFTER, "the alert")
     labels = (await alerts(prometheus))["LankaParked"]
     assert (labels["stage"], labels["reason"], labels["severity"]) == ("payment", "unexpected_answer", "ticket")
 
@@ -172,7 +172,7 @@ async def test_an_alert_fires_when_a_fault_parks_an_order_and_resolves_after_its
     async def resolves() -> bool:
         return "LankaParked" not in await alerts(prometheus)
 
-    await until(resolves, 60, "the end of the alert")
+    await until(resolves, HANGS_AFTER, "the end of the alert")
     groups = (await prometheus.get("/rules")).json()["data"]["groups"]
     assert {rule["health"] for group in groups for rule in group["rules"]} == {"ok"}
 
@@ -210,12 +210,12 @@ async def test_what_is_parked_and_released_later_goes_on_in_the_same_trace(
         spans = collector.of_order(order_id)
         return "OrderParked" in {span.about.get("lanka.event") for span in spans} and is_one_tree(spans)
 
-    await until(parks, 30, "the order to be parked, and that to be told")
+    await until(parks, HANGS_AFTER, "the order to be parked, and that to be told")
     worker = (await machine.ready()).pids["worker"]
     os.kill(worker, signal.SIGKILL)  # nothing that it had in mind may be needed
     await customer.payments.put("/faults", json={})
     await release(customer, order_id)
-    assert (await customer.ended(order_id, within=60))["status"] == "confirmed"
+    assert (await customer.ended(order_id))["status"] == "confirmed"
 
     spans = await traced(collector, order_id, "POST /orders", "dispatch", *LINKS, "CompleteWorkflow:OrderConfirmation")
 
@@ -239,7 +239,7 @@ async def test_each_order_of_a_batch_has_its_own_trace_linked_with_that_of_the_b
     finally:
         os.kill(temporal, signal.SIGCONT)
     for order_id in orders:
-        assert (await customer.ended(order_id, within=60))["status"] == "confirmed"
+        assert (await customer.ended(order_id))["status"] == "confirmed"
 
     traces = [await traced(collector, order_id, "POST /orders", "dispatch", *LINKS, "GET") for order_id in orders]
 
@@ -282,7 +282,7 @@ async def test_every_order_shows_its_trace_whoever_sent_it(
         samples = [each["order_id"] for each in newest if each["customer_id"].startswith("cus_sample")]
         return samples if len(samples) == drill["orders"] else []
 
-    by_drill = await until(drilled, 30, "the orders of the drill")
+    by_drill = await until(drilled, HANGS_AFTER, "the orders of the drill")
     shown = {}
     for order_id in (by_program, by_page, *by_drill):
         assert (await customer.ended(order_id))["status"] == "confirmed"
@@ -314,7 +314,7 @@ async def test_a_call_goes_on_in_the_trace_of_whoever_told_of_it(customer: Custo
     def goes_on() -> bool:
         return {"POST /events", "dispatch", "assign"} <= {span.name for span in collector.trace(trace)}
 
-    await until(goes_on, 30, "the trace of the call")
+    await until(goes_on, HANGS_AFTER, "the trace of the call")
     (request,) = [span for span in collector.trace(trace) if span.name == "POST /events"]
     assert request.parent == client
 
@@ -338,7 +338,7 @@ async def test_what_an_outbox_publishes_has_a_trace_from_its_dispatch_on(
             told = {span.name for span in collector.trace(kept.split("-")[1])} if kept else set()
             return {"arrival", "dispatch", "assign"} <= told
 
-        await until(goes_on, 30, "the trace of the call")
+        await until(goes_on, HANGS_AFTER, "the trace of the call")
     finally:
         await database.close()
 

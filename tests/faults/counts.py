@@ -10,6 +10,7 @@ import httpx
 from temporalio.client import Client, WorkflowExecutionStatus
 
 from lanka.home import Connection
+from tests.servers import HANGS_AFTER
 
 ENDS = {"OrderConfirmed", "OrderRejected", "OrderCancelled"}
 REPEATABLE = {"OrderParked", "OrderReleased"}
@@ -140,7 +141,7 @@ async def _twice_in_stock(database: Any, stock: Mapping[str, int]) -> list[str]:
 async def _twice_at_the_provider(database: Any, provider: str, order_ids: Sequence[str]) -> list[str]:
     rows = await database.fetch("SELECT DISTINCT payment_id FROM orders WHERE order_id = ANY($1)", order_ids)
     limit = asyncio.Semaphore(20)
-    async with httpx.AsyncClient(base_url=provider, timeout=30) as client:
+    async with httpx.AsyncClient(base_url=provider, timeout=HANGS_AFTER) as client:
 
         async def operations(payment_id: str) -> list[str]:
             async with limit:

@@ -20,7 +20,7 @@ from lanka.home import Connection
 from lanka.readiness import temporal_answers
 from tests.e2e.customer import Customer, order_of
 from tests.e2e.machine import Machine
-from tests.servers import until
+from tests.servers import HANGS_AFTER, until
 
 PRICE = 250
 
@@ -59,7 +59,7 @@ class Stream:
                 self.sent += 1
 
     async def part_is_sent(self, part: float) -> None:
-        await until(lambda: self.sent >= part * len(self.payments), 120, f"{part:.0%} of the stream")
+        await until(lambda: self.sent >= part * len(self.payments), 2 * HANGS_AFTER, f"{part:.0%} of the stream")
 
     async def _post(self, payment: str) -> None:
         async for attempt in stamina.retry_context((Away, httpx.TransportError), attempts=None, timeout=90, wait_max=1):
@@ -128,12 +128,12 @@ async def kept_dead(machine: Machine, part: str) -> AsyncIterator[None]:
 
     killing = asyncio.create_task(kill())
     try:
-        await until(lambda: killed, 5, f"the end of {part}")
+        await until(lambda: killed, HANGS_AFTER, f"the end of {part}")
         yield
     finally:
         killing.cancel()
         await asyncio.wait([killing])
-    await until(lambda: _pid(machine, part) not in killed, 30, f"another {part}")
+    await until(lambda: _pid(machine, part) not in killed, HANGS_AFTER, f"another {part}")
 
 
 async def kill(machine: Machine, part: str) -> Restart:
@@ -142,12 +142,12 @@ async def kill(machine: Machine, part: str) -> Restart:
     before, works = connection.pids[part], machine.up.printed().count(WORKS)
     killed = datetime.now(UTC)
     os.kill(before, signal.SIGKILL)
-    await until(lambda: _pid(machine, part) != before, 30, f"another {part}")
+    await until(lambda: _pid(machine, part) != before, HANGS_AFTER, f"another {part}")
     started = datetime.now(UTC)
     if part == "temporal":
-        await until(lambda: temporal_answers(connection.temporal), 30, "Temporal")
+        await until(lambda: temporal_answers(connection.temporal), HANGS_AFTER, "Temporal")
     else:
-        await until(lambda: machine.up.printed().count(WORKS) > works, 30, "another worker")
+        await until(lambda: machine.up.printed().count(WORKS) > works, HANGS_AFTER, "another worker")
     return Restart(killed, started, ready=datetime.now(UTC))
 
 
@@ -242,14 +242,14 @@ async def courses(connection: Connection, sku: str) -> list[Course]:
     return [Course(*row) for row in rows]
 
 
-async def all_ended(connection: Connection, sku: str, orders: int, within: float) -> list[Course]:
+async def all_ended(connection: Connection, sku: str, orders: int) -> list[Course]:
     """How the orders fared, once that many have ended."""
 
     async def ended() -> list[Course] | None:
         seen = await courses(connection, sku)
         return seen if sum(course.ended is not None for course in seen) >= orders else None
 
-    return await until(ended, within, f"the end of {orders} orders") or []
+    return await until(ended, 2 * HANGS_AFTER, f"the end of {orders} orders") or []
 
 
 def begun_in_disorder(orders: Sequence[Course]) -> Disorder:

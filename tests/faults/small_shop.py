@@ -22,7 +22,7 @@ from store.dispatch import lead
 from store.seed import seed
 from tests.conftest import fresh_database
 from tests.e2e.customer import Customer
-from tests.servers import free_port, home_of_a_server, process
+from tests.servers import HANGS_AFTER, free_port, home_of_a_server, process
 
 NAMESPACES = 6
 """So many shops can be open at once."""
@@ -48,7 +48,7 @@ async def servers_for_shops(postgres_url: str, template: str) -> AsyncIterator[S
     with home_of_a_server() as directory:
         async with process(*command, env=temporal.ENVIRONMENT, cwd=directory):
             address = f"127.0.0.1:{port}"
-            await until(lambda: temporal_answers(address), 60, "Temporal")
+            await until(lambda: temporal_answers(address), HANGS_AFTER, "Temporal")
             yield Servers(postgres_url, template, address)
 
 
@@ -76,7 +76,7 @@ class Shop:
             self._kept_running(worker),
         ):
             for url in (self.connection.payments, self.connection.api):
-                await until(partial(http_answers, f"{url}/livez"), 60, url)
+                await until(partial(http_answers, f"{url}/livez"), HANGS_AFTER, url)
             customer = Customer(self.connection)
             yield customer
             await customer.close()

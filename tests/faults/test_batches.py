@@ -14,7 +14,7 @@ from tests.e2e.customer import ENDS, Customer
 from tests.faults.counts import count
 from tests.faults.small_shop import Servers, a_shop, servers_for_shops
 from tests.faults.table import Rows
-from tests.servers import free_port, until
+from tests.servers import HANGS_AFTER, free_port, until
 
 PRICE = 250
 
@@ -52,7 +52,9 @@ async def test_four_orders_that_cannot_go_on_hold_up_none_of_the_other_sixteen(s
                 assert not ENDS & set(seen.values())
                 assert seen[pending] == "awaiting_payment"
                 assert "PaymentDeclined" in await customer.journal(declined)
-                await until(partial(stands, customer, poisoned, "parked"), 20, "the poisoned order to be parked")
+                await until(
+                    partial(stands, customer, poisoned, "parked"), HANGS_AFTER, "the poisoned order to be parked"
+                )
                 meanwhile = await count(shop.connection, order_ids, {sku: 20}, namespace=shop.namespace)
             row.add("a batch with one poisoned, declined, pending and timed-out order each", **meanwhile._asdict())
             assert (meanwhile.ended, meanwhile.waiting, meanwhile.parked) == (16, 3, 1)
@@ -93,7 +95,7 @@ async def test_when_the_provider_is_slow_for_all_none_is_slow_for_ever(
             await before_dispatch.aclose()
 
             for order_id in order_ids:
-                assert (await customer.ended(order_id, within=60))["status"] == "confirmed"
+                assert (await customer.ended(order_id))["status"] == "confirmed"
 
             await customer.payments.put("/faults", json={})
             counts = await count(shop.connection, order_ids, {sku: 20}, namespace=shop.namespace)

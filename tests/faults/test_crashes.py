@@ -22,7 +22,7 @@ from tests.e2e.customer import ENDS, Customer, order_of
 from tests.faults.counts import Counts, count
 from tests.faults.small_shop import NAMESPACES, Servers, Shop, a_shop, servers_for_shops
 from tests.faults.table import WHOLE, Rows
-from tests.servers import until
+from tests.servers import HANGS_AFTER, until
 
 ON_HAND = 100
 PRICE = 250
@@ -55,7 +55,7 @@ class Story(NamedTuple):
     sold: int
     unit_price: int = PRICE
     settled: tuple[str, set[str]] | None = None
-    deadline: int = 60
+    deadline: int = 3600
     broken: Mapping[str, float] = MappingProxyType({})
     asked: Command | None = None
     lost: bool = False
@@ -277,7 +277,7 @@ async def crash(servers: Servers, case: Case) -> Counts:
             if story.lost:
                 await lose(shop, customer, order_ids)
             for order_id in order_ids:
-                await until(partial(told, customer, order_id, story), 60, f"the story of {order_id} at {case}")
+                await until(partial(told, customer, order_id, story), HANGS_AFTER, f"the story of {order_id} at {case}")
 
             assert (shop.deaths, shop.failed.exists()) == ([-signal.SIGKILL], True)
             assert await carriers(shop.connection) == expected_carriers(case, order_ids)
@@ -308,7 +308,7 @@ async def settle(customer: Customer, settled: tuple[str, set[str]], payments: Ma
         return (await customer.sees(order_id))["status"] in at
 
     for order_id in payments:
-        await until(partial(is_there, order_id), 60, f"{order_id} at {at}")
+        await until(partial(is_there, order_id), HANGS_AFTER, f"{order_id} at {at}")
     for payment in payments.values():
         answer = await customer.payments.post(f"/payments/{payment}/settle", json={"outcome": outcome})
         assert answer.is_success, answer.text
@@ -319,7 +319,7 @@ async def lose(shop: Shop, customer: Customer, order_ids: Sequence[str]) -> None
         return bool((await customer.sees(order_id))["status"] == "parked")
 
     for order_id in order_ids:
-        await until(partial(is_parked, order_id), 60, f"{order_id} to be parked")
+        await until(partial(is_parked, order_id), HANGS_AFTER, f"{order_id} to be parked")
     client = await Client.connect(shop.connection.temporal, namespace=shop.namespace)
     for workflow_id in await carriers(shop.connection):
         await client.get_workflow_handle(workflow_id).terminate("a drill")
@@ -336,14 +336,14 @@ async def ask(customer: Customer, command: Command, order_ids: Sequence[str]) ->
         return command.told in await customer.journal(order_id)
 
     for order_id in order_ids:
-        await until(partial(is_there, order_id), 60, f"{order_id} at {command.at}")
+        await until(partial(is_there, order_id), HANGS_AFTER, f"{order_id} at {command.at}")
     if not command.told:
         await customer.payments.put("/faults", json={})
     for path in dict.fromkeys(command.path.format(order_id) for order_id in order_ids):
         await decided(customer, path)
     if command.told:
         for order_id in order_ids:
-            await until(partial(is_told, order_id), 60, f"{command.told} of {order_id}")
+            await until(partial(is_told, order_id), HANGS_AFTER, f"{command.told} of {order_id}")
         await customer.payments.put("/faults", json={})
 
 
@@ -356,7 +356,7 @@ async def decided(customer: Customer, path: str) -> None:
         assert answer.is_success or answer.status_code == httpx.codes.SERVICE_UNAVAILABLE, answer.text
         return answer.is_success
 
-    await until(answered, 60, path)
+    await until(answered, HANGS_AFTER, path)
 
 
 async def told(customer: Customer, order_id: str, story: Story) -> bool:

@@ -16,12 +16,11 @@ from tests.e2e.machine import a_machine
 from tests.faults.counts import count
 from tests.faults.drill import PRICE, Stream, a_stream, all_ended, broken, courses
 from tests.faults.table import Rows
-from tests.servers import temporal_server, until
+from tests.servers import HANGS_AFTER, temporal_server, until
 
 SOON = {"LANKA_LOST_AFTER_SECONDS": "2"}
 
 
-@pytest.mark.timeout(300)
 async def test_orders_outlive_the_loss_of_all_that_temporal_knew(row: Rows, whole: bool) -> None:
     async with a_machine() as machine:
         connection = await machine.ready({"LANKA_BATCH_SIZE": "20", **SOON})
@@ -34,13 +33,12 @@ async def test_orders_outlive_the_loss_of_all_that_temporal_knew(row: Rows, whol
                 each.unlink()
             before = connection.pids["temporal"]
             os.kill(before, signal.SIGKILL)
-            await until(lambda: pids(machine.home.connection())["temporal"] != before, 30, "another Temporal")
-            await until(lambda: temporal_answers(connection.temporal), 30, "Temporal")
+            await until(lambda: pids(machine.home.connection())["temporal"] != before, HANGS_AFTER, "another Temporal")
+            await until(lambda: temporal_answers(connection.temporal), HANGS_AFTER, "Temporal")
         await all_are_confirmed(connection, stream.accepted, stream.sku, row, "Temporal forgets everything")
         await customer.close()
 
 
-@pytest.mark.timeout(300)
 async def test_orders_outlive_the_termination_of_their_workflows(row: Rows, whole: bool) -> None:
     if not whole:
         pytest.skip("only with --whole")
@@ -57,7 +55,6 @@ async def test_orders_outlive_the_termination_of_their_workflows(row: Rows, whol
         await customer.close()
 
 
-@pytest.mark.timeout(300)
 async def test_parked_orders_outlive_the_limit_of_their_history(
     row: Rows, whole: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -77,13 +74,13 @@ async def test_parked_orders_outlive_the_limit_of_their_history(
                 await release_all(customer)
                 return bool([each async for each in client.list_workflows("ExecutionStatus = 'Terminated'")])
 
-            await until(one_has_come_to_its_limit, 120, "a history at its limit")
+            await until(one_has_come_to_its_limit, 2 * HANGS_AFTER, "a history at its limit")
 
         async def are_confirmed() -> bool:
             await release_all(customer)
             return all([(await customer.sees(order_id))["status"] == "confirmed" for order_id in accepted])
 
-        await until(are_confirmed, 120, "the orders to be confirmed")
+        await until(are_confirmed, 2 * HANGS_AFTER, "the orders to be confirmed")
         await all_are_confirmed(connection, accepted, sku, row, "histories come to their limit")
         await customer.close()
 
@@ -97,7 +94,7 @@ async def release_all(customer: Customer) -> None:
 
 async def all_are_confirmed(connection: Connection, accepted: Sequence[str], sku: str, row: Rows, broken: str) -> None:
     """All that there was of the SKU was ordered."""
-    seen = await all_ended(connection, sku, len(accepted), within=120)
+    seen = await all_ended(connection, sku, len(accepted))
     counts = await count(connection, accepted, {sku: len(accepted)})
     row.add(broken, **counts._asdict())
     assert (counts.accepted, counts.ended) == (len(accepted), len(accepted))
@@ -115,7 +112,7 @@ async def all_are_dispatched(connection: Connection, stream: Stream) -> None:
         seen = await courses(connection, stream.sku)
         return len(seen) == len(stream.payments) and all(each.dispatched for each in seen)
 
-    await until(are_dispatched, 60, "Temporal to be told of all orders")
+    await until(are_dispatched, HANGS_AFTER, "Temporal to be told of all orders")
 
 
 async def carriers(connection: Connection, sku: str) -> Sequence[str]:

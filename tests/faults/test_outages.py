@@ -5,8 +5,10 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from temporalio.api.enums.v1 import TimeoutType
+from temporalio.api.history.v1 import ActivityTaskScheduledEventAttributes
+from temporalio.client import Client
 
-from activities.failures import LONGEST_DELAY
 from lanka.home import Connection
 from tests.e2e.customer import Customer
 from tests.e2e.machine import Machine, a_machine
@@ -28,7 +30,7 @@ from tests.faults.drill import (
     waiting,
 )
 from tests.faults.table import Rows
-from tests.servers import until
+from tests.servers import HANGS_AFTER, until
 from workflows.router import HEARTBEAT_TIMEOUT
 
 
@@ -76,13 +78,9 @@ OUTAGES: dict[str, Callable[[Machine, Customer], AbstractAsyncContextManager[Non
     "the worker is killed again and again": lambda machine, _: kept_dead(machine, "worker"),
     "everything is away at once": everything_away,
 }
-NEXT_ATTEMPT = timedelta(seconds=1.25 * LONGEST_DELAY) + HEARTBEAT_TIMEOUT
-"""An attempt may have failed in the last moment, after the longest pause; or its worker was silent from then on."""
-
 IN_SHORT = "everything is away at once"
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("outage", OUTAGES)
 async def test_after_an_outage_everything_drains_by_itself(
     machine: Machine,
@@ -112,21 +110,20 @@ async def test_after_an_outage_everything_drains_by_itself(
         f" {len(afterwards)} were dispatched afterwards, {together} on the way at once at most; of {len(straight)} that"
         f" lost no attempt {begun}"
     )
-    assert waited < NEXT_ATTEMPT
     assert begun.displacement <= together, "nobody waits while others come, are served and go"
     for batch in {course.workflow_id for course in afterwards}:
         assert begun_in_disorder([course for course in afterwards if course.workflow_id == batch]).inversions == 0
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("part", ["worker", "temporal"])
 async def test_after_a_kill_all_that_was_under_way_moves_again_within_ten_seconds(
     machine: Machine, customer: Customer, connection: Connection, row: Rows, whole: bool, part: str, size: int
 ) -> None:
+    """By Temporal's own clocks: how fast this machine is does not count."""
     async with a_stream(customer, 100 if whole else 40) as stream, broken(customer, latency_ms=300):
         await stream.part_is_sent(1 / 2)
         restart = await kill(machine, part)
-        await until(lambda: stream.all_accepted, 60, "the end of the stream")
+        await until(lambda: stream.all_accepted, HANGS_AFTER, "the end of the stream")
     told = f"{part} is killed once, batches of {size}"
     seen = await everything_is_as_if_nothing_had_been(connection, stream, row, told)
 
@@ -140,14 +137,34 @@ async def test_after_a_kill_all_that_was_under_way_moves_again_within_ten_second
         f" first moved after {moved[0] - restart.started}, last after {moved[-1] - restart.started};"
         f" first end after {finished[0] - restart.started}, last after {finished[-1] - restart.started}"
     )
-    assert moved[-1] - restart.started < timedelta(seconds=10)
+    told_to_temporal, died_of = await what_temporal_knows_of(connection, under_way)
+    missed_after = {each.heartbeat_timeout.ToTimedelta() for each in told_to_temporal}
+    again_after = {each.retry_policy.initial_interval.ToTimedelta() for each in told_to_temporal}
+    assert max(missed_after) + max(again_after) < timedelta(seconds=10)
+    assert died_of <= {TimeoutType.TIMEOUT_TYPE_HEARTBEAT}, "a longer patience of Temporal was needed"
+
+
+async def what_temporal_knows_of(
+    connection: Connection, orders: Sequence[Course]
+) -> tuple[list[ActivityTaskScheduledEventAttributes], set[int]]:
+    """What Temporal was told of the activities of the orders, and the timeouts by which it missed attempts at them."""
+    client = await Client.connect(connection.temporal)
+    scheduled, timeouts = [], set[int]()
+    for workflow_id in {course.workflow_id or "" for course in orders}:
+        async for event in client.get_workflow_handle(workflow_id).fetch_history_events():
+            if event.HasField("activity_task_scheduled_event_attributes"):
+                scheduled.append(event.activity_task_scheduled_event_attributes)
+            failure = event.activity_task_started_event_attributes.last_failure
+            if failure.HasField("timeout_failure_info"):
+                timeouts.add(failure.timeout_failure_info.timeout_type)
+    return scheduled, timeouts
 
 
 async def everything_is_as_if_nothing_had_been(
     connection: Connection, stream: Stream, row: Rows, broken: str
 ) -> list[Course]:
     orders = len(stream.payments)
-    seen = await all_ended(connection, stream.sku, orders, within=120)
+    seen = await all_ended(connection, stream.sku, orders)
     counts = await count(connection, stream.accepted, {stream.sku: orders})
     row.add(broken, **counts._asdict())
     assert (counts.accepted, counts.ended) == (orders, orders)
@@ -173,7 +190,6 @@ def ended(course: Course) -> datetime:
 PER_SECOND = 5
 
 
-@pytest.mark.timeout(180)
 async def test_a_provider_that_comes_back_is_asked_no_faster_than_was_set(row: Rows, whole: bool) -> None:
     if not whole:
         pytest.skip("only with --whole")
@@ -183,20 +199,20 @@ async def test_a_provider_that_comes_back_is_asked_no_faster_than_was_set(row: R
         connection = await machine.ready(slowly)
         async with customer_of(machine) as customer:
             async with a_stream(customer, orders, per_second=100) as stream, broken(customer, down=True):
-                await until(lambda: stream.all_accepted, 60, "all orders")
+                await until(lambda: stream.all_accepted, HANGS_AFTER, "all orders")
 
                 async def all_wait() -> bool:
                     return all(course.dispatched for course in await courses(connection, stream.sku))
 
-                await until(all_wait, 60, "Temporal to be told of all orders")
+                await until(all_wait, HANGS_AFTER, "Temporal to be told of all orders")
+                back = datetime.now(UTC)
             seen = await everything_is_as_if_nothing_had_been(
                 connection, stream, row, f"the provider comes back to {orders} orders, {PER_SECOND} a second"
             )
             asked = [course.began for course in seen if course.began]
             for calls in (asked, [time async for time in captures(customer, stream)]):
                 assert len(calls) == orders
-                assert most_in_a_second(calls) <= 2 * PER_SECOND  # a second may begin at any time
-                assert max(calls) - min(calls) > timedelta(seconds=0.8 * orders / PER_SECOND)
+                assert too_early(calls, back) == []
 
 
 async def captures(customer: Customer, stream: Stream) -> AsyncIterator[datetime]:
@@ -206,5 +222,7 @@ async def captures(customer: Customer, stream: Stream) -> AsyncIterator[datetime
         yield datetime.fromisoformat(capture["at"])
 
 
-def most_in_a_second(times: Sequence[datetime]) -> int:
-    return max(sum(timedelta() <= other - time < timedelta(seconds=1) for other in times) for time in times)
+def too_early(times: Sequence[datetime], since: datetime) -> list[int]:
+    """The places of those that come before so many were due; what has gathered within two seconds may come at once."""
+    due = [since + timedelta(seconds=nth / PER_SECOND - 2) for nth in range(len(times))]
+    return [nth for nth, (time, earliest) in enumerate(zip(sorted(times), due, strict=True)) if time < earliest]

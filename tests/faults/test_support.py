@@ -21,7 +21,7 @@ from store.intake import Intake
 from store.journal import CHANNEL
 from support.store import Operator, Support
 from tests.faults.table import Rows
-from tests.servers import process, temporal_server, until
+from tests.servers import HANGS_AFTER, process, temporal_server, until
 from tests.shop import fetch
 
 OPERATORS = 20
@@ -55,7 +55,7 @@ async def test_each_caller_is_helped_once_and_the_oldest_first_through_the_death
         monkeypatch.setenv("TEMPORAL_ADDRESS", address)
         env = {"DATABASE_URL": database_url, "TEMPORAL_ADDRESS": address, "LANKA_WORKER_PORT": "0"}
         async with running_dispatcher(pool, Wakeup(pool)):
-            await until(lambda: fetch(pool, "SELECT 1 FROM routes"), 30, "the routes")
+            await until(lambda: fetch(pool, "SELECT 1 FROM routes"), HANGS_AFTER, "the routes")
             for each in operators.values():
                 await Support(pool).put(each)
             began = datetime.now(UTC)

@@ -17,7 +17,7 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from orders.order import Order
 from store.database import Pool
 from store.seed import seed
-from tests.servers import Started, free_port, process, temporal_server, until
+from tests.servers import HANGS_AFTER, Started, free_port, process, temporal_server, until
 from tests.shop import fetch
 
 SHOP = {"Authorization": "Bearer shop-key"}
@@ -109,9 +109,9 @@ async def served_as_a_process(
             *("--host", "127.0.0.1", "--port", str(port)),
             env={"DATABASE_URL": database_url, "TEMPORAL_ADDRESS": f"127.0.0.1:{free_port()}", **environment},
         ) as started,
-        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=SHOP, timeout=30) as client,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=SHOP, timeout=HANGS_AFTER) as client,
     ):
-        await until(lambda: client.get("/livez"), 30, "the API")
+        await until(lambda: client.get("/livez"), HANGS_AFTER, "the API")
         yield started, client
 
 

@@ -23,7 +23,7 @@ from orders.events import OrderReceived
 from store.database import Pool
 from store.intake import Intake
 from support.events import SupportCallStarted
-from tests.servers import free_port, process, temporal_server, until
+from tests.servers import HANGS_AFTER, free_port, process, temporal_server, until
 from tests.shop import batch, fetch, the_journal
 from workflows.chains import CHAINS
 
@@ -68,7 +68,7 @@ def test_the_page_has_a_chain_of_two_links_in_under_60_lines() -> None:
 async def test_the_pages_own_test_passes(package: Path, settings: dict[str, str]) -> None:
     command = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-o", "asyncio_mode=auto", "test_parcels.py")
     async with process(*command, cwd=package, env=settings) as ran:
-        await until(lambda: ran.exit_code is not None, 60, "the page's test")
+        await until(lambda: ran.exit_code is not None, HANGS_AFTER, "the page's test")
 
         assert ran.exit_code == 0
         assert "1 passed" in ran.printed()
@@ -76,7 +76,7 @@ async def test_the_pages_own_test_passes(package: Path, settings: dict[str, str]
 
 async def test_lanka_shows_the_new_chain(settings: dict[str, str]) -> None:
     async with process(sys.executable, "-m", "lanka", "chains", "parcels", env=settings) as ran:
-        await until(lambda: ran.exit_code is not None, 60, "lanka chains")
+        await until(lambda: ran.exit_code is not None, HANGS_AFTER, "lanka chains")
 
         assert ran.exit_code == 0
         assert "letters: write_letter -> ReviewAskedFor (end)" in ran.printed()
@@ -91,7 +91,7 @@ async def test_what_a_chain_has_of_tables_is_made_by_the_migration_once(
     for _ in range(2):
         command = (sys.executable, "-P", "-m", "lanka", "migrate", "--database-url", database_url)
         async with process(*command, env=settings) as ran:
-            await until(lambda: ran.exit_code is not None, 60, "lanka migrate")
+            await until(lambda: ran.exit_code is not None, HANGS_AFTER, "lanka migrate")
             assert ran.exit_code == 0
 
     assert await fetch(pool, "SELECT parcel FROM letters") == [{"parcel": "1"}]
@@ -104,7 +104,7 @@ async def test_the_api_does_not_start_while_two_chains_accept_the_same_event(
     (package / "boxes.py").write_text(boxes)
     env = settings | {"LANKA_CHAINS": "parcels,boxes", "DATABASE_URL": database_url}
     async with process(sys.executable, "-P", "-m", "lanka", "api", "--port", str(free_port()), env=env) as ran:
-        await until(lambda: ran.exit_code is not None, 60, "lanka api")
+        await until(lambda: ran.exit_code is not None, HANGS_AFTER, "lanka api")
 
         assert ran.exit_code == 1
         assert "the chains parcels and boxes both accept parcels.ParcelHandedOver" in ran.printed()
@@ -117,9 +117,9 @@ async def test_a_parcel_goes_through_the_new_chain_to_its_end(
     async with temporal_server(tmp_path_factory.mktemp("temporal")) as temporal:
         env = settings | {"DATABASE_URL": database_url, "TEMPORAL_ADDRESS": temporal}
         async with running(env):
-            await until(lambda: routed(pool), 60, "the route of the new chain")
+            await until(lambda: routed(pool), HANGS_AFTER, "the route of the new chain")
             assert await Intake(pool).publish([PARCEL]) == [True]
-            await until(lambda: ended(pool), 60, "the end of the parcel's chain")
+            await until(lambda: ended(pool), HANGS_AFTER, "the end of the parcel's chain")
 
     assert [(event.source, event.type) for event in await the_journal(pool).of(PARCEL.subject)] == [
         ("/shop", "parcels.ParcelHandedOver"),

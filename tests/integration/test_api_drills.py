@@ -10,7 +10,7 @@ import pytest
 
 from api.problems import Code
 from tests.integration.conftest import OPERATOR, calling
-from tests.servers import free_port, process, until
+from tests.servers import HANGS_AFTER, free_port, process, until
 
 WHOLE = {"down": False, "latency_ms": 0, "error_rate": 0.0, "timeout_rate": 0.0, "garbage_rate": 0.0}
 
@@ -21,9 +21,9 @@ async def sandbox(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
     env = {"SANDBOX_HOST": "127.0.0.1", "SANDBOX_PORT": str(port), "SANDBOX_DATABASE": str(tmp_path / "payments.db")}
     async with (
         process(sys.executable, "-m", "sandbox", env=env),
-        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as client,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=HANGS_AFTER) as client,
     ):
-        await until(lambda: client.get("/livez"), 30, "the sandbox")
+        await until(lambda: client.get("/livez"), HANGS_AFTER, "the sandbox")
         yield client
 
 
@@ -58,7 +58,7 @@ async def test_sample_orders_are_paid_and_accepted(drilling: httpx.AsyncClient, 
         orders: list[dict[str, Any]] = (await drilling.get("/orders")).json()["orders"]
         return orders if len(orders) == 5 else None
 
-    for order in await until(accepted, 20, "the sample orders") or []:
+    for order in await until(accepted, HANGS_AFTER, "the sample orders") or []:
         payment = (await sandbox.get(f"/payments/{order['payment_id']}")).json()
         assert (payment["status"], payment["amount"]) == ("authorized", order["total"])
 

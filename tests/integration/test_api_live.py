@@ -32,7 +32,7 @@ from store.overview import Overview
 from store.payments import Payments
 from telemetry.exposition import compensation
 from tests.integration.conftest import OPERATOR
-from tests.servers import Started, free_port, process, until
+from tests.servers import HANGS_AFTER, Started, free_port, process, until
 from tests.shop import accept, an_order, fetch, paid
 from workflows.chains import CHAINS, TYPES
 
@@ -76,7 +76,7 @@ async def release(pool: Pool, order: Order, link: str) -> None:
 
 @pytest.fixture
 def overview(pool: Pool) -> Overview:
-    return Overview(pool, moves_within=timedelta(seconds=3), compensation=compensation())
+    return Overview(pool, moves_within=timedelta(hours=1), compensation=compensation())
 
 
 async def look(overview: Overview) -> Picture:
@@ -96,11 +96,11 @@ def counts(picture: Picture, chain: str = "orders") -> dict[str, tuple[int, int,
 async def test_every_open_order_is_counted_where_it_stands(pool: Pool, overview: Overview) -> None:
     assert counts(await look(overview)) == {}
     await accept(pool, an_order(cup=1))
-    oldest = await on_the_way(pool, seconds=60)
+    oldest = await on_the_way(pool, seconds=7200)
     await on_the_way(pool)
     pending = await on_the_way(pool, "payment")
     await tell(pool, PaymentPending, pending, "payment", order=pending, deadline=datetime.now(UTC))
-    await on_the_way(pool, "payment", seconds=60)
+    await on_the_way(pool, "payment", seconds=7200)
     await on_the_way(pool, "payment", "cart", "price")
     picture = await look(overview)
     assert counts(picture) == {
@@ -116,7 +116,7 @@ async def test_every_open_order_is_counted_where_it_stands(pool: Pool, overview:
 
 
 async def test_what_is_parked_is_counted_by_reason_until_it_is_released(pool: Pool, overview: Overview) -> None:
-    first, second, third = [await on_the_way(pool, seconds=60) for _ in range(3)]
+    first, second, third = [await on_the_way(pool, seconds=7200) for _ in range(3)]
     await park(pool, first, "payment")
     await park(pool, second, "payment")
     await park(pool, third, "payment", "key_error")
@@ -149,7 +149,7 @@ async def test_an_order_that_goes_back_is_counted_there_with_the_money_that_is_o
 
 
 async def test_money_that_comes_after_the_end_is_owed(pool: Pool, overview: Overview) -> None:
-    order = await on_the_way(pool, "payment", "release", "refund", "reject", seconds=60)
+    order = await on_the_way(pool, "payment", "release", "refund", "reject", seconds=7200)
     async with transaction(pool) as tx:
         await Payments(pool).claim(tx, {order.order_id: paid(order)})
     await fetch(pool, "UPDATE subjects SET status = 'rejected', ended_at = now()")
@@ -246,7 +246,7 @@ async def test_however_many_watch_there_is_one_look_at_a_time_and_none_when_nobo
         for context in contexts:
             context.__exit__(None, None, None)
         before = looker.looks
-        await until(lambda: looker.looks > before + 1, 10, "the next looks")
+        await until(lambda: looker.looks > before + 1, HANGS_AFTER, "the next looks")
         assert live.frame is first, "nothing has changed, so nothing is told"
     before = looker.looks
     await asyncio.sleep(0.05)
@@ -256,7 +256,7 @@ async def test_however_many_watch_there_is_one_look_at_a_time_and_none_when_nobo
 async def test_a_database_that_is_away_is_told_and_so_is_its_return(looker: Looker) -> None:
     live = LivePicture(looker.look, every=0.01)
     with live.watching():
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(HANGS_AFTER):
             await live.news_since(None)
             assert live.frame
             assert live.frame.kind == "picture"
@@ -283,9 +283,9 @@ async def api_process(database_url: str) -> AsyncIterator[tuple[Started, httpx.A
     env = {"DATABASE_URL": database_url, "TEMPORAL_ADDRESS": f"127.0.0.1:{free_port()}"}
     async with (
         process(*map(str, command), env=env) as started,
-        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=OPERATOR, timeout=30) as client,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=OPERATOR, timeout=HANGS_AFTER) as client,
     ):
-        await until(lambda: client.get("/livez"), 30, "the API")
+        await until(lambda: client.get("/livez"), HANGS_AFTER, "the API")
         yield started, client
 
 
@@ -306,19 +306,19 @@ async def test_a_stream_shows_what_happens_and_ends_when_the_process_is_told_to_
                     return picture
             raise AssertionError("the stream has ended")
 
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(HANGS_AFTER):
             assert orders(await next_picture())["open"] == 0
             await on_the_way(pool)
             assert orders(await next_picture())["open"] == 1
             started.popen.terminate()
             rest = [line async for line in lines]  # ends in good order: a broken one raises
-            await until(lambda: started.exit_code is not None, 20, "the end of the API")
+            await until(lambda: started.exit_code is not None, HANGS_AFTER, "the end of the API")
         assert not [line for line in rest if line.startswith("event: away")]
 
 
 async def test_a_watcher_whose_key_is_revoked_sees_no_more(shop: str, pool: Pool) -> None:
     async with api_process(shop) as (_, client), client.stream("GET", "/operations/live") as answer:
         await fetch(pool, "UPDATE api_keys SET revoked_at = now()")
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(HANGS_AFTER):
             _ = [line async for line in answer.aiter_lines()]
     assert answer.status_code == httpx.codes.OK

@@ -27,7 +27,7 @@ from store.payments import Payments
 from store.webhooks import Webhooks
 from telemetry.switch import Off
 from tests.integration.conftest import OPERATOR, calling
-from tests.servers import until
+from tests.servers import HANGS_AFTER, until
 from tests.shop import TwinProvider, accept, an_order, fetch, journal_of, paid, stock_up
 from worker import WorkerSettings, _worker, parts_of, queues
 from workflows.chains import CHAINS, TYPES
@@ -377,7 +377,7 @@ async def test_a_cancel_that_arrives_before_the_order_is_remembered(
         assert await cancel(connected_api, order) == (200, "cancelled")
         assert await cancel(connected_api, order) == (200, "already_cancelled")
         async with running_dispatcher(pool, Wakeup(pool)):
-            await until(lambda: ended(pool, order), 20, "the end of the order")
+            await until(lambda: ended(pool, order), HANGS_AFTER, "the end of the order")
         assert await cancel(connected_api, order) == (200, "already_cancelled")
     assert await journal_of(pool, order) == ["OrderReceived", "OrderWithdrawn", "PaymentRefunded", "OrderCancelled"]
     described = await client.get_workflow_handle(f"order-{order.order_id}").describe()
@@ -398,7 +398,7 @@ async def test_a_cancel_finds_the_batch_that_was_taken_and_not_sent(
         assert await cancel(connected_api, orders[1]) == (200, "cancelled")
         async with running_dispatcher(pool, Wakeup(pool)):
             for order in orders:
-                await until(lambda order=order: ended(pool, order), 20, "the end of the order")  # type: ignore[misc]
+                await until(lambda order=order: ended(pool, order), HANGS_AFTER, "the end of the order")  # type: ignore[misc]
     rows = await fetch(pool, "SELECT status, workflow_id FROM subjects ORDER BY position")
     assert {row["workflow_id"] for row in rows} == {workflow_id}
     # Nobody sells mugs for a customer who has paid twins: what matters is that only one was cancelled.
@@ -421,7 +421,7 @@ async def test_a_cancel_and_the_dispatcher_never_both_take_an_order(pool: Pool) 
                     versions={"orders": 1},
                 )
             )
-            await until(lambda: _somebody_waits(pool), 10, "the dispatcher to wait for the cancel")
+            await until(lambda: _somebody_waits(pool), HANGS_AFTER, "the dispatcher to wait for the cancel")
         taken = await taking
     assert taken
     assert [event.subject for event in taken.events] == [second.order_id]
@@ -521,12 +521,12 @@ async def test_what_is_released_at_payment_is_no_refund(
     provider = NoRefunds(paid(refused), paid(good))
     provider.failures[good.payment_id] = UnexpectedAnswer("nonsense")
     async with at_work(client, pool, provider, database_url), running_dispatcher(pool, Wakeup(pool)):
-        await until(lambda: _parked(connected_api, 2), 60, "one to park at its payment, one at its refund")
+        await until(lambda: _parked(connected_api, 2), HANGS_AFTER, "one to park at its payment, one at its refund")
         provider.failures.clear()
         body = {**where, "why": "the provider is well again"}
         answer = await connected_api.post("/operations/parked/release", json=body, headers=OPERATOR)
         assert answer.json() == {"matched": 1, "released": 1, "dry_run": False}
-        await until(lambda: ended(pool, good), 20, "the end of the one at its payment")
+        await until(lambda: ended(pool, good), HANGS_AFTER, "the end of the one at its payment")
         assert [each["link"] for each in await parked(connected_api)] == ["refund"]
         assert "OrderReleased" not in await journal_of(pool, refused)
     assert "OrderConfirmed" in await journal_of(pool, good)
@@ -548,18 +548,18 @@ async def test_one_of_two_parkings_is_released_by_its_own_id_and_all_by_the_subj
             at_work(client, pool, TwinProvider(paid(order)), database_url),
             running_dispatcher(pool, Wakeup(pool)),
         ):
-            await until(lambda: _parked(connected_api, 2), 60, "both links to park")
+            await until(lambda: _parked(connected_api, 2), HANGS_AFTER, "both links to park")
             cart, price = sorted(await parked(connected_api), key=lambda each: each["link"])
             assert (cart["link"], price["link"]) == ("cart", "price")
             patch.undo()
             answer = await connected_api.post(f"/operations/parked/{cart['id']}/release", json=WHY, headers=OPERATOR)
             assert answer.json() == {"verdict": "released"}
-            await until(lambda: _parked(connected_api, 1), 20, "the release")
+            await until(lambda: _parked(connected_api, 1), HANGS_AFTER, "the release")
             assert [each["id"] for each in await parked(connected_api)] == [price["id"]]
             again = await connected_api.post(f"/operations/parked/{cart['id']}/release", json=WHY, headers=OPERATOR)
             assert again.json() == {"verdict": "not_parked"}
             await connected_api.post(f"/operations/parked/{order.order_id}/release", json=WHY, headers=OPERATOR)
-            await until(lambda: ended(pool, order), 20, "the end of the order")
+            await until(lambda: ended(pool, order), HANGS_AFTER, "the end of the order")
     assert (await journal_of(pool, order))[-1] == "OrderConfirmed"
 
 
@@ -578,10 +578,10 @@ async def test_late_money_whose_workflow_is_lost_is_given_back_by_another(
     order, provider = await paid_after_its_end(pool)
     provider.failures[order.payment_id] = UnexpectedAnswer("41,50")
     async with at_work(client, pool, provider, database_url), running_dispatcher(pool, Wakeup(pool)):
-        (waiting,) = await until(lambda: parked(connected_api), 20, "the late refund to park")
+        (waiting,) = await until(lambda: parked(connected_api), HANGS_AFTER, "the late refund to park")
         del provider.failures[order.payment_id]
         await client.get_workflow_handle(waiting["workflow_id"]).terminate("by mistake")
-        await until(lambda: _none_owed(connected_api), 10, "the refund")
+        await until(lambda: _none_owed(connected_api), HANGS_AFTER, "the refund")
     assert provider.payments[order.payment_id].status is PaymentStatus.REFUNDED
     (released,) = await fetch(pool, "SELECT data FROM journal WHERE type = 'lanka.OrderReleased'")
     assert released["data"]["by"] == "Lanka"
@@ -594,13 +594,13 @@ async def test_late_money_that_parks_can_be_released(
     provider.failures[order.payment_id] = UnexpectedAnswer("41,50")
 
     async with at_work(client, pool, provider, database_url), running_dispatcher(pool, Wakeup(pool)):
-        (waiting,) = await until(lambda: parked(connected_api), 20, "the late refund to park")
+        (waiting,) = await until(lambda: parked(connected_api), HANGS_AFTER, "the late refund to park")
         assert (waiting["order_id"], waiting["link"]) == (order.order_id, "late-refund")
         assert [each["late"] for each in await refunds(connected_api)] == [True]
         del provider.failures[order.payment_id]
         answer = await connected_api.post(f"/operations/parked/{order.order_id}/release", json=WHY, headers=OPERATOR)
         assert answer.json() == {"verdict": "released"}
-        await until(lambda: _none_owed(connected_api), 10, "the refund")
+        await until(lambda: _none_owed(connected_api), HANGS_AFTER, "the refund")
     assert provider.payments[order.payment_id].status is PaymentStatus.REFUNDED
     assert len(await fetch(pool, "SELECT 1 FROM journal WHERE type = 'lanka.PaymentArrivedLate'")) == 1
     (released,) = await fetch(pool, "SELECT data FROM journal WHERE type = 'lanka.OrderReleased'")
@@ -620,7 +620,7 @@ async def test_news_after_the_end_that_no_money_came_is_no_late_money(
     await end(pool, order, "rejected")
     await Webhooks(pool).keep("sandbox", "msg_1", order.payment_id, {"data": {"status": "declined"}})
     async with running_dispatcher(pool, Wakeup(pool)):
-        await until(lambda: _all_handled(pool), 20, "the news to be handled")
+        await until(lambda: _all_handled(pool), HANGS_AFTER, "the news to be handled")
     assert "PaymentArrivedLate" not in await journal_of(pool, order)
 
 
@@ -640,7 +640,7 @@ async def test_news_that_cannot_be_acted_on_are_in_nobodys_way(
         return bool(await fetch(pool, "SELECT 1 FROM webhooks WHERE webhook_id = 'msg_mine' AND handled_at < now()"))
 
     async with running_dispatcher(pool, Wakeup(pool)):
-        await until(handled, 20, "the news behind the others")
+        await until(handled, HANGS_AFTER, "the news behind the others")
 
 
 async def _all_handled(pool: Pool) -> bool:

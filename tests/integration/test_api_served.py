@@ -11,7 +11,7 @@ from store.migrate import migrate
 from store.seed import seed
 from tests.integration.conftest import KEYS, SHOP, served_as_a_process, serving
 from tests.integration.test_api_orders import ORDER
-from tests.servers import free_port, home_of_a_server, postgres_server, until
+from tests.servers import HANGS_AFTER, free_port, home_of_a_server, postgres_server, until
 
 
 async def test_the_same_post_a_hundred_times_at_once_makes_one_order(served: httpx.AsyncClient) -> None:
@@ -50,7 +50,7 @@ async def test_a_large_body_is_refused_before_it_has_ended(
     ]
     reader, writer = await asyncio.open_connection(served.base_url.host, served.base_url.port)
     writer.write("\r\n".join([*head, "", ""]).encode() + sent)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANGS_AFTER):
         assert (await reader.readline()).startswith(b"HTTP/1.1 413 ")
         assert await reader.readuntil(b'"code": "body_too_large"')
     writer.close()
@@ -92,7 +92,7 @@ async def test_the_api_starts_without_its_database_and_finds_it_later(home: Path
             assert (await post()).status_code == 202
         assert (await post()).status_code == 503
         async with postgres_server(home, port=port):
-            replayed = await until(lambda: _accepted(post), 10, "PostgreSQL's connections")
+            replayed = await until(lambda: _accepted(post), HANGS_AFTER, "PostgreSQL's connections")
             assert replayed.headers["Idempotency-Replayed"] == "true"
 
 
@@ -109,5 +109,5 @@ async def test_a_client_that_goes_away_in_the_middle_of_its_request_is_no_error(
         writer.write("\r\n".join([*head, *more, "", "{"]).encode())
         await writer.drain()
         writer.close()
-        await until(lambda: "client went away" in started.printed(), 10, "the line that says so")
+        await until(lambda: "client went away" in started.printed(), HANGS_AFTER, "the line that says so")
         assert '"level": "error"' not in started.printed()

@@ -22,7 +22,7 @@ from store.database import Pool, transaction
 from store.journal import Journal, record
 from tests.integration.conftest import SHOP, served_as_a_process
 from tests.integration.test_api_orders import submit
-from tests.servers import free_port, until
+from tests.servers import HANGS_AFTER, free_port, until
 from workflows.chains import TYPES
 
 STREAM = {"Accept": "text/event-stream"}
@@ -87,7 +87,7 @@ def an_event(subject: str, kind: str, link: str = "test") -> AnyEvent:
 @asynccontextmanager
 async def reading(api: httpx.AsyncClient, order_id: str, last_id: str | None = None) -> AsyncIterator[Reader]:
     headers = STREAM | ({"Last-Event-ID": last_id} if last_id else {})
-    async with asyncio.timeout(60), api.stream("GET", f"/orders/{order_id}/events", headers=headers) as answer:
+    async with asyncio.timeout(HANGS_AFTER), api.stream("GET", f"/orders/{order_id}/events", headers=headers) as answer:
         assert answer.status_code == 200
         yield Reader(answer)
 
@@ -105,9 +105,12 @@ async def serving_here(database_url: str, look_anyway: float = 3600) -> AsyncIte
         server = uvicorn.Server(uvicorn.Config(create_app(), port=port, log_config=None, access_log=False))
         running = asyncio.create_task(server.serve())
         try:
-            await until(lambda: server.started, 30, "the API")
+            await until(lambda: server.started, HANGS_AFTER, "the API")
             async with httpx.AsyncClient(
-                base_url=f"http://127.0.0.1:{port}", headers=SHOP, timeout=60, limits=httpx.Limits(max_connections=None)
+                base_url=f"http://127.0.0.1:{port}",
+                headers=SHOP,
+                timeout=HANGS_AFTER,
+                limits=httpx.Limits(max_connections=None),
             ) as client:
                 yield client
         finally:
@@ -256,7 +259,7 @@ async def test_a_silent_stream_shows_that_it_lives(
     monkeypatch.setattr("api.stream.HEARTBEAT", 0.02)
     async with reading(api, order_id) as reader:
         waiting = asyncio.create_task(reader.rest())
-        await until(lambda: reader.comments > 1, 10, "heartbeats")
+        await until(lambda: reader.comments > 1, HANGS_AFTER, "heartbeats")
         await journal.append([an_event(order_id, "OrderConfirmed")])
         assert await waiting == ["OrderReceived", "OrderConfirmed"]
 
@@ -277,7 +280,7 @@ async def test_what_others_publish_is_told_live_as_well(api: httpx.AsyncClient) 
     ]
     headers = {"Content-Type": "application/cloudevents+json"}
     assert (await api.post("/events", json=sent[0], headers=headers)).status_code == 202
-    async with asyncio.timeout(60), api.stream("GET", "/events/call_1", headers=STREAM) as answer:
+    async with asyncio.timeout(HANGS_AFTER), api.stream("GET", "/events/call_1", headers=STREAM) as answer:
         reader = Reader(answer)
         assert await reader.take(1) == ["SupportCallStarted"]
         assert (await api.post("/events", json=sent[1], headers=headers)).status_code == 202
@@ -307,13 +310,14 @@ async def test_two_hundred_readers_cost_the_database_no_more_than_a_few(
         connection.add_query_logger(lambda query: queries.append(query.query))
 
     monkeypatch.setattr("store.database._speak_json", counted)
+    monkeypatch.setattr("api.stream.LOOK_ANYWAY", 3600)
     kinds = ["PaymentConfirmed", "StockReserved", "PriceConfirmed", "OrderConfirmed"]
     async with serving_here(shop) as api, AsyncExitStack() as stack:
         orders = [(await submit(api, key=f"key-{nth}")).json()["order_id"] for nth in range(20)]
-        queries.clear()
         streams = [stack.enter_async_context(reading(api, order_id)) for order_id in orders * 10]
         readers = await asyncio.gather(*streams)
         assert await asyncio.gather(*(reader.take(1) for reader in readers)) == [["OrderReceived"]] * 200
+        queries.clear()
         for kind in kinds:
             await Journal(pool, TYPES).append([an_event(order_id, kind) for order_id in orders])
             assert await asyncio.gather(*(reader.take(1) for reader in readers)) == [[kind]] * 200
@@ -330,7 +334,7 @@ async def test_the_api_ends_though_somebody_reads(shop: str) -> None:
         assert await reader.take(1) == ["OrderReceived"]
         process.popen.terminate()
         assert await reader.rest() == []
-        await until(lambda: process.exit_code is not None, 30, "the end of the API")
+        await until(lambda: process.exit_code is not None, HANGS_AFTER, "the end of the API")
 
 
 async def test_a_reader_that_does_not_read_is_dropped(
@@ -344,7 +348,7 @@ async def test_a_reader_that_does_not_read_is_dropped(
         async def never(*_: object) -> Any:
             await asyncio.Event().wait()
 
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(HANGS_AFTER):
             await EventStream(Request(scope), "ord_1", unknown=Code.ORDER_NOT_FOUND)(scope, never, never)
         assert not live._watched
 

@@ -12,7 +12,7 @@ import pytest
 from orders.order import Order
 from store.database import Pool
 from tests.integration.conftest import calling
-from tests.servers import until
+from tests.servers import HANGS_AFTER, until
 from tests.shop import accept, an_order, fetch
 
 
@@ -75,7 +75,7 @@ async def test_a_full_backlog_refuses_new_orders_until_there_is_room(
         assert len(await fetch(pool, "SELECT FROM subjects")) == 2
 
         await leave(pool)
-        await until(lambda: accepts(api), 10, "room in the backlog")
+        await until(lambda: accepts(api), HANGS_AFTER, "room in the backlog")
 
 
 async def test_an_order_that_was_accepted_is_answered_again_though_the_backlog_is_full(
@@ -105,7 +105,7 @@ async def test_what_other_processes_have_accepted_counts(
 ) -> None:
     async with bounded(shop, monkeypatch, BACKLOG="3") as api:
         await accept(pool, *(an_order(cup=1) for _ in range(3)))
-        await until(lambda: refuses(api), 10, "a full backlog")
+        await until(lambda: refuses(api), HANGS_AFTER, "a full backlog")
 
 
 def old() -> Order:
@@ -117,7 +117,7 @@ async def test_an_order_that_waits_for_too_long_fills_the_backlog(
 ) -> None:
     async with bounded(shop, monkeypatch, BACKLOG_SECONDS="1800") as api:
         await accept(pool, old())
-        await until(lambda: refuses(api), 10, "a full backlog")
+        await until(lambda: refuses(api), HANGS_AFTER, "a full backlog")
         assert (await submit(api)).headers["Retry-After"] == "60"
 
 

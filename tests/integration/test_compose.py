@@ -26,7 +26,7 @@ from dotenv.variables import parse_variables
 
 from lanka import postgres, temporal
 from store.seed import CURRENCY, PRODUCTS
-from tests.servers import free_port, process, temporal_server, until
+from tests.servers import HANGS_AFTER, free_port, process, temporal_server, until
 from worker import DRAIN
 from workflows.chains import queues
 
@@ -114,7 +114,7 @@ async def machine(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -
                 process(*here.command(service), env=here.environment(service), cwd=ROOT, grace=60)
             )
         for service in OURS:
-            await until(partial(here.is_healthy, service), 60, f"a healthy {service}")
+            await until(partial(here.is_healthy, service), HANGS_AFTER, f"a healthy {service}")
         yield here
 
 
@@ -276,7 +276,7 @@ async def test_the_services_together_confirm_an_order(machine: Machine) -> None:
         async def is_confirmed() -> bool:
             return bool((await shop.get(f"/orders/{order}")).json()["status"] == "confirmed")
 
-        await until(is_confirmed, 30, "a confirmed order")
+        await until(is_confirmed, HANGS_AFTER, "a confirmed order")
 
 
 def test_the_base_image_is_pinned_to_a_whole_version() -> None:

@@ -14,7 +14,7 @@ from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSear
 from dispatch.dispatcher import DispatchSettings, Wakeup, running_dispatcher
 from store.database import Pool, open_pool
 from tests.integration.conftest import dispatched, signalled
-from tests.servers import free_port, temporal_server, until
+from tests.servers import HANGS_AFTER, free_port, temporal_server, until
 from tests.shop import accept, an_order, fetch
 from workflows.chains import CHAINS
 
@@ -41,7 +41,7 @@ async def test_an_order_alone_gets_a_workflow_of_its_own(
     async with running_dispatcher(pool, wakeup):
         await accept(pool, order)
         wakeup.wake()
-        await until(lambda: dispatched(pool, order), 10, "the dispatch")
+        await until(lambda: dispatched(pool, order), HANGS_AFTER, "the dispatch")
 
     assert await subjects_told(client, f"order-{order.order_id}") == [[order.order_id]]
     described = await client.get_workflow_handle(f"order-{order.order_id}").describe()
@@ -61,7 +61,7 @@ async def test_a_workflow_begins_with_the_version_with_which_its_orders_were_tak
     await accept(pool, order)
     await fetch(pool, "UPDATE subjects SET workflow_id = $1, taken_at = now(), version = 7", f"order-{order.order_id}")
     async with running_dispatcher(pool, Wakeup(pool)):
-        await until(lambda: dispatched(pool, order), 10, "the dispatch")
+        await until(lambda: dispatched(pool, order), HANGS_AFTER, "the dispatch")
 
     history = await client.get_workflow_handle(f"order-{order.order_id}").fetch_history()
     began = history.events[0].workflow_execution_started_event_attributes
@@ -72,7 +72,7 @@ async def test_orders_that_gather_travel_together_oldest_first(pool: Pool, clien
     orders = [an_order(cup=1) for _ in range(20)]
     await accept(pool, *orders)
     async with running_dispatcher(pool, Wakeup(pool)):
-        await until(lambda: dispatched(pool, *orders), 10, "the dispatch")
+        await until(lambda: dispatched(pool, *orders), HANGS_AFTER, "the dispatch")
 
     workflow_id = f"batch-{orders[0].order_id}"
     assert await carriers(pool) == [(workflow_id, 20)]
@@ -88,7 +88,7 @@ async def test_a_batch_is_bounded_in_number_and_in_bytes(
     orders = [an_order(cup=1) for _ in range(6)]
     await accept(pool, *orders)
     async with running_dispatcher(pool, Wakeup(pool)):
-        await until(lambda: dispatched(pool, *orders), 10, "the dispatch")
+        await until(lambda: dispatched(pool, *orders), HANGS_AFTER, "the dispatch")
     assert [n for _, n in await carriers(pool)] == [4, 2]
 
     monkeypatch.setenv("LANKA_BATCH_SIZE", "100")
@@ -96,7 +96,7 @@ async def test_a_batch_is_bounded_in_number_and_in_bytes(
     more = [an_order(cup=1) for _ in range(4)]
     await accept(pool, *more)
     async with running_dispatcher(pool, Wakeup(pool)):
-        await until(lambda: dispatched(pool, *more), 10, "the dispatch")
+        await until(lambda: dispatched(pool, *more), HANGS_AFTER, "the dispatch")
     assert [n for _, n in await carriers(pool)][2:] == [2, 2]
 
 
@@ -107,7 +107,7 @@ async def test_a_batch_whose_ids_do_not_fit_into_a_search_attribute_goes_on_its_
     orders = [an_order(cup=1) for _ in range(150)]
     await accept(pool, *orders)
     async with running_dispatcher(pool, Wakeup(pool)):
-        await until(lambda: dispatched(pool, *orders), 20, "the dispatch")
+        await until(lambda: dispatched(pool, *orders), HANGS_AFTER, "the dispatch")
     assert [n for _, n in await carriers(pool)] == [150]
 
 
@@ -121,7 +121,7 @@ async def test_what_nobody_has_registered_holds_no_order_up(
     await accept(pool, order)
     with capture_logs() as logs:
         async with running_dispatcher(pool, Wakeup(pool)):
-            await until(lambda: dispatched(pool, order), 20, "the dispatch")
+            await until(lambda: dispatched(pool, order), HANGS_AFTER, "the dispatch")
     assert "Temporal refuses the search attributes" in {entry["event"] for entry in logs}
     assert await subjects_told(client, f"order-{order.order_id}") == [[order.order_id]]
 
@@ -131,13 +131,17 @@ async def test_a_few_batches_are_on_the_way_and_a_waiting_one_gives_its_place_up
 ) -> None:
     monkeypatch.setenv("LANKA_BATCH_SIZE", "1")
     monkeypatch.setenv("LANKA_BATCHES", "2")
+    monkeypatch.setattr("dispatch.dispatcher.STUCK_AFTER", timedelta(hours=1))
     orders = [an_order(cup=1) for _ in range(3)]
     await accept(pool, *orders)
-    async with running_dispatcher(pool, Wakeup(pool)):
-        await until(lambda: dispatched(pool, *orders[:2]), 10, "the first two")
+    wakeup = Wakeup(pool)
+    async with running_dispatcher(pool, wakeup):
+        await until(lambda: dispatched(pool, *orders[:2]), HANGS_AFTER, "the first two")
         assert not await dispatched(pool, orders[2])
         # Nobody works on the two: after STUCK_AFTER they merely wait, and the third is sent.
-        await until(lambda: dispatched(pool, orders[2]), 10, "the third")
+        monkeypatch.setattr("dispatch.dispatcher.STUCK_AFTER", timedelta(0))
+        wakeup.wake()
+        await until(lambda: dispatched(pool, orders[2]), HANGS_AFTER, "the third")
 
 
 async def test_a_batch_that_ends_makes_room_at_once(
@@ -149,11 +153,11 @@ async def test_a_batch_that_ends_makes_room_at_once(
     wakeup = Wakeup(pool)
     async with running_dispatcher(pool, wakeup):
         await accept(pool, first)
-        await until(lambda: dispatched(pool, first), 10, "the first")
+        await until(lambda: dispatched(pool, first), HANGS_AFTER, "the first")
         await accept(pool, second)
         wakeup.wake()
         await fetch(pool, "UPDATE subjects SET ended_at = now() WHERE subject = $1", first.order_id)
-        await until(lambda: dispatched(pool, second), 10, "the second")
+        await until(lambda: dispatched(pool, second), HANGS_AFTER, "the second")
 
 
 async def test_while_a_batch_is_on_the_way_the_next_one_gathers_until_it_ends(
@@ -165,12 +169,12 @@ async def test_while_a_batch_is_on_the_way_the_next_one_gathers_until_it_ends(
     wakeup = Wakeup(pool)
     async with running_dispatcher(pool, wakeup):
         await accept(pool, first)
-        await until(lambda: dispatched(pool, first), 10, "the first")
+        await until(lambda: dispatched(pool, first), HANGS_AFTER, "the first")
         for order in others:
             await accept(pool, order)
             wakeup.wake()
         await fetch(pool, "UPDATE subjects SET ended_at = now() WHERE subject = $1", first.order_id)
-        await until(lambda: dispatched(pool, *others), 10, "the others")
+        await until(lambda: dispatched(pool, *others), HANGS_AFTER, "the others")
     assert [n for _, n in await carriers(pool)] == [1, 3]
 
 
@@ -183,7 +187,7 @@ async def test_a_full_batch_leaves_though_another_is_on_the_way(
     orders = [an_order(cup=1) for _ in range(4)]
     await accept(pool, *orders)
     async with running_dispatcher(pool, Wakeup(pool)):
-        await until(lambda: dispatched(pool, *orders), 10, "the dispatch")
+        await until(lambda: dispatched(pool, *orders), HANGS_AFTER, "the dispatch")
     assert [n for _, n in await carriers(pool)] == [2, 2]
 
 
@@ -192,9 +196,9 @@ async def test_a_batch_does_not_gather_for_ever(pool: Pool, client: Client, monk
     first, second = an_order(cup=1), an_order(cup=1)
     async with running_dispatcher(pool, Wakeup(pool)):
         await accept(pool, first)
-        await until(lambda: dispatched(pool, first), 10, "the first")
+        await until(lambda: dispatched(pool, first), HANGS_AFTER, "the first")
         await accept(pool, second)
-        await until(lambda: dispatched(pool, second), 10, "the second, though nobody works on the first")
+        await until(lambda: dispatched(pool, second), HANGS_AFTER, "the second, though nobody works on the first")
 
 
 async def test_a_batch_whose_dispatcher_died_is_repeated_as_it_was(pool: Pool, client: Client) -> None:
@@ -209,7 +213,7 @@ async def test_a_batch_whose_dispatcher_died_is_repeated_as_it_was(pool: Pool, c
     )
 
     async with running_dispatcher(pool, Wakeup(pool)):
-        await until(lambda: dispatched(pool, *taken, later), 10, "the dispatch")
+        await until(lambda: dispatched(pool, *taken, later), HANGS_AFTER, "the dispatch")
 
     assert await subjects_told(client, workflow_id) == [[order.order_id for order in taken]]
     assert await carriers(pool) == [(workflow_id, 2), (f"order-{later.order_id}", 1)]
@@ -227,7 +231,7 @@ async def test_several_api_processes_do_not_send_an_order_twice(database_url: st
             for n, order in enumerate(orders):
                 await accept(pool, order)
                 wakeups[n % 3].wake()
-            await until(lambda: dispatched(pool, *orders), 30, "the dispatch")
+            await until(lambda: dispatched(pool, *orders), HANGS_AFTER, "the dispatch")
 
     sent = [await subjects_told(client, workflow_id) for workflow_id, _ in await carriers(pool)]
     assert all(len(signals) == 1 for signals in sent)
@@ -239,10 +243,10 @@ async def test_another_process_leads_when_the_leader_stops(database_url: str, po
     async with open_pool(database_url) as other:
         async with running_dispatcher(pool, Wakeup(pool)):
             await accept(pool, first)
-            await until(lambda: dispatched(pool, first), 10, "the first")
+            await until(lambda: dispatched(pool, first), HANGS_AFTER, "the first")
             standing_by = asyncio.create_task(_dispatch_until_told(other, told := asyncio.Event()))
         await accept(pool, second)
-        await until(lambda: dispatched(pool, second), 10, "the second, by the other process")
+        await until(lambda: dispatched(pool, second), HANGS_AFTER, "the second, by the other process")
         told.set()
         await standing_by
 
@@ -262,7 +266,7 @@ async def test_while_temporal_is_away_orders_gather_and_then_go_in_order(
         await accept(pool, *orders)
         assert not await dispatched(pool, *orders)
         async with temporal_server(tmp_path, port=port):
-            await until(lambda: dispatched(pool, *orders), 30, "the dispatch")
+            await until(lambda: dispatched(pool, *orders), HANGS_AFTER, "the dispatch")
     assert sum(n for _, n in await carriers(pool)) == 5
 
 

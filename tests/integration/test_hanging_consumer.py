@@ -17,7 +17,7 @@ from chain.batch import Batch, Processed
 from chain.steps import Trying
 from dispatch.temporal import Temporal
 from telemetry.activity_log import ActivityLog
-from tests.servers import temporal_server, until
+from tests.servers import HANGS_AFTER, temporal_server, until
 from workflows.router import OUTAGE_RETRIES
 
 
@@ -73,8 +73,8 @@ async def test_a_consumer_that_never_returns_is_seen_by_the_operator_in_the_log_
             interceptors=[ActivityLog(), Failures()],
         ):
             asks = await client.start_workflow(Asks.run, id=queue, task_queue=queue)
-            tried = await until(seen, 30, "the third attempt")
-            await until(lambda: given_up() > 1, 30, "two attempts that were given up")
+            tried = await until(seen, HANGS_AFTER, "the third attempt")
+            await until(lambda: given_up() > 1, HANGS_AFTER, "two attempts that were given up")
             await asks.terminate()
 
     assert "StartToClose" in tried.last_error

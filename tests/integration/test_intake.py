@@ -25,6 +25,7 @@ from store.intake import (
     wake,
 )
 from store.journal import record
+from tests.servers import HANGS_AFTER
 from tests.shop import accept, an_order, fetch, the_journal
 from workflows.chains import TYPES, accepted
 
@@ -178,7 +179,7 @@ async def test_publishing_rings_the_dispatcher_once_it_is_committed(pool: Pool, 
     async with connected(pool) as listening:
         await listening.add_listener(ACCEPTED, hear)
         await intake.publish([STARTED])
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(HANGS_AFTER):
             await rung.wait()
         await listening.remove_listener(ACCEPTED, hear)
 

@@ -13,7 +13,7 @@ from chain.failures import Outage
 from orders.events import CartConfirmed, OrderCancelled, OrderParked, OrderRejected, OrderReleased, StockReserved
 from store.database import Pool, connected, open_pool
 from store.journal import CHANNEL
-from tests.servers import free_port, until
+from tests.servers import HANGS_AFTER, free_port, until
 from tests.shop import accept, an_order, fetch, journal_of, paid, stock_up, the_journal, untyped
 
 NOTHING: dict[str, Any] = {"reservations": ()}
@@ -182,7 +182,7 @@ async def test_an_end_event_ends_the_order_and_tells_whoever_listens(pool: Pool)
 
         await connection.add_listener(CHANNEL, hear)
         await the_journal(pool).process_once("reject", events, reject)
-        await until(lambda: heard == [CHANNEL], 5, "the notification")
+        await until(lambda: heard == [CHANNEL], HANGS_AFTER, "the notification")
         await connection.remove_listener(CHANNEL, hear)
 
     (row,) = await fetch(pool, "SELECT status, ended_at IS NOT NULL AS ended FROM subjects")

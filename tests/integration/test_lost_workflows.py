@@ -22,7 +22,7 @@ from store.journal import record
 from store.lost_workflows import come_to_rest
 from store.operations import Compensation, Operations
 from tests.integration.conftest import dispatched, signalled
-from tests.servers import temporal_server, until
+from tests.servers import HANGS_AFTER, temporal_server, until
 from tests.shop import accept, an_order, fetch, journal_of, the_journal, untyped
 from workflows.chains import TYPES, accepted
 
@@ -38,7 +38,7 @@ async def first_run(pool: Pool, client: Client, *orders: Order) -> str:
     """Has them dispatched, together; returns the run's id."""
     await accept(pool, *orders)
     async with running_dispatcher(pool, Wakeup(pool)):
-        await until(lambda: dispatched(pool, *orders), 10, "the dispatch")
+        await until(lambda: dispatched(pool, *orders), HANGS_AFTER, "the dispatch")
     return (await client.get_workflow_handle(carrier(*orders)).describe()).run_id
 
 
@@ -52,7 +52,7 @@ async def another_run(client: Client, workflow_id: str, run_id: str) -> list[Any
     async def found() -> bool:
         return (await client.get_workflow_handle(workflow_id).describe()).run_id != run_id
 
-    await until(found, 10, "another run")
+    await until(found, HANGS_AFTER, "another run")
     (events,) = await signalled(client, workflow_id)
     return events
 
@@ -66,7 +66,7 @@ async def test_the_open_orders_of_a_terminated_workflow_are_brought_again(pool: 
     with capture_logs() as logs:
         async with running_dispatcher(pool, Wakeup(pool)):
             events = await another_run(client, carrier(*orders), run_id)
-            await until(lambda: dispatched(pool, *orders), 10, "the mark")
+            await until(lambda: dispatched(pool, *orders), HANGS_AFTER, "the mark")
 
     assert [(event["subject"], event["type"]) for event in events] == [
         (orders[0].order_id, "lanka.OrderReceived"),
@@ -86,7 +86,7 @@ async def test_a_temporal_that_has_lost_everything_is_told_again(
     await first_run(pool, client, orders[0])
     await accept(pool, *orders[1:])
     async with running_dispatcher(pool, Wakeup(pool)):
-        await until(lambda: dispatched(pool, *orders), 10, "the dispatch")
+        await until(lambda: dispatched(pool, *orders), HANGS_AFTER, "the dispatch")
 
     async with temporal_server(tmp_path) as new:
         monkeypatch.setenv("TEMPORAL_ADDRESS", new)
@@ -96,7 +96,7 @@ async def test_a_temporal_that_has_lost_everything_is_told_again(
             return all([await is_running(there, carrier(order)) for order in orders])
 
         async with running_dispatcher(pool, Wakeup(pool)):
-            await until(all_run, 20, "all orders in the new one")
+            await until(all_run, HANGS_AFTER, "all orders in the new one")
 
 
 async def is_running(client: Client, workflow_id: str) -> bool:
@@ -142,7 +142,7 @@ async def test_a_workflow_that_runs_is_left_alone(pool: Pool, client: Client) ->
     with capture_logs() as logs:
         async with running_dispatcher(pool, Wakeup(pool)):
             await another_run(client, carrier(lost), lost_run)  # so a look has been
-            await until(lambda: dispatched(pool, lost), 10, "the mark")
+            await until(lambda: dispatched(pool, lost), HANGS_AFTER, "the mark")
 
     assert lost_ones(logs) == [carrier(lost)]
 
@@ -193,7 +193,7 @@ async def calls_of(pool: Pool, client: Client, *calls: str) -> str:
         async def are_dispatched() -> bool:
             return not await fetch(pool, "SELECT FROM subjects WHERE dispatched_at IS NULL")
 
-        await until(are_dispatched, 10, "the dispatch")
+        await until(are_dispatched, HANGS_AFTER, "the dispatch")
     return f"{'call' if len(calls) == 1 else 'batch'}-{calls[0]}"
 
 
@@ -216,9 +216,9 @@ async def test_a_subject_that_comes_to_no_end_is_at_rest_until_there_is_more_of_
 
     with capture_logs() as logs:
         async with running_dispatcher(pool, Wakeup(pool)):
-            await until(is_at_rest, 10, "the look")
+            await until(is_at_rest, HANGS_AFTER, "the look")
             await Intake(pool).publish([call_event("SupportCallEnded", "call-at-rest")])
-            await until(lambda: _delivered(pool), 10, "the message")
+            await until(lambda: _delivered(pool), HANGS_AFTER, "the message")
     assert not await is_at_rest()
     assert lost_ones(logs) == []
 
@@ -249,7 +249,7 @@ async def test_what_follows_in_a_lost_workflow_brings_back_what_that_carried(
     await client.get_workflow_handle(workflow_id).terminate("by mistake")
     await Intake(pool).publish([call_event("SupportCallEnded", "call-hangs-up")])
     async with running_dispatcher(pool, Wakeup(pool)):
-        await until(lambda: _delivered(pool), 10, "the message")
+        await until(lambda: _delivered(pool), HANGS_AFTER, "the message")
 
     assert [[event["id"] for event in events] for events in await signalled(client, workflow_id)] == [
         ["call-stays-1.SupportCallStarted", "call-stays-2.SupportCallStarted"],
@@ -277,7 +277,7 @@ async def test_what_followed_the_first_event_is_delivered_again(pool: Pool, clie
 
     before = datetime.now(UTC)
     async with running_dispatcher(pool, Wakeup(pool)):
-        await until(delivered_again, 10, "the message")
+        await until(delivered_again, HANGS_AFTER, "the message")
     assert (await client.get_workflow_handle(carrier(order)).describe()).run_id != run_id
 
 
@@ -293,5 +293,5 @@ async def test_where_the_namespace_is_not_found_nothing_is_lost(
 
     with capture_logs() as logs:
         async with running_dispatcher(pool, Wakeup(pool)):
-            await until(told, 10, "the look")
+            await until(told, HANGS_AFTER, "the look")
     assert await dispatched(pool, order)

@@ -5,7 +5,7 @@ The worker runs in this process, on the real store.
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -23,7 +23,7 @@ from store.intake import Intake, mark_delivered, register, wake
 from support import SupportCall
 from support.consumers import AssignOperator
 from support.store import Operator, Support
-from tests.servers import until
+from tests.servers import HANGS_AFTER, until
 from tests.shop import fetch, the_journal
 from workflows.chains import CHAINS, accepted
 
@@ -117,10 +117,10 @@ async def test_a_message_reaches_the_workflow_while_it_runs(
 ) -> None:
     async with running_dispatcher(pool, Wakeup(pool)), working(client, pool):
         await intake.publish([event("SupportCallStarted", call)])
-        await until(lambda: told(pool, call, "CallerWaiting"), 20, "the caller to wait")
+        await until(lambda: told(pool, call, "CallerWaiting"), HANGS_AFTER, "the caller to wait")
 
         await intake.publish([event("SupportCallEnded", call)])
-        await until(lambda: runs(client, call), 20, "the end of the workflow")
+        await until(lambda: runs(client, call), HANGS_AFTER, "the end of the workflow")
 
     assert len(await runs(client, call)) == 1
     assert await journal_of(pool, call) == ["SupportCallStarted", "CallerWaiting", "SupportCallEnded"]
@@ -133,25 +133,31 @@ async def test_a_message_after_the_end_of_the_workflow_starts_another_run(
     await Support(pool).put(ann())
     async with running_dispatcher(pool, Wakeup(pool)), working(client, pool):
         await intake.publish([event("SupportCallStarted", call)])
-        await until(lambda: runs(client, call), 20, "the end of the first run")
+        await until(lambda: runs(client, call), HANGS_AFTER, "the end of the first run")
         assert not await is_free(pool)
 
         await intake.publish([event("SupportCallEnded", call)])
-        await until(lambda: is_free(pool), 20, "the operator to be free")
+        await until(lambda: is_free(pool), HANGS_AFTER, "the operator to be free")
+
+
+@pytest.fixture
+def nobody_asks_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever waits is asked for again because somebody rings, or the test hangs."""
+    monkeypatch.setattr("workflows.router._pause", lambda *_: timedelta(days=1))
 
 
 async def test_whoever_waits_is_assigned_at_once_when_somebody_comes(
-    pool: Pool, client: Client, intake: Intake, call: str
+    pool: Pool, client: Client, intake: Intake, call: str, nobody_asks_by_itself: None
 ) -> None:
     async with running_dispatcher(pool, Wakeup(pool)), working(client, pool):
         await Support(pool).put(ann(available=False))
         await intake.publish([event("SupportCallStarted", call), event("SupportCallStarted", f"{call}.2")])
-        await until(lambda: told(pool, f"{call}.2", "CallerWaiting"), 20, "the callers to wait")
+        await until(lambda: told(pool, f"{call}.2", "CallerWaiting"), HANGS_AFTER, "the callers to wait")
 
         await Support(pool).put(ann())
-        await until(lambda: told(pool, call, "OperatorAssigned"), 8, "the first, long before it asks by itself")
+        await until(lambda: told(pool, call, "OperatorAssigned"), HANGS_AFTER, "the first")
         await intake.publish([event("SupportCallEnded", call)])
-        await until(lambda: told(pool, f"{call}.2", "OperatorAssigned"), 8, "the second")
+        await until(lambda: told(pool, f"{call}.2", "OperatorAssigned"), HANGS_AFTER, "the second")
 
 
 async def test_a_message_waits_for_the_dispatch_of_its_subject_and_holds_nobody_up(
@@ -160,12 +166,12 @@ async def test_a_message_waits_for_the_dispatch_of_its_subject_and_holds_nobody_
     await intake.publish([event("SupportCallEnded", call), event("SupportCallEnded", f"{call}.nobody")])
     async with running_dispatcher(pool, Wakeup(pool)), working(client, pool):
         await intake.publish([event("SupportCallStarted", f"{call}.2"), event("SupportCallEnded", f"{call}.2")])
-        await until(lambda: runs(client, f"{call}.2"), 20, "another call")
+        await until(lambda: runs(client, f"{call}.2"), HANGS_AFTER, "another call")
         assert {call, f"{call}.nobody"} <= await waiting(pool)
 
         await Support(pool).put(ann())
         await intake.publish([event("SupportCallStarted", call)])
-        await until(lambda: runs(client, call), 20, "the call whose end came first")
+        await until(lambda: runs(client, call), HANGS_AFTER, "the call whose end came first")
 
     assert "OperatorAssigned" not in await journal_of(pool, call)
     (row,) = await fetch(pool, "SELECT status, ended_at FROM subjects WHERE subject = $1", call)
@@ -188,10 +194,10 @@ async def test_a_message_whose_sender_died_is_repeated_and_nothing_is_done_twice
     monkeypatch.setattr(message_delivery, "mark_delivered", dies_once)
     async with running_dispatcher(pool, Wakeup(pool)):
         await intake.publish([event("SupportCallStarted", call), event("SupportCallEnded", call)])
-        await until(lambda: all_delivered(pool), 20, "the second delivery")
+        await until(lambda: all_delivered(pool), HANGS_AFTER, "the second delivery")
         assert await signals(client, call) == ["received"] * 3
         async with working(client, pool):
-            await until(lambda: runs(client, call), 20, "the end of the workflow")
+            await until(lambda: runs(client, call), HANGS_AFTER, "the end of the workflow")
 
     history = await client.get_workflow_handle(f"call-{call}").fetch_history()
     asked = [
@@ -203,12 +209,14 @@ async def test_a_message_whose_sender_died_is_repeated_and_nothing_is_done_twice
     assert len(await runs(client, call)) == 1
 
 
-async def test_events_of_one_id_from_two_sources_are_two(pool: Pool, client: Client, intake: Intake, call: str) -> None:
+async def test_events_of_one_id_from_two_sources_are_two(
+    pool: Pool, client: Client, intake: Intake, call: str, nobody_asks_by_itself: None
+) -> None:
     async with running_dispatcher(pool, Wakeup(pool)), working(client, pool):
         await intake.publish([event("SupportCallStarted", call, id=call)])
-        await until(lambda: told(pool, call, "CallerWaiting"), 20, "the caller to wait")
+        await until(lambda: told(pool, call, "CallerWaiting"), HANGS_AFTER, "the caller to wait")
         await intake.publish([event("SupportCallEnded", call, id=call, source="/other-pbx")])
-        await until(lambda: runs(client, call), 8, "the end of the call, long before its caller asks by itself")
+        await until(lambda: runs(client, call), HANGS_AFTER, "the end of the call")
 
 
 async def test_news_to_a_workflow_that_has_ended_are_harmless(
@@ -217,11 +225,11 @@ async def test_news_to_a_workflow_that_has_ended_are_harmless(
     await Support(pool).put(ann())
     async with running_dispatcher(pool, Wakeup(pool)), working(client, pool):
         await intake.publish([event("SupportCallStarted", call)])
-        await until(lambda: runs(client, call), 20, "the end of the workflow")
+        await until(lambda: runs(client, call), HANGS_AFTER, "the end of the workflow")
 
         async with transaction(pool) as tx:
             await wake(tx, [call])
-        await until(lambda: all_delivered(pool), 20, "the news")
+        await until(lambda: all_delivered(pool), HANGS_AFTER, "the news")
 
         await intake.publish([event("SupportCallEnded", call)])
-        await until(lambda: is_free(pool), 20, "what comes after them")
+        await until(lambda: is_free(pool), HANGS_AFTER, "what comes after them")

@@ -180,12 +180,13 @@ async def test_refunds_owed_are_counted_with_their_money(pool: Pool) -> None:
         await Payments(pool).claim(connection, {order.order_id: paid(order)})
     assert ("lanka_refunds_owed", "EUR") not in await told(pool)
 
+    began = datetime.now(UTC)
     await goes_on(pool, "payment", order, PaymentDeclined, {"reason": "payment_amount_mismatch", "detail": "no"})
 
     samples = await told(pool)
     assert samples["lanka_refunds_owed", "EUR"] == 1
     assert samples["lanka_refunds_owed_minor_units", "EUR"] == 500
-    assert 0 <= samples["lanka_refund_owed_oldest_seconds",] < 60
+    assert 0 <= samples["lanka_refund_owed_oldest_seconds",] <= (datetime.now(UTC) - began).total_seconds()
 
 
 async def test_it_says_whether_somebody_dispatches(pool: Pool) -> None:
@@ -197,13 +198,14 @@ async def test_it_says_whether_somebody_dispatches(pool: Pool) -> None:
 
 async def test_the_last_reconciliation_is_told_once_there_was_one(pool: Pool) -> None:
     assert ("lanka_reconciliation_discrepancies",) not in await told(pool)
+    began = datetime.now(UTC).timestamp()
     for total in (7, 2):
         await fetch(pool, "INSERT INTO reconciliations VALUES (DEFAULT, now(), now(), '{}', $1, '[]')", total)
 
     samples = await told(pool)
 
     assert samples["lanka_reconciliation_discrepancies",] == 2
-    assert abs(samples["lanka_reconciliation_timestamp_seconds",] - datetime.now(UTC).timestamp()) < 60
+    assert began <= samples["lanka_reconciliation_timestamp_seconds",] <= datetime.now(UTC).timestamp()
 
 
 async def test_a_hundred_scrapes_read_the_database_once(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,7 +286,8 @@ async def test_what_is_not_committed_is_not_counted(pool: Pool) -> None:
 async def test_a_link_takes_from_the_event_it_was_given_to_the_one_it_made(pool: Pool) -> None:
     order = an_order(cup=1)
     await accept(pool, order)
-    waited = payment_confirmed(order).model_copy(update={"time": datetime.now(UTC) - timedelta(seconds=100)})
+    given_at = datetime.now(UTC) - timedelta(seconds=100)
+    waited = payment_confirmed(order).model_copy(update={"time": given_at})
     before = counted("lanka_link_seconds_sum", link="cart", made="StockReserved")
 
     async def reserve(work: Work, events: Sequence[AnyEvent]) -> list[Event[Any]]:
@@ -292,7 +295,8 @@ async def test_a_link_takes_from_the_event_it_was_given_to_the_one_it_made(pool:
 
     await CountedJournal(pool, TYPES).process_once("cart", [waited], reserve)
 
-    assert 100 <= counted("lanka_link_seconds_sum", link="cart", made="StockReserved") - before < 200
+    seconds = counted("lanka_link_seconds_sum", link="cart", made="StockReserved") - before
+    assert 100 <= seconds <= (datetime.now(UTC) - given_at).total_seconds()
 
 
 async def test_requests_are_told_by_the_pattern_of_their_path(api: httpx.AsyncClient) -> None:

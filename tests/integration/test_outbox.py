@@ -15,7 +15,7 @@ from dispatch.dispatcher import Wakeup, running_dispatcher
 from store.database import Pool, transaction
 from store.intake import Intake, register
 from support.store import Operator, Support
-from tests.servers import free_port, process, temporal_server, until
+from tests.servers import HANGS_AFTER, free_port, process, temporal_server, until
 from tests.shop import accept, an_order, fetch
 from workflows.chains import accepted
 
@@ -218,11 +218,11 @@ async def test_an_insert_reaches_its_chain_without_waiting_for_anybody_to_look(
         env = {"DATABASE_URL": database_url, "TEMPORAL_ADDRESS": address, "LANKA_WORKER_PORT": str(free_port())}
         async with process(sys.executable, "worker.py", env=env), running_dispatcher(pool, Wakeup(pool)):
             await application.execute(INSERT, "0", STARTED, "call_0", CALL)  # the first waits for all to be ready
-            await until(lambda: happened("call_0", "OperatorAssigned"), 60, "the first call")
+            await until(lambda: happened("call_0", "OperatorAssigned"), HANGS_AFTER, "the first call")
             await application.execute(INSERT, "unreadable", STARTED, "call_x", "{}")
-            await until(lambda: happened("call_x", "Parked"), 30, "the call of which nobody knows who calls")
+            await until(lambda: happened("call_x", "Parked"), HANGS_AFTER, "the call of which nobody knows who calls")
             await application.execute(INSERT, "1", STARTED, "call_1", CALL)
-            await until(lambda: happened("call_1", "CallerWaiting"), 30, "the second call")
+            await until(lambda: happened("call_1", "CallerWaiting"), HANGS_AFTER, "the second call")
             await application.execute(INSERT, "2", ENDED, "call_0", "{}")
-            await until(lambda: happened("call_1", "OperatorAssigned"), 10, "the operator's next call")
+            await until(lambda: happened("call_1", "OperatorAssigned"), HANGS_AFTER, "the operator's next call")
             assert await types("call_0") == ["SupportCallStarted", "OperatorAssigned", "SupportCallEnded"]

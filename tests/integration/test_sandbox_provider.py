@@ -14,7 +14,7 @@ import httpx
 import pytest
 from standardwebhooks import Webhook
 
-from tests.servers import Started, free_port, process, until
+from tests.servers import HANGS_AFTER, Started, free_port, process, until
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 TOGETHER = 20
@@ -25,10 +25,10 @@ async def provider(database: Path, **settings: str) -> AsyncIterator[tuple[httpx
     port = free_port()
     env = {"SANDBOX_PORT": str(port), "SANDBOX_DATABASE": str(database), **settings}
     async with (
-        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20, trust_env=False) as client,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=HANGS_AFTER, trust_env=False) as client,
         process(sys.executable, "-m", "sandbox", env=env) as started,
     ):
-        await until(lambda: client.get("/livez"), 30, "the sandbox provider")
+        await until(lambda: client.get("/livez"), HANGS_AFTER, "the sandbox provider")
         yield client, started
 
 
@@ -280,10 +280,10 @@ async def test_a_kill_loses_nothing_that_was_answered(tmp_path: Path) -> None:
     async with provider(tmp_path / "sandbox.db") as (client, started):
         await client.put("/faults", json={"latency_ms": 1})
         payers = [asyncio.create_task(pay(client)) for _ in range(4)]
-        await until(lambda: len(answered) >= 50, 30, "fifty answered captures")
+        await until(lambda: len(answered) >= 50, HANGS_AFTER, "fifty answered captures")
         started.popen.kill()
         await asyncio.gather(*payers)
-        await until(lambda: started.exit_code == -signal.SIGKILL, 10, "the end of the provider")
+        await until(lambda: started.exit_code == -signal.SIGKILL, HANGS_AFTER, "the end of the provider")
 
     async with provider(tmp_path / "sandbox.db") as (client, _):
         assert (await client.get("/faults")).json()["latency_ms"] == 1
@@ -300,10 +300,10 @@ async def test_sigterm_ends_it_cleanly_even_with_a_call_that_is_never_answered(t
         hanging = asyncio.create_task(asked(client, payment_id, "capture", "key"))
         # The list is not answered either: its timeout says that the capture before it has been taken in.
         with pytest.raises(httpx.ReadTimeout):
-            await client.get("/payments", timeout=0.5)
+            await client.get("/payments", timeout=httpx.Timeout(HANGS_AFTER, read=0.5))
 
         started.popen.send_signal(signal.SIGTERM)
-        await until(lambda: started.exit_code is not None, 10, "the end of the provider")
+        await until(lambda: started.exit_code is not None, HANGS_AFTER, "the end of the provider")
         assert started.exit_code == 0
         assert "Traceback" not in started.printed()
         with suppress(httpx.TransportError):
@@ -313,7 +313,7 @@ async def test_sigterm_ends_it_cleanly_even_with_a_call_that_is_never_answered(t
 async def test_it_does_not_start_with_webhooks_that_nobody_could_trust(tmp_path: Path) -> None:
     env = {"SANDBOX_DATABASE": str(tmp_path / "sandbox.db"), "SANDBOX_WEBHOOK_URL": "http://127.0.0.1:9/"}
     async with process(sys.executable, "-m", "sandbox", env=env) as started:
-        await until(lambda: started.exit_code is not None, 30, "the end of the provider")
+        await until(lambda: started.exit_code is not None, HANGS_AFTER, "the end of the provider")
         assert started.exit_code == 1
         assert "SANDBOX_WEBHOOK_SECRET" in started.printed()
 
@@ -372,12 +372,19 @@ async def test_an_error_is_a_500_or_a_429_and_does_nothing(sandbox: httpx.AsyncC
 async def test_a_timeout_does_the_work_and_never_answers(sandbox: httpx.AsyncClient) -> None:
     payment_id = await created(sandbox)
     await sandbox.put("/faults", json={"timeout_rate": 1})
+    unanswered = httpx.Timeout(HANGS_AFTER, read=1)
     with pytest.raises(httpx.ReadTimeout):
-        await sandbox.post(f"/payments/{payment_id}/capture", headers={"Idempotency-Key": payment_id}, timeout=1)
+        await sandbox.post(
+            f"/payments/{payment_id}/capture", headers={"Idempotency-Key": payment_id}, timeout=unanswered
+        )
     await created(sandbox)
 
     await sandbox.put("/faults", json={})
-    assert (await found(sandbox, payment_id))["captured_amount"] == 4150
+
+    async def is_captured() -> bool:
+        return bool((await found(sandbox, payment_id))["captured_amount"] == 4150)
+
+    await until(is_captured, HANGS_AFTER, "the work")
     assert (await asked(sandbox, payment_id, "capture", payment_id)).status_code == 200
     assert len((await found(sandbox, payment_id))["operations"]) == 1
 
@@ -426,7 +433,7 @@ async def test_a_settled_payment_is_told_by_a_signed_webhook_until_it_is_heard(t
         async with provider(tmp_path / "sandbox.db", **settings) as (client, _):
             payment_id = await created(client, "pending")
             await client.post(f"/payments/{payment_id}/settle", json={"outcome": "captured"})
-            await until(lambda: len(heard) >= 2, 20, "the second delivery")
+            await until(lambda: len(heard) >= 2, HANGS_AFTER, "the second delivery")
 
     (first, _), (second, body) = heard
     event = Webhook(SECRET).verify(body, second)

@@ -13,7 +13,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from lanka import temporal
-from tests.servers import temporal_server
+from tests.servers import HANGS_AFTER, temporal_server
 from workflows.search_attributes import NAMES, register_search_attributes
 
 
@@ -56,7 +56,7 @@ async def test_a_namespace_that_is_made_later_gets_them_then(tmp_path: Path) -> 
         await client.workflow_service.register_namespace(
             RegisterNamespaceRequest(namespace="later", workflow_execution_retention_period=retention)
         )
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(HANGS_AFTER):
             await registering
             known = await client.operator_service.list_search_attributes(ListSearchAttributesRequest(namespace="later"))
     assert set(NAMES) <= known.custom_attributes.keys()

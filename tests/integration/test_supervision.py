@@ -5,7 +5,7 @@ import signal
 import sys
 from pathlib import Path
 
-from tests.servers import process, until
+from tests.servers import HANGS_AFTER, process, until
 
 SUPERVISOR = """
 import asyncio, os, sys
@@ -32,11 +32,11 @@ async def test_how_a_part_died_is_known_also_when_circus_does_not_ask() -> None:
             children = Path(f"/proc/{supervisor.pid}/task/{supervisor.pid}/children").read_text()
             return [int(pid) for pid in children.split()]
 
-        await until(lambda: "{'sleeper'" in supervisor.printed(), 20, "the part")
+        await until(lambda: "{'sleeper'" in supervisor.printed(), HANGS_AFTER, "the part")
         (first,) = sleepers()
         os.kill(first, signal.SIGKILL)
         await until(
             lambda: "sleeper died (killed by signal 9), started again as pid" in supervisor.printed(),
-            20,
+            HANGS_AFTER,
             "the way it died",
         )

@@ -20,7 +20,7 @@ from store.journal import record
 from support.consumers import AssignOperator
 from support.events import StartedCall
 from support.store import Operator, Support
-from tests.servers import until
+from tests.servers import HANGS_AFTER, until
 from tests.shop import accept, an_order, batch, fetch, the_journal, untyped
 from workflows.chains import TYPES, accepted
 
@@ -300,7 +300,7 @@ async def test_calls_of_an_operator_do_not_overlap_whenever_their_transactions_b
         await late.execute("SELECT pg_advisory_xact_lock(6012028)")
         assigning = asyncio.create_task(support.assign(call_2))
         waits = "SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
-        await until(lambda: late.fetch(waits), 10, "a transaction that has begun")
+        await until(lambda: late.fetch(waits), HANGS_AFTER, "a transaction that has begun")
         await record(late, [ended("call_1")], TYPES)
         await support.end(late, ["call_1"])
     await assigning
@@ -339,7 +339,7 @@ async def test_many_at_once_bring_everything_twice_and_all_is_done_once(
             await Intake(pool).publish([ends[call] for call in sorted(talking)])
             await consumer.free_operator(batch("free", [ends[call] for call in chance.sample(talking, len(talking))]))
 
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(HANGS_AFTER):
         await asyncio.gather(*(bring() for _ in range(20)))
         await assign(consumer, events)
         while talking := list(await connected_to(pool)):

@@ -9,7 +9,8 @@ from temporalio.api.history.v1 import HistoryEvent
 
 from benchmarks import capacity, report
 from benchmarks.customers import Sent
-from benchmarks.figures import Kill, Point, Result, Session, Stretch, at, at_percent, stretch
+from benchmarks.figures import Kill, Latency, Point, Result, Session, Stretch, at, at_percent, stretch
+from benchmarks.funnel import FUNNEL
 from benchmarks.goals import GOALS, judged
 from benchmarks.measure import Histories, Reading, billed
 from benchmarks.session import QUICK, Sizes
@@ -127,6 +128,17 @@ def test_a_goal_may_be_a_bound_from_above() -> None:
     assert not actions.goal.met_by(0.21)
 
 
+@pytest.mark.parametrize(("ms", "verdict"), [([90, 99, 900], "met"), ([90, 101, 102], "not met"), ([], "not measured")])
+def test_only_the_benchmark_judges_how_long_the_funnel_takes(ms: list[int], verdict: str) -> None:
+    result = a_result(lanka=(100, 100))
+    result.sessions.append(Session(system=FUNNEL, round=0, funnel=Latency.of([each / 1000 for each in ms])))
+
+    (funnel,) = [each for each in judged(result) if each.goal.what.startswith("the funnel")]
+
+    assert (funnel.verdict, funnel.goal.bound) == (verdict, "at most 100")
+    assert f"| {funnel.goal.what} | at most 100 |" in report.document(result)
+
+
 def test_the_report_tells_of_every_system_and_every_goal_and_of_what_was_left_out() -> None:
     result = a_result(lanka=(120, 80), monolith=(100, 100))
     result.left_out = {"celery": "redis-server not found"}
@@ -197,6 +209,7 @@ def test_every_system_is_asked_the_same_but_for_the_length_of_its_burst() -> Non
     assert len({system.name for system in SYSTEMS}) == len(SYSTEMS)
     assert {figure.system for goal in GOALS for figure in (goal.one, goal.other) if figure} <= {
         *(system.name for system in SYSTEMS),
+        FUNNEL,
         "lanka-hot",
         "lanka-empty",
         "lanka-full",

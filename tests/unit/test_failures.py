@@ -14,6 +14,7 @@ from activities import failures
 from activities.failures import OUTAGE, Failures
 from chain.batch import Batch
 from chain.failures import Outage, UnexpectedAnswer
+from tests.servers import HANGS_AFTER
 from tests.shop import an_order, batch, payment_confirmed
 
 JITTER = 1.25
@@ -159,7 +160,7 @@ async def test_temporal_hears_that_long_work_is_alive_until_it_ends(monkeypatch:
     heard, env = asyncio.Event(), environment()
     env.on_heartbeat = lambda *_: heard.set()
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(HANGS_AFTER):
         await sorted_by_the_interceptor(heard.wait, env)
 
     heard.clear()

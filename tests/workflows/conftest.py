@@ -21,7 +21,7 @@ from dispatch import dispatcher
 from orders.events import OrderReceived
 from orders.order import Order
 from store.dispatch import DispatchBatch
-from tests.servers import temporal_server
+from tests.servers import HANGS_AFTER, temporal_server
 from tests.shop import untyped
 from tests.workflows.doubles import Consumers
 from workflows import router
@@ -91,7 +91,7 @@ def reroute(monkeypatch: pytest.MonkeyPatch, event: type[Event[Any]], changed: R
 
 
 async def ended(handle: Handle) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(HANGS_AFTER):
         await handle.result()
 
 

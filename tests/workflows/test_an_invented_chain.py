@@ -17,7 +17,7 @@ from chain.commands import BulkCommand, Command, Verdict
 from chain.event import AnyEvent, Event
 from tests import bakery
 from tests.bakery import Cold, Complained, Ordered, Rising, Spoiled, Tasted
-from tests.servers import until
+from tests.servers import HANGS_AFTER, until
 from tests.shop import untyped
 from tests.workflows.conftest import Handle, ended
 from workflows.chain_workflow import ChainWorkflow
@@ -150,7 +150,7 @@ async def test_what_a_link_waits_for_goes_on_along_a_route_of_its_own(baker: Twi
     baker.makes["bake", "slow"] = Rising
 
     handle = await start(event(Ordered, "slow"))
-    await until(lambda: "bake" in baker.links("slow"), 10, "the oven")
+    await until(lambda: "bake" in baker.links("slow"), HANGS_AFTER, "the oven")
     await handle.signal("news", ["slow"])
     await ended(handle)
 
@@ -167,13 +167,13 @@ async def test_events_of_one_subject_are_worked_on_each_by_itself(baker: TwinBak
 async def test_what_came_late_is_answered_though_the_subject_has_ended(baker: TwinBaker, start: Start) -> None:
     baker.may_go_on["sell"] = asyncio.Event()
     handle = await start(event(Ordered, "sold"))
-    await until(lambda: "sell" in baker.links("sold"), 10, "the sale")
+    await until(lambda: "sell" in baker.links("sold"), HANGS_AFTER, "the sale")
     baker.broken["repay", "sold"] = 3
 
     await handle.signal("received", [event(Complained, "sold", 2)])
-    await until(lambda: baker.told_types("sold") == ["Parked"], 10, "the repayment to be parked")
+    await until(lambda: baker.told_types("sold") == ["Parked"], HANGS_AFTER, "the repayment to be parked")
     baker.may_go_on["sell"].set()
-    await until(lambda: _nobody_is_at(handle, "sell"), 10, "the end")
+    await until(lambda: _nobody_is_at(handle, "sell"), HANGS_AFTER, "the end")
     assert await _ask(handle, "cancel") == Verdict.TOO_LATE
     assert await _ask(handle, "reject") == Verdict.NOT_PARKED
     assert await _ask(handle, "release") == Verdict.RELEASED
@@ -185,10 +185,10 @@ async def test_what_came_late_is_answered_though_the_subject_has_ended(baker: Tw
 async def test_what_comes_late_too_early_stops_nobody(baker: TwinBaker, start: Start) -> None:
     baker.may_go_on["knead"] = asyncio.Event()
     handle = await start(event(Ordered, "early"))
-    await until(lambda: "knead" in baker.links("early"), 10, "the kneading")
+    await until(lambda: "knead" in baker.links("early"), HANGS_AFTER, "the kneading")
 
     await handle.signal("received", [event(Complained, "early", 2)])
-    await until(lambda: "repay" in baker.links("early"), 10, "the repayment")
+    await until(lambda: "repay" in baker.links("early"), HANGS_AFTER, "the repayment")
     baker.may_go_on["knead"].set()
     await ended(handle)
 
@@ -213,12 +213,12 @@ async def test_a_subject_goes_back_once_whatever_is_still_under_way_for_it(baker
 async def test_a_parking_is_released_by_its_own_id_and_another_stays(baker: TwinBaker, start: Start) -> None:
     baker.broken = {("knead", "both"): 3, ("heat", "both"): 3}
     handle = await start(event(Ordered, "both"))
-    await until(lambda: baker.told_types("both") == ["Parked", "Parked"], 10, "both to be parked")
+    await until(lambda: baker.told_types("both") == ["Parked", "Parked"], HANGS_AFTER, "both to be parked")
     parkings = {event.data["link"]: event.id for event in baker.told}
 
     assert await _ask(handle, "release", parking="both.knead.parked.0") == Verdict.NOT_PARKED
     assert await _ask(handle, "release", parking=parkings["knead"]) == Verdict.RELEASED
-    await until(lambda: baker.links("both").count("knead") == 4, 10, "the kneading to go on")
+    await until(lambda: baker.links("both").count("knead") == 4, HANGS_AFTER, "the kneading to go on")
     assert baker.links("both").count("heat") == 3
     assert await _ask(handle, "release", parking=parkings["knead"]) == Verdict.NOT_PARKED
     assert await _ask(handle, "release") == Verdict.RELEASED
@@ -230,10 +230,10 @@ async def test_a_parking_is_released_by_its_own_id_and_another_stays(baker: Twin
 async def test_a_bulk_release_of_a_link_leaves_the_others_of_its_queue(baker: TwinBaker, start: Start) -> None:
     baker.broken = {("knead", "a"): 4, ("heat", "b"): 4}
     handle = await start(event(Ordered, "a"), event(Ordered, "b"))
-    await until(lambda: sorted(event.subject for event in baker.told) == ["a", "b"], 10, "both to be parked")
+    await until(lambda: sorted(event.subject for event in baker.told) == ["a", "b"], HANGS_AFTER, "both to be parked")
 
     await handle.signal("release", BulkCommand(by="ann", why="mended", link="heat"))
-    await until(lambda: baker.told_types("b") == ["Parked", "Released"], 10, "the release")
+    await until(lambda: baker.told_types("b") == ["Parked", "Released"], HANGS_AFTER, "the release")
     assert baker.told_types("a") == ["Parked"]
     await handle.signal("release", BulkCommand(by="ann", why="mended", link="knead"))
     await ended(handle)
@@ -243,10 +243,12 @@ async def test_a_bulk_release_of_a_queue_releases_no_compensation(baker: TwinBak
     baker.makes["weigh", "back"] = Spoiled
     baker.broken = {("clean", "back"): 3, ("knead", "on"): 3}
     handle = await start(event(Ordered, "back"), event(Ordered, "on"))
-    await until(lambda: sorted(event.subject for event in baker.told) == ["back", "on"], 10, "both to be parked")
+    await until(
+        lambda: sorted(event.subject for event in baker.told) == ["back", "on"], HANGS_AFTER, "both to be parked"
+    )
 
     await handle.signal("release", BulkCommand(by="ann", why="mended", stage="bakery"))
-    await until(lambda: "sell" in baker.links("on"), 10, "the one to go on")
+    await until(lambda: "sell" in baker.links("on"), HANGS_AFTER, "the one to go on")
     assert baker.told_types("back") == ["Parked"]
     await handle.signal("release", BulkCommand(by="ann", why="mended", link="clean"))
     await ended(handle)

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from orders.events import CartUnavailable, PaymentDeclined, PriceChanged
 from orders.words import Reason
-from tests.servers import until
+from tests.servers import HANGS_AFTER, until
 from tests.workflows.conftest import Record, Send, ended
 from tests.workflows.doubles import (
     Consumers,
@@ -49,7 +49,7 @@ async def test_nobody_waits_for_neighbours_that_are_refused_pending_or_slow(send
     }
 
     handle = await send(*batch)
-    await until(lambda: consumers.outcome.keys() >= set(names(others)), 10, "the others")
+    await until(lambda: consumers.outcome.keys() >= set(names(others)), HANGS_AFTER, "the others")
     assert not {pending.order_id, slow.order_id} & consumers.outcome.keys()
     others_are_done.set()
     await ended(handle)
@@ -69,7 +69,7 @@ async def test_a_slow_order_does_not_wait_for_those_that_were_faster(send: Send,
     consumers.script["check_payment", slow.order_id] = [leaves_out, agrees]
 
     async def the_slow_order_has_ended() -> None:
-        await until(lambda: slow.order_id in consumers.outcome, 10, "the slow order")
+        await until(lambda: slow.order_id in consumers.outcome, HANGS_AFTER, "the slow order")
 
     consumers.script["check_cart", others[0].order_id] = [after(the_slow_order_has_ended, agrees)]
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -18,10 +18,11 @@ from chain.event import AnyEvent, Event
 from dispatch import dispatcher
 from store.dispatch import DispatchBatch
 from support.events import CallerWaiting, OperatorAssigned
-from tests.servers import until
+from tests.servers import HANGS_AFTER, until
 from tests.shop import untyped
 from tests.workflows.conftest import Handle, Record, ended
 from tests.workflows.doubles import Consumers
+from workflows import router
 from workflows.chains import CHAINS
 
 Connect = Callable[..., Awaitable[Handle]]
@@ -151,7 +152,7 @@ async def waits(handle: Handle) -> None:
         history = await handle.fetch_history()
         return any(each.HasField("timer_started_event_attributes") for each in history.events)
 
-    await until(is_waiting, 20, "the callers to wait")
+    await until(is_waiting, HANGS_AFTER, "the callers to wait")
 
 
 async def test_a_caller_is_connected_to_an_operator(switchboard: Switchboard, connect: Connect, record: Record) -> None:
@@ -178,16 +179,19 @@ async def test_a_caller_waits_and_is_connected_as_soon_as_there_are_news(
     await record("call_waits", handle)
 
 
-async def test_news_that_come_while_a_call_is_assigned_are_not_lost(switchboard: Switchboard, connect: Connect) -> None:
+async def test_news_that_come_while_a_call_is_assigned_are_not_lost(
+    switchboard: Switchboard, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(router, "_pause", lambda *_: timedelta(days=1))
     there_are_news = asyncio.Event()
     switchboard.meanwhile = there_are_news.wait
     handle = await connect("call-rung-early")
-    await until(lambda: switchboard.asked, 20, "the call to be assigned")
+    await until(lambda: switchboard.asked, HANGS_AFTER, "the call to be assigned")
 
     switchboard.free = ["ann"]
     await handle.signal("news", ["call-rung-early"])
     there_are_news.set()
-    await until(lambda: switchboard.talking, 12, "the call to be asked for without waiting")
+    await until(lambda: switchboard.talking, HANGS_AFTER, "the call to be asked for without waiting")
     await ended(handle)
 
     assert switchboard.talking == {"call-rung-early": "ann"}
@@ -198,7 +202,7 @@ async def test_who_hangs_up_while_waiting_is_done(switchboard: Switchboard, conn
     await waits(handle)
 
     await handle.signal("received", [event("SupportCallEnded", "call-hung-up")])
-    await until(lambda: switchboard.over, 20, "the end of the call")
+    await until(lambda: switchboard.over, HANGS_AFTER, "the end of the call")
     await handle.signal("news", ["call-hung-up"])
     await ended(handle)
 
@@ -219,7 +223,7 @@ async def test_of_calls_in_one_batch_those_go_on_that_can(
     for operator, call in (("bob", calls[1]), ("cyd", calls[2])):
         switchboard.free = [operator]
         await handle.signal("news", [call])
-        await until(partial(switchboard.talking.get, call), 20, call)
+        await until(partial(switchboard.talking.get, call), HANGS_AFTER, call)
     await ended(handle)
 
     assert switchboard.asked_of("assign_waiting") == [calls[1:], calls[2:]]
@@ -231,7 +235,7 @@ async def test_an_event_told_twice_is_followed_once(switchboard: Switchboard, co
     await waits(handle)
     for _ in range(3):
         await handle.signal("received", [started("call-twice"), event("SupportCallEnded", "call-twice")])
-    await until(lambda: switchboard.over, 20, "the end of the call")
+    await until(lambda: switchboard.over, HANGS_AFTER, "the end of the call")
     await handle.signal("news", ["call-twice"])
     await ended(handle)
     assert switchboard.asked_of("assign_operator") == [["call-twice"]]
@@ -243,7 +247,7 @@ async def test_a_call_that_nobody_can_process_is_parked_like_an_order(
 ) -> None:
     switchboard.free, switchboard.broken = ["ann"], 3
     handle = await connect("call-parked")
-    await until(lambda: switchboard.noted == ["Parked"], 20, "the call to be parked")
+    await until(lambda: switchboard.noted == ["Parked"], HANGS_AFTER, "the call to be parked")
 
     command = Command(subject="call-parked", by="ann", why="mended")
     assert await handle.execute_update("release", command) == Verdict.RELEASED
@@ -259,7 +263,7 @@ async def test_a_parked_call_ends_with_the_caller(
 ) -> None:
     switchboard.broken = 3
     handle = await connect("call-given-up")
-    await until(lambda: switchboard.noted == ["Parked"], 20, "the call to be parked")
+    await until(lambda: switchboard.noted == ["Parked"], HANGS_AFTER, "the call to be parked")
 
     await handle.signal("received", [event("SupportCallEnded", "call-given-up")])
     await ended(handle)
@@ -272,7 +276,7 @@ async def parked_twice(switchboard: Switchboard, connect: Connect, call: str) ->
     switchboard.faulty = {call}
     handle = await connect(call, *good)
     await handle.signal("received", [started(call, nth=2)])
-    await until(lambda: len(switchboard.parkings) == 2, 20, "the call to be parked twice")
+    await until(lambda: len(switchboard.parkings) == 2, HANGS_AFTER, "the call to be parked twice")
     return handle, good
 
 
@@ -280,7 +284,7 @@ async def connected(switchboard: Switchboard, handle: Handle, calls: list[str]) 
     """As soon as somebody is free for each."""
     switchboard.free = [f"operator-{nth}" for nth, _ in enumerate(calls)]
     await handle.signal("news", calls)
-    await until(lambda: set(calls) <= switchboard.talking.keys(), 20, "all to be connected")
+    await until(lambda: set(calls) <= switchboard.talking.keys(), HANGS_AFTER, "all to be connected")
 
 
 async def test_the_end_of_a_call_that_is_parked_twice_ends_both_and_holds_up_nobody(
@@ -318,7 +322,7 @@ async def test_each_parking_of_a_call_is_released_by_itself(
     command = Command(subject=call, by="ann", why="mended")
     second = command.model_copy(update={"parking": switchboard.parkings[1]})
     assert await handle.execute_update("release", second) == Verdict.RELEASED
-    await until(lambda: len(switchboard.parkings) == 3, 20, "that one to fail, and to be parked again")
+    await until(lambda: len(switchboard.parkings) == 3, HANGS_AFTER, "that one to fail, and to be parked again")
     assert await handle.execute_update("release", second) == Verdict.NOT_PARKED
     switchboard.faulty.clear()
     assert await handle.execute_update("release", command) == Verdict.RELEASED, "all that are left"
@@ -335,11 +339,11 @@ async def test_the_end_of_a_call_that_cannot_be_processed_is_parked_and_not_lost
     await waits(handle)
     switchboard.broken = 3
     await handle.signal("received", [event("SupportCallEnded", "call-end-parked")])
-    await until(lambda: switchboard.parkings, 20, "the end to be parked")
+    await until(lambda: switchboard.parkings, HANGS_AFTER, "the end to be parked")
 
     command = Command(subject="call-end-parked", by="ann", why="mended")
     assert await handle.execute_update("reject", command) == Verdict.NOT_PARKED, "an end is not taken back"
     assert await handle.execute_update("release", command) == Verdict.RELEASED
-    await until(lambda: switchboard.over, 20, "the end of the call")
+    await until(lambda: switchboard.over, HANGS_AFTER, "the end of the call")
     await handle.signal("news", ["call-end-parked"])
     await ended(handle)
