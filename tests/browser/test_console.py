@@ -58,7 +58,7 @@ async def shows_at_payment(page: Page, count: int) -> None:
 COUNT_CHANGES = """() => {
   window.changes = 0;
   const count = (seen) => { window.changes += seen.length; };
-  const what = { subtree: true, attributeFilter: ["data-orders"] };
+  const what = { subtree: true, attributeFilter: ["data-subjects"] };
   new MutationObserver(count).observe(document.body, what);
 }"""
 
