@@ -70,7 +70,7 @@ async def accept(pool: Pool, *orders: Order) -> list[AnyEvent]:
 
 
 def the_journal(pool: Pool) -> Journal:
-        return Journal(pool, TYPES)
+    return Journal(pool, TYPES)
 
 
 def untyped(event: Event[Any]) -> AnyEvent:
