@@ -25,7 +25,7 @@ from api.stream import documented_stream, journal_of
 from chain.commands import Command
 from chain.event import AnyEvent
 from dispatch.dispatcher import Wakeup
-from orders.money import CurrencyCode
+from orders.money import CurrencyCode, written
 from orders.order import MAX_LINES, Identifier, Line, Order, new_order_id
 from orders.standing import KnownOrder
 from orders.story import CustomerStep, Story, customer_steps, story
@@ -238,7 +238,7 @@ async def read_order(request: Request, order_id: VisibleOrder, language: Spoken)
     return ToldOrder(
         **dict(OrderAnswer.about(order)),
         steps=customer_steps(known.table, steps, language),
-        story=story(known.table, known.events, steps, language),
+        story=story(known.table, known.events, steps, written(order.total, order.currency), language),
     )
 
 

@@ -166,12 +166,13 @@ class SandboxPayments:
             ):
                 content = await answer.read()
         except TimeoutError as error:
-            raise Outage(f"sandbox: {call} was not answered in time") from error
+            raise Outage(f"sandbox: {call} was not answered in time", for_all="sandbox is too slow") from error
         except (aiohttp.ClientError, OSError) as error:
-            raise Outage(f"sandbox: {call} failed: {error!r}") from error
+            raise Outage(f"sandbox: {call} failed: {error!r}", for_all="sandbox cannot be reached") from error
         answered = Answered(call, answer.status, content, answer.headers.get("Retry-After"))
         if answered.status >= HTTPStatus.INTERNAL_SERVER_ERROR or answered.status == HTTPStatus.TOO_MANY_REQUESTS:
-            raise Outage(f"{answered}", retry_after=_retry_after(answered.retry_after))
+            said = f"sandbox answered {answered.status}"
+            raise Outage(f"{answered}", for_all=said, retry_after=_retry_after(answered.retry_after))
         return answered
 
     def _read(self, answered: Answered, payment_id: str) -> Payment:

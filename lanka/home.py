@@ -108,8 +108,8 @@ class Home:
 
     def tell_prometheus(self, jobs: Mapping[str, Sequence[str]]) -> None:
         """Which URLs have `/metrics`, for each job, in the form of Prometheus's `file_sd_configs`."""
-        told = {job: [urlsplit(url).netloc for url in urls] for job, urls in jobs.items()}
-        _write(self._scraped, _Scraped([_Job(targets=each, labels={"job": job}) for job, each in told.items()]))
+        targets = {job: [urlsplit(url).netloc for url in urls] for job, urls in jobs.items()}
+        _write(self._scraped, _Scraped([_Job(targets=each, labels={"job": job}) for job, each in targets.items()]))
 
     def remember(self, pids: Mapping[str, int]) -> None:
         """Notes our processes, so that the next `lanka up` finds them if this one is killed."""

@@ -52,7 +52,7 @@ def up(directory: Path, wanted: Ports, workers: int) -> None:
             home.renounce()
             asyncio.run(_end(home.left_behind()))
             given = Given()
-            machine = Machine(home, home.chosen(), given, _settled(wanted, given))
+            machine = Machine(home, home.chosen(), given, _ports(wanted, given))
             asyncio.run(_Run(machine, workers).until_stopped())
     except InUseError as error:
         message = f"another `lanka up` is running in {home.directory}; stop it, or choose another --home"
@@ -77,7 +77,7 @@ async def _end(left_behind: dict[str, psutil.Process]) -> None:
         await until(lambda: all(is_over(each) for each in family), 10, "their end")
 
 
-def _settled(wanted: Ports, given: Given) -> Ports:
+def _ports(wanted: Ports, given: Given) -> Ports:
     """The ports that will be used: free ones in the place of 0. Raises `CannotStartError`."""
     own_temporal = given.temporal_address is None
     return Ports(

@@ -16,7 +16,6 @@ from chain.steps import State, Step
 from chain.table import Table
 from chain.words import Language, LinkWords, Text
 from orders.events import PaymentConfirmed, PaymentRefunded
-from orders.money import written
 from orders.payment import PaymentStatus
 from orders.words import Status
 
@@ -123,9 +122,9 @@ def customer_steps(table: Table, steps: Sequence[Step], language: Language) -> l
     ]
 
 
-def story(table: Table, events: Sequence[AnyEvent], steps: Sequence[Step], language: Language) -> Story:
-    """`events`: the whole journal, oldest first; it begins with the order."""
-    return _Telling(table, events, steps, language).story()
+def story(table: Table, events: Sequence[AnyEvent], steps: Sequence[Step], amount: str, language: Language) -> Story:
+    """`events`: the whole journal, oldest first. `amount`: what the order comes to, such as `EUR 12.50`."""
+    return _Telling(table, events, steps, amount, language).story()
 
 
 def _settled(table: Table, steps: Sequence[Step]) -> Iterator[Step]:
@@ -149,8 +148,11 @@ def _sentence(words: LinkWords, state: State, language: Language) -> str:
 
 
 class _Telling:
-    def __init__(self, table: Table, events: Sequence[AnyEvent], steps: Sequence[Step], language: Language) -> None:
+    def __init__(
+        self, table: Table, events: Sequence[AnyEvent], steps: Sequence[Step], amount: str, language: Language
+    ) -> None:
         self._table = table
+        self._amount = amount
         self._steps = steps
         self._language = language
         self._kinds = {table.types.kind(event.type) for event in events}
@@ -160,8 +162,6 @@ class _Telling:
             table, [Told(maker_of(event.source), event.type, event.data.get("reason")) for event in events]
         )
         self._parked = any(step.state is State.PARKED for step in steps)
-        order = events[0].data["order"]
-        self._amount = written(order["total"], order["currency"])
         self._deadline = self._awaited()
 
     def story(self) -> Story:

@@ -234,8 +234,8 @@ class _Dispatches(OutboundInterceptor):
         if len(subjects) > 1:
             link = [Link(span.get_span_context())]
             for subject, order in orders.items():
-                told = about | {"lanka.order_id": subject}
-                self._tracing.tracer.start_span("dispatch", order, SpanKind.PRODUCER, told, link).end()
+                attributes = about | {"lanka.order_id": subject}
+                self._tracing.tracer.start_span("dispatch", order, SpanKind.PRODUCER, attributes, link).end()
         return handle
 
 

@@ -166,7 +166,7 @@ async def test_broken_from_the_console_every_page_shows_where_orders_pile_up_and
     order = await person.opens(f"/console#/orders/{ids[0]}")
     await order.evaluate("window.neverReloaded = true")
     await expect(link(order, "payment")).to_contain_text("waiting")
-    await expect(order.locator(".last-error")).to_contain_text("the provider is down")
+    await expect(order.locator(".last-error")).to_contain_text("answered 503")
 
     await second.get_by_role("button", name="Mend it").click()
     for page in (console, second):

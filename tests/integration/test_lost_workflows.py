@@ -14,16 +14,18 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from chain.event import AnyEvent
 from dispatch.dispatcher import Wakeup, running_dispatcher
-from orders.events import OrderParked, OrderReleased, OrderWithdrawn
+from orders.events import OrderParked, OrderRejected, OrderReleased, OrderWithdrawn, PaymentDeclined
 from orders.order import Order
 from store.database import Pool, transaction
 from store.intake import Intake, register
 from store.journal import record
 from store.lost_workflows import come_to_rest
 from store.operations import Compensation, Operations
+from store.payments import Payments
+from store.webhooks import Webhooks
 from tests.integration.conftest import dispatched, signalled
 from tests.servers import HANGS_AFTER, temporal_server, until
-from tests.shop import accept, an_order, fetch, journal_of, the_journal, untyped
+from tests.shop import accept, an_order, fetch, journal_of, paid, the_journal, untyped
 from workflows.chains import TYPES, accepted
 
 WHY = {"reason": "zero_division_error", "attempts": 3, "last_error": "ZeroDivisionError"}
@@ -132,6 +134,29 @@ async def test_what_was_parked_is_released_and_what_was_taken_back_begins_with_t
         "data": here | {"by": "Lanka", "why": "its workflow was lost, another one takes its place"},
     }
     assert await Operations(pool, Compensation(["refund"], ["late-refund"])).parked(limit=9) == []
+
+
+async def test_the_workflow_that_gives_late_money_back_is_brought_again(pool: Pool, client: Client) -> None:
+    order = an_order(cup=1)
+    await first_run(pool, client, order)
+    why = {"reason": "payment_timeout", "detail": ""}
+    await the_journal(pool).append(
+        [
+            untyped(kind.made_by(link, order.order_id, datetime.now(UTC), why))
+            for link, kind in (("settlement", PaymentDeclined), ("reject", OrderRejected))
+        ]
+    )
+    async with transaction(pool) as tx:
+        await Payments(pool).claim(tx, {order.order_id: paid(order)})
+    await Webhooks(pool).keep("twin", "msg_1", order.payment_id, {})
+    late = client.get_workflow_handle(f"late-{order.order_id}.late")
+    async with running_dispatcher(pool, Wakeup(pool)):
+        await until(late.describe, HANGS_AFTER, "the workflow that gives it back")
+        run_id = (await late.describe()).run_id
+        await late.terminate("by mistake")
+
+        (event,) = await another_run(client, late.id, run_id)
+    assert event["type"] == "lanka.PaymentArrivedLate"
 
 
 async def test_a_workflow_that_runs_is_left_alone(pool: Pool, client: Client) -> None:

@@ -135,9 +135,14 @@ async def test_a_message_after_the_end_of_the_workflow_starts_another_run(
         await intake.publish([event("SupportCallStarted", call)])
         await until(lambda: runs(client, call), HANGS_AFTER, "the end of the first run")
         assert not await is_free(pool)
+        await fetch(pool, "UPDATE subjects SET version = 7")
 
         await intake.publish([event("SupportCallEnded", call)])
         await until(lambda: is_free(pool), HANGS_AFTER, "the operator to be free")
+
+    began = (await client.get_workflow_handle(f"call-{call}").fetch_history()).events[0]
+    given = began.workflow_execution_started_event_attributes.input.payloads
+    assert await client.data_converter.decode(given) == [7], "it goes on with the version that it began with"
 
 
 @pytest.fixture

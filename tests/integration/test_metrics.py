@@ -120,6 +120,9 @@ async def test_the_oldest_is_as_old_as_its_last_step(pool: Pool) -> None:
     old, older = (an_order(cup=1).model_copy(update={"received_at": now - timedelta(hours=h)}) for h in (1, 3))
     await accept(pool, old)
     await dispatched(pool, older)
+    paid_now = an_order(cup=1).model_copy(update={"received_at": now - timedelta(hours=5)})
+    await dispatched(pool, paid_now)
+    await goes_on(pool, "payment", paid_now, PaymentConfirmed, {"order": paid_now, "payment": paid(paid_now)})
 
     samples = await told(pool)
 
@@ -127,6 +130,8 @@ async def test_the_oldest_is_as_old_as_its_last_step(pool: Pool) -> None:
     assert hours == {
         ("lanka_oldest_seconds", "orders", "dispatch", "received"): 1,
         ("lanka_oldest_seconds", "orders", "payment", "processing"): 3,
+        ("lanka_oldest_seconds", "orders", "cart", "processing"): 0,
+        ("lanka_oldest_seconds", "orders", "price", "processing"): 0,
     }
     assert round(samples["lanka_dispatch_lag_seconds",] / 3600) == 1
 

@@ -124,6 +124,8 @@ def test_a_way_back_is_shown_to_whoever_takes_it() -> None:
     lines = shown(*PAID, back)
     assert [line.split()[1] for line in lines[:7]] == ["payment", "┬", "└", "finalize", "┬", "└", "reject"]
     assert "".join(line[0] for line in lines[:7]) == "✔○○○**○"
+    parked = made(OrderParked, "price", **PARKING)
+    assert "parked" not in " ".join(shown(*PAID, STOCK, parked, back)), "who takes it back does not wait for a person"
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,8 @@ from workflows.chains import CHAINS
 TABLE = CHAINS["orders"].table
 BEGAN = datetime(2026, 11, 26, 12, tzinfo=UTC)
 DEADLINE = BEGAN + timedelta(hours=1)
-ORDER = {"order_id": "o1", "total": 2700, "currency": "EUR"}
+AMOUNT = "EUR 27.00"
+ORDER = {"order_id": "o1"}
 
 Made = tuple[str, type[Event[Any]], dict[str, Any]]
 
@@ -92,7 +93,7 @@ def seen(*made: Made, parked: Sequence[str] = (), done: Sequence[str] = (), tabl
 
 def told(*made: Made, parked: Sequence[str] = (), done: Sequence[str] = (), uk: bool = False) -> Story:
     known = seen(*made, parked=parked, done=done)
-    return story(TABLE, known.events, steps(TABLE, known), "uk" if uk else "en")
+    return story(TABLE, known.events, steps(TABLE, known), AMOUNT, "uk" if uk else "en")
 
 
 def shown(*made: Made, parked: Sequence[str] = (), done: Sequence[str] = ()) -> dict[str, CustomerStep]:
@@ -319,7 +320,7 @@ def test_a_link_that_is_added_to_the_table_is_told_by_its_words() -> None:
     known = seen(RECEIVED, CAPTURED, table=table)
     assert "wrap" in links_at(table, [event.type for event in known.events], known.done)
 
-    told_of = story(table, known.events, steps(table, known), "en")
+    told_of = story(table, known.events, steps(table, known), AMOUNT, "en")
     shown_there = {step.link: step.sentence for step in customer_steps(table, steps(table, known), "en")}
 
     assert told_of.headline == "Checking stock, checking the price and wrapping it"

@@ -79,11 +79,16 @@ const perSecond = (rate) => (rate > 0 ? `${rate < 10 ? rate.toFixed(1) : Math.ro
 function allSubjects(graph, chain) {
   const nodes = {};
   const rates = {};
+  const aside = new Set(graph.aside.flat()); // shown once something has come there
   for (const [name, links] of Map.groupBy(chain.links, (link) => graph.place(link.name))) {
     const all = (field) => sum(links.map((link) => link[field]));
     const [parked, waiting, inProgress, done] = ["parked", "waiting", "in_progress", "done"].map(all);
     const subjects = parked + waiting + inProgress;
     rates[name] = all("per_second");
+    if (aside.has(name) && !subjects && !done) {
+      nodes[name] = null;
+      continue;
+    }
     nodes[name] = {
       subjects,
       count: count(subjects),
