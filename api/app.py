@@ -26,16 +26,18 @@ from api import (
     webhooks,
 )
 from api.auth import Callers
-from api.backlog import BacklogSettings, watched_backlog
-from api.body import document_models
+from api.backlog import Backlog, BacklogSettings
+from api.closing import beside
 from api.commands import Commands
 from api.drills import Drills
 from api.events import SentEvent
-from api.funnel import Counts, running_count
+from api.funnel import Counts
 from api.known_subject import MOVES_WITHIN
 from api.live import Picture, running_picture
-from api.payments import ShopPayments
-from api.problems import ProblemDetails, answer_with_problems
+from api.openapi import document_routes
+from api.problems import answer_with_problems
+from api.sandbox import Sandbox
+from api.shared import Shared
 from api.stream import running_stream
 from api.subjects import ExternalLinks
 from dispatch.dispatcher import Wakeup, running_dispatcher
@@ -96,7 +98,7 @@ def create_app() -> FastAPI:
     for folder in pages.FOLDERS:
         app.mount(f"/static/{folder}", pages.static_files(folder))
     answer_with_problems(app)
-    document_models(app, SentEvent, Picture, ProblemDetails)
+    document_routes(app, SentEvent, Picture)
     app.add_middleware(RequestLog)
     app.add_middleware(RequestSeconds)
     return app
@@ -117,46 +119,46 @@ def _lifespan(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, object]]:
         async with tracing.running(), open_pool(settings.database_url) as pool:
-            wakeup = Wakeup(pool)
-            sessions = Sessions(pool)
-            operations = Operations(pool, compensation())
+            wakeup, backlog, sessions = Wakeup(pool), Backlog(pool, limits), Sessions(pool)
             orders, catalogue = Orders(pool, CHAINS[CHAIN].table), Catalogue(pool)
+            operations = Operations(pool, compensation())
             overview = Overview(pool, moves_within=MOVES_WITHIN, compensation=compensation())
             counts = Counts(pool, overview)
             async with (
                 running_dispatcher(pool, wakeup, tracing.interceptors),
-                running_stream(pool) as stream,
-                watched_backlog(pool, limits) as backlog,
-                running_count(counts),
+                running_stream(pool) as live_journal,
+                beside(backlog.run()),
+                beside(counts.run()),
                 Temporal(tracing.interceptors) as temporal,
-                aclosing(ShopPayments(settings.payments_url)) as payments,
-                aclosing(Drills(settings.payments_url, orders, catalogue, wakeup, tracing)) as drills,
+                aclosing(Sandbox(settings.payments_url)) as sandbox,
+                aclosing(Drills(sandbox, orders, catalogue, wakeup, tracing)) as drills,
                 running_picture(overview, drills) as picture,
             ):
-                yield {  # what the requests of one process share
-                    "pool": pool,
-                    "orders": orders,
-                    "journal": Journal(pool, TYPES),
-                    "live": stream,
-                    "counts": counts,
-                    "intake": Intake(pool),
-                    "catalogue": catalogue,
-                    "callers": Callers(ApiKeys(pool), sessions),
-                    "sessions": sessions,
-                    "wakeup": wakeup,
-                    "backlog": backlog,
-                    "temporal": temporal,
-                    "commands": Commands(operations, temporal),
-                    "operations": operations,
-                    "drills": drills,
-                    "live_picture": picture,
-                    "elsewhere": ExternalLinks(settings.temporal_ui, settings.trace_url),
-                    "webhooks": Webhooks(pool),
-                    "payments": payments,
-                    "payment_webhooks": hooks,
-                    "max_body_bytes": settings.max_body_bytes,
-                    "traceparent": tracing.traceparent,
-                    "exposition": Exposition(pool),
-                }
+                shared = Shared(
+                    pool=pool,
+                    orders=orders,
+                    journal=Journal(pool, TYPES),
+                    intake=Intake(pool),
+                    catalogue=catalogue,
+                    sessions=sessions,
+                    operations=operations,
+                    webhooks=Webhooks(pool),
+                    payment_webhooks=hooks,
+                    wakeup=wakeup,
+                    temporal=temporal,
+                    callers=Callers(ApiKeys(pool), sessions),
+                    backlog=backlog,
+                    commands=Commands(operations, temporal),
+                    counts=counts,
+                    live=live_journal,
+                    picture=picture,
+                    sandbox=sandbox,
+                    drills=drills,
+                    elsewhere=ExternalLinks(settings.temporal_ui, settings.trace_url),
+                    exposition=Exposition(pool),
+                    traceparent=tracing.traceparent,
+                    max_body_bytes=settings.max_body_bytes,
+                )
+                yield {"shared": shared}
 
     return lifespan

@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from api.problems import Code, Problem
+from api.problems import Code, Problem, raises
+from api.shared import Here, shared_by
 from store.api_keys import ApiKeys, Scope, hash_of
 from store.sessions import Sessions
 
@@ -20,7 +21,8 @@ TRUSTED_FOR = 5.0
 
 SHOP_COOKIE, CONSOLE_COOKIE = "lanka_shop", "lanka_console"
 
-_SAFE = {"GET", "HEAD", "OPTIONS"}
+SAFE = {"GET", "HEAD", "OPTIONS"}
+_INSUFFICIENT = {"WWW-Authenticate": 'Bearer error="insufficient_scope"'}
 _bearer = HTTPBearer(auto_error=False, description="An API key of scope `shop` or `operator`.")
 
 
@@ -75,49 +77,53 @@ class Callers:
         return Caller(session.scope, f"{session.scope}:{name}", session.customer_id)
 
 
+@raises(Code.API_KEY_MISSING, Code.API_KEY_INVALID, Code.OTHER_ORIGIN, Code.DATABASE_UNAVAILABLE)
 async def anybody(
-    request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+    request: Request, here: Here, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 ) -> Caller:
     """The caller: a customer, a shop or an operator."""
-    callers: Callers = request.state.callers
     if credentials is not None and credentials.credentials:
-        caller = await callers.with_key(credentials.credentials)
+        caller = await here.callers.with_key(credentials.credentials)
         if caller is None:
             raise Problem(Code.API_KEY_INVALID, headers={"WWW-Authenticate": 'Bearer error="invalid_token"'})
         return caller
     # Who is both at this browser is the operator, who may do whatever the customer may.
     for cookie in (CONSOLE_COOKIE, SHOP_COOKIE):
         token = request.cookies.get(cookie)
-        caller = await callers.with_session(token) if token else None
+        caller = await here.callers.with_session(token) if token else None
         if caller:
-            if request.method not in _SAFE and not same_origin(request):
-                raise Problem(Code.OTHER_ORIGIN)
+            if request.method not in SAFE:
+                await from_our_page(request)
             return caller
     raise Problem(Code.API_KEY_MISSING, headers={"WWW-Authenticate": "Bearer"})
 
 
-def same_origin(request: Request) -> bool:
-    """Whether the page that sends this is one of ours. A cookie comes along wherever the request was made."""
+@raises(Code.OTHER_ORIGIN)
+async def from_our_page(request: Request) -> None:
+    """Raises the problem `other_origin`. A cookie comes along wherever the request was made."""
     origin = request.headers.get("origin")
-    return origin is not None and urlsplit(origin).netloc == request.headers.get("host")
+    if origin is None or urlsplit(origin).netloc != request.headers.get("host"):
+        raise Problem(Code.OTHER_ORIGIN)
 
 
+@raises(Code.SHOP_KEY_REQUIRED)
 async def shop_or_operator(caller: Annotated[Caller, Depends(anybody)]) -> Caller:
     if caller.scope is Scope.CUSTOMER:
-        raise Problem(Code.SHOP_KEY_REQUIRED, headers={"WWW-Authenticate": 'Bearer error="insufficient_scope"'})
+        raise Problem(Code.SHOP_KEY_REQUIRED, headers=_INSUFFICIENT)
     return caller
 
 
+@raises(Code.OPERATOR_KEY_REQUIRED)
 async def operator_only(caller: Annotated[Caller, Depends(anybody)]) -> Caller:
     if caller.scope is not Scope.OPERATOR:
-        raise Problem(Code.OPERATOR_KEY_REQUIRED, headers={"WWW-Authenticate": 'Bearer error="insufficient_scope"'})
+        raise Problem(Code.OPERATOR_KEY_REQUIRED, headers=_INSUFFICIENT)
     return caller
 
 
 async def may_still_operate(request: Request) -> bool:
     """For an answer that takes long: False once the operator's key is revoked or the session over. Raises `Outage`."""
     try:
-        await operator_only(await anybody(request, await _bearer(request)))
+        await operator_only(await anybody(request, await shared_by(request), await _bearer(request)))
     except Problem:
         return False
     return True

@@ -6,8 +6,6 @@ Each API process looks now and then, so that the question costs a request nothin
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Annotated
 
 import structlog
@@ -68,7 +66,7 @@ class Backlog:
         seconds = number / self._per_second if self._per_second else self._seen.oldest_seconds
         return min(max(1, math.ceil(seconds)), LONGEST_RETRY_AFTER)
 
-    async def watch(self) -> None:
+    async def run(self) -> None:
         was_full = False
         while True:
             try:
@@ -91,13 +89,3 @@ class Backlog:
             self._per_second = (self._per_second + (seen.first - before) / (now - self._at)) / 2
         self._seen, self._at = seen, now
         self._added -= added
-
-
-@asynccontextmanager
-async def watched_backlog(pool: Pool, settings: BacklogSettings) -> AsyncIterator[Backlog]:
-    """The backlog, watched beside the requests of this process."""
-    backlog = Backlog(pool, settings)
-    async with asyncio.TaskGroup() as tasks:
-        watching = tasks.create_task(backlog.watch())
-        yield backlog
-        watching.cancel()

@@ -2,15 +2,16 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Request
+from fastapi import APIRouter, Depends, Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.auth import Anybody, Operator
-from api.body import Body, takes
-from api.problems import AS_OPERATOR, MAX_NAME, MAX_ON_HAND, WITH_KEY, Code, Problem, documented
+from api.body import Body
+from api.problems import MAX_NAME, MAX_ON_HAND, Code, Problem, raises
+from api.shared import Here
 from orders.money import CurrencyCode, UnitPrice
 from orders.order import Identifier
-from store.catalogue import BelowReserved, Catalogue, Price, Product
+from store.catalogue import BelowReserved, Price, Product
 
 
 class ProductRequest(BaseModel):
@@ -24,27 +25,24 @@ class ProductRequest(BaseModel):
     on_hand: Annotated[int, Field(strict=True, ge=0, le=MAX_ON_HAND)]
 
 
-Sku = Annotated[Identifier, Path()]
-
 router = APIRouter(tags=["catalogue"])
 
 
-@router.get("/catalogue", responses=documented(*WITH_KEY))
-async def list_products(request: Request, _: Anybody) -> list[Product]:
-    catalogue: Catalogue = request.state.catalogue
-    return await catalogue.products()
+@router.get("/catalogue")
+async def list_products(here: Here, _: Anybody) -> list[Product]:
+    return await here.catalogue.products()
 
 
-@router.put(
-    "/catalogue/{sku}",
-    **takes(ProductRequest, *AS_OPERATOR, Code.INVALID_ID, Code.STOCK_RESERVED),
-)
+@router.put("/catalogue/{sku}")
+@raises(Code.STOCK_RESERVED)
 async def put_product(
-    request: Request, _: Operator, sku: Sku, product: Annotated[ProductRequest, Depends(Body(ProductRequest))]
+    here: Here,
+    _: Operator,
+    sku: Annotated[Identifier, Path()],
+    product: Annotated[ProductRequest, Depends(Body(ProductRequest))],
 ) -> Product:
-    catalogue: Catalogue = request.state.catalogue
     price = Price(product.unit_price, product.currency)
     try:
-        return await catalogue.put(sku, name=product.name, price=price, on_hand=product.on_hand)
+        return await here.catalogue.put(sku, name=product.name, price=price, on_hand=product.on_hand)
     except BelowReserved:
         raise Problem(Code.STOCK_RESERVED) from None

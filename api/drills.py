@@ -7,15 +7,16 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-import httpx
 import structlog
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.auth import Operator
-from api.body import Body, takes
+from api.body import Body
 from api.orders import OrderRequest
-from api.problems import AS_OPERATOR, MAX_DRILL, MAX_RATE, MIN_RATE, Code, Problem, documented
+from api.problems import MAX_DRILL, MAX_RATE, MIN_RATE, Code, Problem, raises
+from api.sandbox import M, PaymentAnswer, Sandbox
+from api.shared import Here
 from chain.failures import Outage
 from dispatch.dispatcher import Wakeup
 from orders.order import Line, new_order_id
@@ -65,15 +66,10 @@ class DrillAnswer(BaseModel):
 
 
 class Drills:
-    """Without `payments_url` there is no sandbox, and no drill."""
-
     def __init__(
-        self, payments_url: str | None, orders: Orders, catalogue: Catalogue, wakeup: Wakeup, tracing: Tracing
+        self, sandbox: Sandbox, orders: Orders, catalogue: Catalogue, wakeup: Wakeup, tracing: Tracing
     ) -> None:
-        # The sandbox is a neighbour: no proxy from the environment may come between.
-        self._sandbox = (
-            httpx.AsyncClient(base_url=payments_url, timeout=ANSWERED_WITHIN, trust_env=False) if payments_url else None
-        )
+        self._sandbox = sandbox
         self._orders = orders
         self._catalogue = catalogue
         self._wakeup = wakeup
@@ -84,16 +80,14 @@ class Drills:
     async def aclose(self) -> None:
         if self._sending:
             self._sending.cancel()
-        if self._sandbox:
-            await self._sandbox.aclose()
 
     async def faults(self) -> Faults:
         """Raises the problems `no_sandbox` and `payments_unavailable`."""
-        return Faults.model_validate(await self._ask("GET", "/faults"))
+        return await self._ask(Faults, "GET", "/faults")
 
     async def set_faults(self, faults: Faults) -> Faults:
         """Raises the problems `no_sandbox` and `payments_unavailable`."""
-        return Faults.model_validate(await self._ask("PUT", "/faults", faults.model_dump()))
+        return await self._ask(Faults, "PUT", "/faults", faults.model_dump())
 
     async def send(self, wanted: DrillRequest, owner: str) -> None:
         """Returns when all is paid; the orders follow at their rate.
@@ -111,8 +105,8 @@ class Drills:
             amount = sum(line.quantity * line.unit_price for line in order.lines)
             async with limit:
                 body = {"amount": amount, "currency": order.currency, "outcome": "authorized"}
-                payment = await self._ask("POST", "/payments", body)
-            return order.model_copy(update={"payment_id": payment["id"]})
+                payment = await self._ask(PaymentAnswer, "POST", "/payments", body)
+            return order.model_copy(update={"payment_id": payment.payment_id})
 
         async with self._paying:
             orders = await asyncio.gather(*(paid(_sample(products)) for _ in range(wanted.orders)))
@@ -141,16 +135,11 @@ class Drills:
                     break
             self._wakeup.wake()
 
-    async def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
-        if self._sandbox is None:
-            raise Problem(Code.NO_SANDBOX)
-        try:
-            answer = await self._sandbox.request(method, path, json=body)
-            if answer.status_code == httpx.codes.NOT_FOUND:
-                raise Problem(Code.NO_SANDBOX)  # a provider, but not one that can be broken
-            return answer.raise_for_status().json()
-        except (httpx.HTTPError, ValueError) as error:
-            raise Problem(Code.PAYMENTS_UNAVAILABLE, headers={"Retry-After": "1"}) from error
+    async def _ask(self, answer: type[M], method: str, path: str, body: dict[str, Any] | None = None) -> M:
+        refused = {404: Code.NO_SANDBOX}  # a provider, but not one that can be broken
+        return await self._sandbox.ask(
+            answer, method, path, body, within=ANSWERED_WITHIN, missing=Code.NO_SANDBOX, refused=refused
+        )
 
 
 def _sample(products: Sequence[Product]) -> OrderRequest:
@@ -168,35 +157,29 @@ def _sample(products: Sequence[Product]) -> OrderRequest:
 
 router = APIRouter(prefix="/operations", tags=["operations"])
 
-_ANY = (*AS_OPERATOR, Code.NO_SANDBOX, Code.PAYMENTS_UNAVAILABLE)
 
-
-@router.get("/faults", responses=documented(*_ANY))
-async def read_faults(request: Request, _: Operator) -> Faults:
+@router.get("/faults")
+@raises(Code.NO_SANDBOX, Code.PAYMENTS_UNAVAILABLE)
+async def read_faults(here: Here, _: Operator) -> Faults:
     """How the sandbox provider is broken now."""
-    drills: Drills = request.state.drills
-    return await drills.faults()
+    return await here.drills.faults()
 
 
-@router.put("/faults", **takes(Faults, *_ANY, optional=True))
+@router.put("/faults")
+@raises(Code.NO_SANDBOX, Code.PAYMENTS_UNAVAILABLE)
 async def put_faults(
-    request: Request, caller: Operator, faults: Annotated[Faults, Depends(Body(Faults, optional=True))]
+    here: Here, caller: Operator, faults: Annotated[Faults, Depends(Body(Faults, optional=True))]
 ) -> Faults:
     """Breaks the sandbox provider in this way; `{}` mends it."""
-    drills: Drills = request.state.drills
     log.warning("the sandbox provider is told to break", by=caller.name, **faults.model_dump())
-    return await drills.set_faults(faults)
+    return await here.drills.set_faults(faults)
 
 
-@router.post(
-    "/sample-orders",
-    status_code=202,
-    **takes(DrillRequest, *_ANY, Code.NOTHING_TO_SELL, Code.DRILL_UNDER_WAY),
-)
+@router.post("/sample-orders", status_code=202)
+@raises(Code.NO_SANDBOX, Code.PAYMENTS_UNAVAILABLE, Code.NOTHING_TO_SELL, Code.DRILL_UNDER_WAY)
 async def send_sample_orders(
-    request: Request, caller: Operator, wanted: Annotated[DrillRequest, Depends(Body(DrillRequest))]
+    here: Here, caller: Operator, wanted: Annotated[DrillRequest, Depends(Body(DrillRequest))]
 ) -> DrillAnswer:
     """Orders as customers would send them, each with a payment of its own at the sandbox."""
-    drills: Drills = request.state.drills
-    await drills.send(wanted, caller.name)
+    await here.drills.send(wanted, caller.name)
     return DrillAnswer(orders=wanted.orders)

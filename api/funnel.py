@@ -4,8 +4,7 @@ import asyncio
 import math
 import time
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Generic, NamedTuple, TypeVar
 
@@ -15,7 +14,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from api.auth import Operator
 from api.chains import Spoken, chain_named, ends_of
-from api.problems import AS_OPERATOR, IN_QUERY, MAX_HOURS, Code, Problem, documented, refuse_repeated
+from api.problems import MAX_HOURS, Code, Problem, raises, refuse_repeated
+from api.shared import Here
 from chain.event import BACKWARD, Kind
 from chain.failures import Outage
 from chain.graph import good_ends
@@ -117,19 +117,16 @@ class Window(BaseModel):
 router = APIRouter(prefix="/operations", tags=["operations"])
 
 
-@router.get(
-    "/funnel",
-    responses=documented(*AS_OPERATOR, *IN_QUERY, Code.INVALID_WINDOW, Code.CHAIN_NOT_FOUND),
-)
+@router.get("/funnel")
+@raises(Code.INVALID_WINDOW, Code.CHAIN_NOT_FOUND)
 async def read_funnel(
-    request: Request, _: Operator, window: Annotated[Window, Query()], language: Spoken
+    request: Request, here: Here, _: Operator, window: Annotated[Window, Query()], language: Spoken
 ) -> FunnelAnswer:
     """Where the subjects of a chain are now, link by link, and what became of them in the hours asked for."""
     refuse_repeated(request)
-    counts: Counts = request.state.counts
     chain_named(window.chain)
     since, until = window.bounds(datetime.now(UTC))
-    return await counts.funnel(window.chain, since, until, language)
+    return await here.counts.funnel(window.chain, since, until, language)
 
 
 # ---- reading -----------------------------------------------------------------------------------------------------
@@ -160,6 +157,19 @@ class Counts:
             hours=_hours(table, made),
         )
 
+    async def run(self) -> None:
+        """Counts the journal by the hour, in one process after the other."""
+        while True:
+            more = False
+            try:
+                more = await self.store.count_on()
+            except Outage:
+                pass  # the dispatcher tells it
+            except Exception:
+                log.exception("the journal could not be counted, it is tried again")
+            if not more:
+                await asyncio.sleep(PAUSE.total_seconds())
+
 
 class _Fresh(Generic[T]):
     """Something that is read for one and serves all who ask meanwhile, and shortly after."""
@@ -176,28 +186,6 @@ class _Fresh(Generic[T]):
                 self._value = await self._read()
                 self._until = time.monotonic() + FRESH
             return self._value
-
-
-@asynccontextmanager
-async def running_count(counts: Counts) -> AsyncIterator[None]:
-    """Counts the journal by the hour beside the requests, in one process after the other."""
-    async with asyncio.TaskGroup() as tasks:
-        counting = tasks.create_task(_count(counts.store))
-        yield
-        counting.cancel()
-
-
-async def _count(funnel: Funnel) -> None:
-    while True:
-        more = False
-        try:
-            more = await funnel.count_on()
-        except Outage:
-            pass  # the dispatcher tells it
-        except Exception:
-            log.exception("the journal could not be counted, it is tried again")
-        if not more:
-            await asyncio.sleep(PAUSE.total_seconds())
 
 
 # ---- putting together --------------------------------------------------------------------------------------------

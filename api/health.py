@@ -2,13 +2,14 @@
 
 from typing import Literal
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Response
 from pydantic import BaseModel
 
-from api.problems import Code, documented
-from dispatch.temporal import ANSWERS_WITHIN, Temporal
-from store.database import Pool, connected
-from telemetry.exposition import CONTENT_TYPE, Exposition
+from api.problems import Code, raises
+from api.shared import Here
+from dispatch.temporal import ANSWERS_WITHIN
+from store.database import connected
+from telemetry.exposition import CONTENT_TYPE
 
 
 class Readiness(BaseModel):
@@ -21,22 +22,20 @@ class Readiness(BaseModel):
 router = APIRouter(tags=["health"])
 
 
-@router.get("/livez", responses=documented())
+@router.get("/livez")
 async def live() -> dict[str, str]:
     return {"status": "alive"}
 
 
-@router.get("/readyz", responses=documented(Code.DATABASE_UNAVAILABLE))
-async def ready(request: Request) -> Readiness:
-    pool: Pool = request.state.pool
-    temporal: Temporal = request.state.temporal
-    async with connected(pool) as connection:
+@router.get("/readyz")
+@raises(Code.DATABASE_UNAVAILABLE)
+async def ready(here: Here) -> Readiness:
+    async with connected(here.pool) as connection:
         await connection.execute("SELECT 1", timeout=ANSWERS_WITHIN)
-    return Readiness(temporal="up" if await temporal.answers() else "away")
+    return Readiness(temporal="up" if await here.temporal.answers() else "away")
 
 
-@router.get("/metrics", response_class=Response, responses=documented() | {200: {"content": {CONTENT_TYPE: {}}}})
-async def metrics(request: Request) -> Response:
+@router.get("/metrics", response_class=Response, responses={200: {"content": {CONTENT_TYPE: {}}}})
+async def metrics(here: Here) -> Response:
     """For Prometheus; what each means stands in its HELP."""
-    exposition: Exposition = request.state.exposition
-    return Response(await exposition.text(), media_type=CONTENT_TYPE)
+    return Response(await here.exposition.text(), media_type=CONTENT_TYPE)

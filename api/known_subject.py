@@ -5,14 +5,12 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from fastapi import Request
-
 from api.chains import chain_named
+from api.shared import Shared
 from chain.event import AnyEvent, Kind
 from chain.steps import Seen, Step, Trying, steps
 from chain.table import Table, in_order
-from store.journal import Journal
-from store.operations import Carriage, Operations, ParkedSubject
+from store.operations import Carriage, ParkedSubject
 
 MOVES_WITHIN = timedelta(seconds=0.75)
 """What has happened to a subject within this time shows that it moves."""
@@ -42,14 +40,12 @@ class Known(NamedTuple):
         return steps(self.table, seen)
 
 
-async def known_subject(request: Request, subject: str) -> Known | None:
+async def known_subject(here: Shared, subject: str) -> Known | None:
     """None where nobody knows it. Raises the problem `chain_not_found`, where this code has not its chain."""
-    operations: Operations = request.state.operations
-    journal: Journal = request.state.journal
-    carriage, told = await asyncio.gather(operations.carriage(subject), journal.of(subject))
+    carriage, told = await asyncio.gather(here.operations.carriage(subject), here.journal.of(subject))
     if carriage is None or not told:
         return None
     table = chain_named(carriage.chain)
     has_parked = any(table.types.kind(event.type) is Kind.PARKED for event in told)
-    parked = await operations.parked(subject=subject, limit=AT_ONCE) if has_parked else []
+    parked = await here.operations.parked(subject=subject, limit=AT_ONCE) if has_parked else []
     return Known(table, carriage, in_order(table, told), parked)

@@ -6,16 +6,16 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import NamedTuple
 
 import structlog
-from fastapi import APIRouter, Request, Response
-from fastapi.sse import EventSourceResponse, format_sse_event
+from fastapi import APIRouter, Request
+from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import AwareDatetime, BaseModel
-from starlette.types import Receive, Scope, Send
 
 from api.auth import Operator, may_still_operate
 from api.chains import ends_of
 from api.closing import before_shutdown
 from api.drills import Drills, Faults
-from api.problems import Code, Problem, documented
+from api.problems import Problem
+from api.shared import Here
 from chain.event import Kind, maker_of, type_of
 from chain.failures import Outage
 from chain.steps import states_at
@@ -235,45 +235,13 @@ async def _faults(drills: Drills) -> Faults | None:
     return None
 
 
-class LiveStream(EventSourceResponse):
-    def __init__(self, request: Request) -> None:
-        # A proxy must not keep events back.
-        super().__init__(self._frames(), headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
-        self._request = request
-        self._live: LivePicture = request.state.live_picture
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with self._live.watching():
-            await super().__call__(scope, receive, send)
-
-    async def _frames(self) -> AsyncIterator[bytes]:
-        now = asyncio.get_running_loop().time
-        check_at = now() + RECHECKED
-        seen: Frame | None = None
-        yield format_sse_event(comment="the live picture")
-        while not self._live.closing:
-            frame = self._live.frame
-            if frame is not seen and frame is not None:
-                seen = frame
-                yield format_sse_event(event=frame.kind, data_str=frame.data)
-            if now() >= check_at:
-                if not await may_still_operate(self._request):
-                    return
-                check_at = now() + RECHECKED
-            try:
-                async with asyncio.timeout(HEARTBEAT):
-                    await self._live.news_since(seen)
-            except TimeoutError:
-                yield format_sse_event(comment="")
-
-
 router = APIRouter(prefix="/operations", tags=["operations"])
 
 
 @router.get(
     "/live",
-    responses=documented(Code.API_KEY_MISSING, Code.API_KEY_INVALID, Code.OPERATOR_KEY_REQUIRED)
-    | {
+    response_class=EventSourceResponse,
+    responses={
         200: {
             "description": "Server-sent events: a `picture` when it has changed, at most one a second; `away` while "
             "the database does not answer. It ends when the caller may no longer watch, or the process stops.",
@@ -281,6 +249,24 @@ router = APIRouter(prefix="/operations", tags=["operations"])
         }
     },
 )
-async def watch(request: Request, _: Operator) -> Response:
+async def watch(request: Request, here: Here, _: Operator) -> AsyncIterator[ServerSentEvent]:
     """Where all open subjects of every chain stand, live."""
-    return LiveStream(request)
+    now = asyncio.get_running_loop().time
+    check_at = now() + RECHECKED
+    seen: Frame | None = None
+    yield ServerSentEvent(comment="the live picture")
+    with here.picture.watching():
+        while not here.picture.closing:
+            frame = here.picture.frame
+            if frame is not seen and frame is not None:
+                seen = frame
+                yield ServerSentEvent(event=frame.kind, raw_data=frame.data)
+            if now() >= check_at:
+                if not await may_still_operate(request):
+                    return
+                check_at = now() + RECHECKED
+            try:
+                async with asyncio.timeout(HEARTBEAT):
+                    await here.picture.news_since(seen)
+            except TimeoutError:
+                yield ServerSentEvent(comment="")

@@ -2,18 +2,19 @@
 
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field
 
 from api.auth import Caller, Operator
-from api.body import Body, takes
-from api.commands import Answer, Commands, Text
-from api.problems import AS_OPERATOR, IN_QUERY, MAX_RATE, MAX_RELEASE, MIN_RATE, Code, documented, refuse_repeated
+from api.body import Body
+from api.commands import Answer, Text
+from api.problems import MAX_RATE, MAX_RELEASE, MIN_RATE, Code, raises, refuse_repeated
+from api.shared import Here
 from chain.commands import BulkCommand
 from chain.table import Link
-from store.operations import Operations, OwedRefund, ParkedSubject
+from store.operations import OwedRefund, ParkedSubject
 from workflows.chains import CHAINS
 
 LINKS: Sequence[Link] = [
@@ -99,25 +100,24 @@ class ParkedAnswer(ParkedSubject):
 
 router = APIRouter(prefix="/operations", tags=["operations"])
 
-_FLAWS = (*IN_QUERY, Code.INVALID_LINK, Code.INVALID_STAGE, Code.INVALID_TEXT)
-_DECIDING = takes(Reasoned, *AS_OPERATOR, Code.ORDER_NOT_FOUND, Code.INVALID_TEXT, Code.NOT_DECIDED)
-
 Decision = Literal["release", "reject"]
 ParkingId = Annotated[Text, Path(description="the `id` of a parking, or a subject's id: then all of its parkings")]
 
 
-@router.get("/parked", responses=documented(*AS_OPERATOR, *_FLAWS))
-async def list_parked(request: Request, _: Operator, wanted: Annotated[Parked, Query()]) -> list[ParkedAnswer]:
+@router.get("/parked")
+async def list_parked(
+    request: Request, here: Here, _: Operator, wanted: Annotated[Parked, Query()]
+) -> list[ParkedAnswer]:
     """What waits for a person, the oldest first, at most 1000."""
     refuse_repeated(request)
-    operations: Operations = request.state.operations
-    parked = await operations.parked(links=wanted.links(), reason=wanted.reason, limit=MAX_RELEASE)
+    parked = await here.operations.parked(links=wanted.links(), reason=wanted.reason, limit=MAX_RELEASE)
     return [ParkedAnswer.about(each) for each in parked]
 
 
-@router.post("/parked/{parking}/{decision}", **_DECIDING)
+@router.post("/parked/{parking}/{decision}")
+@raises(Code.ORDER_NOT_FOUND, Code.NOT_DECIDED)
 async def decide_parked(
-    request: Request,
+    here: Here,
     caller: Operator,
     parking: ParkingId,
     decision: Decision,
@@ -127,22 +127,20 @@ async def decide_parked(
 
     `not_parked` where nothing waits for it, also when it is on its way back already.
     """
-    commands: Commands = request.state.commands
     by = _name(caller, wanted.by)
-    return Answer(verdict=await commands.decide(parking, by=by, why=wanted.why, reject=decision == "reject"))
+    return Answer(verdict=await here.commands.decide(parking, by=by, why=wanted.why, reject=decision == "reject"))
 
 
-_MANY: dict[str, Any] = takes(BulkRequest, *AS_OPERATOR, Code.NOT_DECIDED) | {
-    "response_model_exclude_none": True,
-    "status_code": 202,
-}
-_MANY["responses"] |= {200: {"description": "A dry run: nothing was changed.", "model": BulkAnswer}}
-
-
-@router.post("/parked/{decision}", **_MANY)
+@router.post(
+    "/parked/{decision}",
+    status_code=202,
+    response_model_exclude_none=True,
+    responses={200: {"description": "A dry run: nothing was changed.", "model": BulkAnswer}},
+)
+@raises(Code.NOT_DECIDED)
 async def decide_many(
-    request: Request,
     response: Response,
+    here: Here,
     caller: Operator,
     decision: Decision,
     wanted: Annotated[BulkRequest, Depends(Body(BulkRequest))],
@@ -151,24 +149,21 @@ async def decide_many(
 
     One that is parked on its way back can only be released.
     """
-    operations: Operations = request.state.operations
-    commands: Commands = request.state.commands
-    parked = await operations.parked(links=wanted.links(), reason=wanted.reason, limit=wanted.limit)
+    parked = await here.operations.parked(links=wanted.links(), reason=wanted.reason, limit=wanted.limit)
     subjects = list(dict.fromkeys(each.subject for each in parked))
     if wanted.dry_run:
         response.status_code = 200
         return BulkAnswer(matched=len(subjects), orders=subjects[:SHOWN], dry_run=True)
     reject = decision == "reject"
-    number = await commands.decide_all(_in_turn(parked, wanted, _name(caller, wanted.by), reject=reject))
+    number = await here.commands.decide_all(_in_turn(parked, wanted, _name(caller, wanted.by), reject=reject))
     decided = {"rejected" if reject else "released": number}
     return BulkAnswer(matched=len(subjects), **decided, dry_run=False)
 
 
-@router.get("/refunds", responses=documented(*AS_OPERATOR))
-async def list_refunds(request: Request, _: Operator) -> list[OwedRefund]:
+@router.get("/refunds")
+async def list_refunds(here: Here, _: Operator) -> list[OwedRefund]:
     """Refunds that are owed and have not succeeded yet, the oldest first. They are retried without end."""
-    operations: Operations = request.state.operations
-    return await operations.refunds()
+    return await here.operations.refunds()
 
 
 def _name(caller: Caller, by: str | None) -> str:

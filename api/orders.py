@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import binascii
 import hashlib
 import re
 from collections.abc import Sequence
@@ -12,25 +11,24 @@ from typing import Annotated, Any
 import structlog
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from api.auth import Anybody, Caller
-from api.backlog import Backlog
-from api.body import Body, takes
+from api.body import Body
 from api.chains import Spoken
-from api.commands import Answer, Commands, Text
+from api.commands import Answer, Text
 from api.known_subject import known_subject
-from api.problems import IN_QUERY, MAX_PAGE, WITH_KEY, Code, Flaw, Problem, documented, flaw_at, flawed, refuse_repeated
+from api.problems import MAX_PAGE, Code, Flaw, Problem, flaw_at, flaw_in, flawed, raises, refuse_repeated
+from api.shared import Here
 from api.stream import documented_stream, journal_of
 from chain.commands import Command
 from chain.event import AnyEvent
-from dispatch.dispatcher import Wakeup
 from orders.money import CurrencyCode, written
 from orders.order import MAX_LINES, Identifier, Line, Order, new_order_id
 from orders.standing import KnownOrder
 from orders.story import CustomerStep, Story, customer_steps, story
 from orders.words import Status
-from store.orders import KeyReused, Orders
+from store.orders import KeyReused
 
 _VISIBLE_ASCII = re.compile(r"[!-~]{1,255}")
 
@@ -112,6 +110,7 @@ class Wanted(BaseModel):
     cursor: Annotated[str | None, Field(description="`next_cursor` of the page before")] = None
 
 
+@raises(Code.IDEMPOTENCY_KEY_MISSING, Code.IDEMPOTENCY_KEY_INVALID)
 async def idempotency_key(request: Request) -> str:
     keys = request.headers.getlist("idempotency-key")
     if not keys:
@@ -140,11 +139,11 @@ def explained(parsed: Any, flaws: Sequence[Flaw]) -> Sequence[Flaw]:
 OrderId = Annotated[Identifier, Path(description="the `order_id` of an accepted order")]
 
 
-async def visible_order(request: Request, caller: Anybody, order_id: OrderId) -> str:
+@raises(Code.ORDER_NOT_FOUND)
+async def visible_order(here: Here, caller: Anybody, order_id: OrderId) -> str:
     """For a customer, other customers' orders do not exist."""
     if caller.customer_id:
-        orders: Orders = request.state.orders
-        order = await orders.find(order_id)
+        order = await here.orders.find(order_id)
         if order is None or order.customer_id != caller.customer_id:
             raise Problem(Code.ORDER_NOT_FOUND)
     return order_id
@@ -161,26 +160,13 @@ VisibleOrder = Annotated[str, Depends(visible_order)]
 
 router = APIRouter(tags=["orders"])
 
-_SUBMITTING = takes(
-    OrderRequest,
-    *WITH_KEY,
-    Code.IDEMPOTENCY_KEY_MISSING,
-    Code.IDEMPOTENCY_KEY_INVALID,
-    Code.IDEMPOTENCY_KEY_REUSED,
-    Code.OTHER_CUSTOMER,
-    Code.OTHER_ORIGIN,
-    Code.MIXED_CURRENCIES,
-    Code.BACKLOG_FULL,
-)
-_SUBMITTING["openapi_extra"]["parameters"] = [
-    {
-        "name": "Idempotency-Key",
-        "in": "header",
-        "required": True,
-        "description": "A value of your own for each order: sent again, it gives the first answer again.",
-        "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
-    }
-]
+_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": True,
+    "description": "A value of your own for each order: sent again, it gives the first answer again.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+}
 
 
 @router.post(
@@ -189,37 +175,35 @@ _SUBMITTING["openapi_extra"]["parameters"] = [
     response_model=AcceptedOrder,
     response_description="Accepted: stored, and on its way along the chain. "
     "`Idempotency-Replayed: true` when it had been accepted before.",
-    **_SUBMITTING,
+    openapi_extra={"parameters": [_KEY]},
 )
+@raises(Code.IDEMPOTENCY_KEY_REUSED, Code.OTHER_CUSTOMER, Code.MIXED_CURRENCIES, Code.BACKLOG_FULL)
 async def submit_order(
-    request: Request,
+    here: Here,
     caller: Anybody,
     key: Annotated[str, Depends(idempotency_key)],
     wanted: Annotated[OrderRequest, Depends(Body(OrderRequest, explained))],
 ) -> Response:
-    orders: Orders = request.state.orders
-    backlog: Backlog = request.state.backlog
     _only_own(caller, wanted.customer_id)
     fingerprint = wanted.fingerprint()
     try:
-        if backlog.full:
-            accepted = await orders.accepted_before(owner=caller.name, key=key, fingerprint=fingerprint)
+        if here.backlog.full:
+            accepted = await here.orders.accepted_before(owner=caller.name, key=key, fingerprint=fingerprint)
         else:
-            accepted = await orders.accept(
+            accepted = await here.orders.accept(
                 wanted.received(new_order_id(), datetime.now(UTC)),
                 owner=caller.name,
                 key=key,
                 fingerprint=fingerprint,
-                traceparent=request.state.traceparent(),
+                traceparent=here.traceparent(),
             )
     except KeyReused:
         raise Problem(Code.IDEMPOTENCY_KEY_REUSED) from None
     if accepted is None:
-        raise backlog.refusal()
+        raise here.backlog.refusal()
     if not accepted.replayed:
-        backlog.add(1)
-        wakeup: Wakeup = request.state.wakeup
-        wakeup.wake()
+        here.backlog.add(1)
+        here.wakeup.wake()
     structlog.contextvars.bind_contextvars(order_id=accepted.order_id)
     links = Links.to(accepted.order_id)
     headers = {"Location": links.self} | ({"Idempotency-Replayed": "true"} if accepted.replayed else {})
@@ -227,11 +211,10 @@ async def submit_order(
     return JSONResponse(answer, 202, headers)
 
 
-@router.get("/orders/{order_id}", responses=documented(*WITH_KEY, Code.ORDER_NOT_FOUND, Code.INVALID_ID))
-async def read_order(request: Request, order_id: VisibleOrder, language: Spoken) -> ToldOrder:
+@router.get("/orders/{order_id}")
+async def read_order(here: Here, order_id: VisibleOrder, language: Spoken) -> ToldOrder:
     """Where the order stands, and what it tells its customer."""
-    orders: Orders = request.state.orders
-    order, known = await asyncio.gather(orders.find(order_id), known_subject(request, order_id))
+    order, known = await asyncio.gather(here.orders.find(order_id), known_subject(here, order_id))
     if order is None or known is None:
         raise Problem(Code.ORDER_NOT_FOUND)
     steps = known.steps(moves=True)  # for a customer only who waits for somebody outside waits
@@ -242,22 +225,11 @@ async def read_order(request: Request, order_id: VisibleOrder, language: Spoken)
     )
 
 
-@router.get(
-    "/orders",
-    responses=documented(
-        *WITH_KEY,
-        *IN_QUERY,
-        Code.OTHER_CUSTOMER,
-        Code.INVALID_STATUS,
-        Code.INVALID_ID,
-        Code.INVALID_LIMIT,
-        Code.INVALID_CURSOR,
-    ),
-)
-async def list_orders(request: Request, caller: Anybody, wanted: Annotated[Wanted, Query()]) -> OrderPage:
+@router.get("/orders")
+@raises(Code.OTHER_CUSTOMER)
+async def list_orders(request: Request, here: Here, caller: Anybody, wanted: Annotated[Wanted, Query()]) -> OrderPage:
     refuse_repeated(request)
-    orders: Orders = request.state.orders
-    found = await orders.newest(
+    found = await here.orders.newest(
         status=wanted.status,
         customer_id=_only_own(caller, wanted.customer_id),
         before=_before(wanted.cursor) if wanted.cursor is not None else None,
@@ -270,11 +242,7 @@ async def list_orders(request: Request, caller: Anybody, wanted: Annotated[Wante
     )
 
 
-@router.get(
-    "/orders/{order_id}/events",
-    response_model=list[AnyEvent],
-    responses=documented_stream() | documented(*WITH_KEY, Code.ORDER_NOT_FOUND, Code.INVALID_ID),
-)
+@router.get("/orders/{order_id}/events", response_model=list[AnyEvent], responses=documented_stream())
 async def read_events(request: Request, response: Response, order_id: VisibleOrder) -> Sequence[AnyEvent] | Response:
     """The journal of the order, oldest first, as CloudEvents 1.0; live with `Accept: text/event-stream`."""
     return await journal_of(request, response, order_id, unknown=Code.ORDER_NOT_FOUND)
@@ -284,25 +252,16 @@ async def read_events(request: Request, response: Response, order_id: VisibleOrd
     "/orders/{order_id}/cancel",
     response_description="`cancelled`: what was done for the order is undone. `too_late`: its finalisation had begun, "
     "or it had ended. `already_cancelled`: the answer of an earlier cancel.",
-    **takes(
-        CancelRequest,
-        *WITH_KEY,
-        Code.OTHER_ORIGIN,
-        Code.ORDER_NOT_FOUND,
-        Code.INVALID_ID,
-        Code.NOT_DECIDED,
-        optional=True,
-    ),
 )
+@raises(Code.NOT_DECIDED)
 async def cancel_order(
-    request: Request,
+    here: Here,
     caller: Anybody,
     order_id: VisibleOrder,
     wanted: Annotated[CancelRequest, Depends(Body(CancelRequest, optional=True))],
 ) -> Answer:
     """Decided once, by the workflow."""
-    commands: Commands = request.state.commands
-    return Answer(verdict=await commands.cancel(Command(subject=order_id, by=caller.name, why=wanted.reason)))
+    return Answer(verdict=await here.commands.cancel(Command(subject=order_id, by=caller.name, why=wanted.reason)))
 
 
 _IDENTIFIER: TypeAdapter[str] = TypeAdapter(Identifier)
@@ -316,6 +275,5 @@ def _before(cursor: str) -> str:
     try:
         order_id = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
         return _IDENTIFIER.validate_python(order_id)
-    except (binascii.Error, UnicodeError, ValidationError, ValueError):
-        flaw = Flaw(code=Code.INVALID_CURSOR, detail=Code.INVALID_CURSOR.advice, parameter="cursor")
-        raise flawed([flaw]) from None
+    except ValueError:  # it is no base64, no UTF-8, or no id
+        raise flawed([flaw_in("cursor", Code.INVALID_CURSOR)]) from None

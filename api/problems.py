@@ -1,17 +1,17 @@
 """Every error the API answers with: RFC 9457 `application/problem+json` with a stable `code`."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
 from http import HTTPStatus
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
 import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import iter_route_contexts
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
@@ -153,7 +153,7 @@ class ProblemDetails(BaseModel):
     status: int
     detail: str
     code: Code
-    errors: list[Flaw] | None = None
+    errors: Sequence[Flaw] | None = None
 
 
 class Problem(Exception):
@@ -182,35 +182,30 @@ def answer_with_problems(app: FastAPI) -> None:
     app.add_exception_handler(Outage, _answer_outage)
 
 
-WITH_KEY = (Code.API_KEY_MISSING, Code.API_KEY_INVALID, Code.DATABASE_UNAVAILABLE)
-AS_OPERATOR = (*WITH_KEY, Code.OPERATOR_KEY_REQUIRED, Code.OTHER_ORIGIN)
-IN_QUERY = (Code.UNKNOWN_PARAMETER, Code.REPEATED_PARAMETER)
-"""What is answered to those who may not, or whose query has something else wrong than a value."""
+F = TypeVar("F", bound=Callable[..., Any])
 
 
-def documented(*codes: Code) -> dict[int | str, dict[str, Any]]:
-    """The OpenAPI responses of a route that answers with these codes, besides those that any route can answer with."""
-    by_status: dict[int | str, list[str]] = {}
-    for code in dict.fromkeys((*codes, Code.INTERNAL_ERROR)):
-        by_status.setdefault(code.status, []).append(f"`{code}`")
-    schema = {"$ref": f"#/components/schemas/{ProblemDetails.__name__}"}
-    return {
-        status: {"description": ", ".join(names), "content": {MEDIA_TYPE: {"schema": schema}}}
-        for status, names in sorted(by_status.items(), key=str)
-    }
+def raises(*codes: Code) -> Callable[[F], F]:
+    """Says with which problems a route, or something that a route depends on, may end a request (see `api.openapi`)."""
+
+    def marked(call: F) -> F:
+        call.raises = (*codes, *getattr(call, "raises", ()))  # type: ignore[attr-defined]
+        return call
+
+    return marked
 
 
 def problem_response(problem: Problem) -> Response:
-    details: dict[str, Any] = {
-        "type": f"urn:lanka:problem:{problem.code}",
-        "title": problem.code.heading,
-        "status": problem.code.status,
-        "detail": problem.detail,
-        "code": problem.code,
-    }
-    if problem.errors:
-        details["errors"] = [flaw.model_dump(exclude_none=True) for flaw in problem.errors]
-    return Response(json.dumps(details), problem.code.status, problem.headers, MEDIA_TYPE)
+    details = ProblemDetails(
+        type=f"urn:lanka:problem:{problem.code}",
+        title=problem.code.heading,
+        status=problem.code.status,
+        detail=problem.detail,
+        code=problem.code,
+        errors=problem.errors,
+    )
+    content = json.dumps(details.model_dump(mode="json", exclude_none=True))
+    return Response(content, problem.code.status, problem.headers, MEDIA_TYPE)
 
 
 def flawed(errors: Sequence[Flaw]) -> Problem:
@@ -225,8 +220,7 @@ def refuse_repeated(request: Request) -> None:
     """Raises the problem `repeated_parameter`: FastAPI would take the last of two."""
     names = [name for name, _ in request.query_params.multi_items()]
     if twice := next((name for name in names if names.count(name) > 1), None):
-        code = Code.REPEATED_PARAMETER
-        raise flawed([Flaw(code=code, detail=code.advice, parameter=twice)])
+        raise flawed([flaw_in(twice, Code.REPEATED_PARAMETER)])
 
 
 # ---- what pydantic found wrong, in our codes ---------------------------------------------------------------------
@@ -261,6 +255,7 @@ _NAMES = {
     Code.INVALID_FAULTS: "down latency_ms error_rate timeout_rate garbage_rate",
     Code.INVALID_NUMBER: "orders",
     Code.INVALID_LIMIT: "limit",
+    Code.INVALID_CURSOR: "cursor",
     Code.INVALID_WINDOW: "hours from to",
     Code.INVALID_SKILLS: "skills",
     Code.INVALID_LANGUAGE: "language languages",
@@ -299,24 +294,32 @@ def codes_of(model: type[BaseModel]) -> set[Code]:
     return found
 
 
-def in_body(errors: Iterable[Mapping[str, Any]]) -> list[Flaw]:
-    return [flaw_at(error["loc"], _code(error["type"], error["loc"])) for error in errors]
+def codes_of_names(names: Iterable[str]) -> set[Code]:
+    return {_BY_NAME[name] for name in names if name in _BY_NAME}
+
+
+def in_body(error: ValidationError, at: Location = ()) -> list[Flaw]:
+    """`at`: the place of what was read within the body."""
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    return [flaw_at((*at, *each["loc"]), _code(each["type"], each["loc"])) for each in found]
 
 
 def flaw_at(location: Location, code: Code) -> Flaw:
     """A flaw at this place of the body."""
-    return Flaw(code=code, detail=code.advice, pointer=_pointer(location))
+    # A field name is the client's: it may hold control characters, or half a surrogate pair.
+    escaped = (str(part).replace("~", "~0").replace("/", "~1") for part in location)
+    pointer = "#" + "".join("/" + quote(part, safe="~", errors="replace") for part in escaped)
+    return Flaw(code=code, detail=code.advice, pointer=pointer)
+
+
+def flaw_in(parameter: str, code: Code) -> Flaw:
+    """A flaw of a parameter of the path or the query, or of a header."""
+    return Flaw(code=code, detail=code.advice, parameter=parameter)
 
 
 def _code(kind: str, location: Location) -> Code:
     name = next((part for part in reversed(location) if isinstance(part, str)), "")
     return _BY_TYPE.get(kind) or _BY_SIZE.get((name, kind)) or _BY_NAME.get(name) or Code.INVALID_VALUE
-
-
-def _pointer(location: Location) -> str:
-    # A field name is the client's: it may hold control characters, or half a surrogate pair.
-    escaped = (str(part).replace("~", "~0").replace("/", "~1") for part in location)
-    return "#" + "".join("/" + quote(part, safe="~", errors="replace") for part in escaped)
 
 
 # ---- the edge ----------------------------------------------------------------------------------------------------
@@ -330,12 +333,11 @@ async def _answer_problem(_: Request, problem: Exception) -> Response:
 async def _answer_flaws(_: Request, error: Exception) -> Response:
     """FastAPI found something wrong with the path, the query or a header; bodies are read by `api.body`."""
     assert isinstance(error, RequestValidationError)
-    return problem_response(flawed([_in_parameter(found) for found in error.errors()]))
-
-
-def _in_parameter(error: Mapping[str, Any]) -> Flaw:
-    code = Code.UNKNOWN_PARAMETER if error["type"] == "extra_forbidden" else _code("", error["loc"])
-    return Flaw(code=code, detail=code.advice, parameter=str(error["loc"][-1]))
+    unknown = {"extra_forbidden": Code.UNKNOWN_PARAMETER}
+    flaws = [
+        flaw_in(str(each["loc"][-1]), unknown.get(each["type"]) or _code("", each["loc"])) for each in error.errors()
+    ]
+    return problem_response(flawed(flaws))
 
 
 async def _answer_http(request: Request, error: Exception) -> Response:

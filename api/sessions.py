@@ -8,12 +8,12 @@ from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, ConfigDict
 from ulid import ULID
 
-from api.auth import CONSOLE_COOKIE, SHOP_COOKIE, Callers, same_origin
-from api.body import Body, takes
+from api.auth import CONSOLE_COOKIE, SHOP_COOKIE, from_our_page
+from api.body import Body
 from api.commands import Text
-from api.problems import Code, Problem, documented
+from api.problems import Code, Problem, raises
+from api.shared import Here
 from store.api_keys import Scope
-from store.sessions import Sessions
 
 CUSTOMER_STAYS = timedelta(days=30)
 OPERATOR_STAYS = timedelta(hours=12)
@@ -29,55 +29,45 @@ class LogIn(BaseModel):
     key: Text
 
 
-def _from_our_page(request: Request) -> None:
-    if not same_origin(request):
-        raise Problem(Code.OTHER_ORIGIN)
+router = APIRouter(tags=["sessions"], dependencies=[Depends(from_our_page)])
 
 
-router = APIRouter(tags=["sessions"], dependencies=[Depends(_from_our_page)])
-
-
-@router.post("/shop/session", responses=documented(Code.OTHER_ORIGIN, Code.DATABASE_UNAVAILABLE))
-async def begin_shopping(request: Request, response: Response) -> CustomerSession:
+@router.post("/shop/session")
+@raises(Code.DATABASE_UNAVAILABLE)
+async def begin_shopping(request: Request, response: Response, here: Here) -> CustomerSession:
     """The customer of this browser; a new one where it has none yet."""
-    callers: Callers = request.state.callers
-    sessions: Sessions = request.state.sessions
     token = request.cookies.get(SHOP_COOKIE)
-    known = await callers.with_session(token) if token else None
+    known = await here.callers.with_session(token) if token else None
     if known and known.customer_id:
         return CustomerSession(customer_id=known.customer_id)
     token, customer_id = secrets.token_urlsafe(), f"cus_{ULID()}".lower()
-    await sessions.begin_for_customer(token, customer_id, CUSTOMER_STAYS)
+    await here.sessions.begin_for_customer(token, customer_id, CUSTOMER_STAYS)
     _keep(request, response, SHOP_COOKIE, token, CUSTOMER_STAYS)
     return CustomerSession(customer_id=customer_id)
 
 
-@router.post(
-    "/console/session",
-    status_code=204,
-    **takes(LogIn, Code.API_KEY_INVALID, Code.OPERATOR_KEY_REQUIRED, Code.OTHER_ORIGIN, Code.DATABASE_UNAVAILABLE),
-)
-async def log_in(request: Request, response: Response, wanted: Annotated[LogIn, Depends(Body(LogIn))]) -> None:
+@router.post("/console/session", status_code=204)
+@raises(Code.API_KEY_INVALID, Code.OPERATOR_KEY_REQUIRED, Code.DATABASE_UNAVAILABLE)
+async def log_in(
+    request: Request, response: Response, here: Here, wanted: Annotated[LogIn, Depends(Body(LogIn))]
+) -> None:
     """Opens the console in this browser, with an operator's API key."""
-    callers: Callers = request.state.callers
-    sessions: Sessions = request.state.sessions
-    caller = await callers.with_key(wanted.key)
+    caller = await here.callers.with_key(wanted.key)
     if caller is None:
         raise Problem(Code.API_KEY_INVALID)
     if caller.scope is not Scope.OPERATOR:
         raise Problem(Code.OPERATOR_KEY_REQUIRED)
     token = secrets.token_urlsafe()
-    await sessions.begin_for_operator(token, wanted.key, OPERATOR_STAYS)
+    await here.sessions.begin_for_operator(token, wanted.key, OPERATOR_STAYS)
     _keep(request, response, CONSOLE_COOKIE, token, OPERATOR_STAYS)
 
 
-@router.delete("/console/session", status_code=204, responses=documented(Code.OTHER_ORIGIN, Code.DATABASE_UNAVAILABLE))
-async def log_out(request: Request, response: Response) -> None:
-    callers: Callers = request.state.callers
-    sessions: Sessions = request.state.sessions
+@router.delete("/console/session", status_code=204)
+@raises(Code.DATABASE_UNAVAILABLE)
+async def log_out(request: Request, response: Response, here: Here) -> None:
     if token := request.cookies.get(CONSOLE_COOKIE):
-        await sessions.end(token)
-        callers.forget(token)
+        await here.sessions.end(token)
+        here.callers.forget(token)
     response.delete_cookie(CONSOLE_COOKIE)
 
 

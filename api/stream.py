@@ -18,13 +18,14 @@ from fastapi import Request, Response
 from fastapi.sse import EventSourceResponse, format_sse_event
 from starlette.types import Message, Receive, Scope, Send
 
-from api.closing import before_shutdown
+from api.closing import before_shutdown, beside
 from api.problems import Code, Problem
+from api.shared import shared_by
 from chain.event import AnyEvent, Kind, type_of
 from chain.failures import Outage
 from chain.table import in_order
 from store.database import Pool, Transaction, session
-from store.journal import CHANNEL, Journal, events_at, positions_of
+from store.journal import CHANNEL, events_at, positions_of
 from workflows.chains import CHAINS, TYPES
 
 log = structlog.get_logger()
@@ -68,10 +69,10 @@ async def journal_of(
     request: Request, response: Response, subject: str, *, unknown: Code
 ) -> Sequence[AnyEvent] | Response:
     """The journal of the subject as the client wants it: as it is now, or live."""
+    here = await shared_by(request)
     if wants_stream(request):
-        return EventStream(request, subject, unknown=unknown)
-    journal: Journal = request.state.journal
-    events = await journal.of(subject)
+        return EventStream(here.live, request.headers.get("last-event-id"), subject, unknown=unknown)
+    events = await here.journal.of(subject)
     if not events:
         raise Problem(unknown)
     response.headers["Vary"] = "Accept"
@@ -267,11 +268,9 @@ class Live:
 async def running_stream(pool: Pool) -> AsyncIterator[Live]:
     """Follows the journal beside the requests of this process, until it is told to end."""
     live = Live(pool)
-    async with asyncio.TaskGroup() as tasks:
-        following = tasks.create_task(live.run())
+    async with beside(live.run()):
         with before_shutdown(live.close):
             yield live
-        following.cancel()
 
 
 # ---- one reader --------------------------------------------------------------------------------------------------
@@ -290,16 +289,19 @@ class EventStream(EventSourceResponse):
     `unknown` for a subject that has no journal.
     """
 
-    def __init__(self, request: Request, subject: str, *, unknown: Code) -> None:
+    def __init__(self, live: Live, mark: str | None, subject: str, *, unknown: Code) -> None:
         # A proxy must not keep events back.
-        headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no", "Vary": "Accept"}
-        super().__init__(_nothing(), headers=headers)
-        self._live: Live = request.state.live
-        self._mark = ReadMark(request.headers.get("last-event-id"))
+        super().__init__((), headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no", "Vary": "Accept"})
+        self._live = live
+        self._mark = ReadMark(mark)
         self._subject = subject
         self._unknown = unknown
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def sent(message: Message) -> None:
+            async with asyncio.timeout(READ_WITHIN):
+                await send(message)
+
         async with self._live.watching(self._subject) as watched:
             if not watched.lines:
                 raise Problem(self._unknown)
@@ -308,7 +310,7 @@ class EventStream(EventSourceResponse):
                 return
             self.body_iterator = self._frames(watched)
             try:
-                await super().__call__(scope, receive, _in_time(send))
+                await super().__call__(scope, receive, sent)
             except TimeoutError:
                 log.info("a reader was too slow", subject=self._subject)
 
@@ -331,16 +333,3 @@ class EventStream(EventSourceResponse):
                     await news.wait()
             except TimeoutError:
                 yield format_sse_event(comment="")
-
-
-async def _nothing() -> AsyncIterator[bytes]:
-    for _ in ():
-        yield b""
-
-
-def _in_time(send: Send) -> Send:
-    async def sent(message: Message) -> None:
-        async with asyncio.timeout(READ_WITHIN):
-            await send(message)
-
-    return sent

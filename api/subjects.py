@@ -16,14 +16,14 @@ from api.commands import Text
 from api.known_subject import known_subject
 from api.operations import ParkedAnswer
 from api.orders import OrderAnswer, OrderId
-from api.problems import AS_OPERATOR, IN_QUERY, Code, Problem, documented, refuse_repeated
+from api.problems import Code, Problem, raises, refuse_repeated
+from api.shared import Here, Shared
 from chain.event import AnyEvent
 from chain.steps import State, Step, Trying
 from chain.table import Table
 from chain.words import Language
 from dispatch.temporal import Temporal
 from orders.order import Identifier
-from store.orders import Orders
 
 FOUND = 100
 TOO_LONG = "Failure exceeds size limit"
@@ -109,51 +109,50 @@ class ExternalLinks:
 router = APIRouter(prefix="/operations", tags=["operations"])
 
 
-@router.get("/orders", responses=documented(*AS_OPERATOR, *IN_QUERY, Code.INVALID_TEXT))
-async def find_orders(request: Request, _: Operator, sought: Annotated[Sought, Query()]) -> list[OrderAnswer]:
+@router.get("/orders")
+async def find_orders(
+    request: Request, here: Here, _: Operator, sought: Annotated[Sought, Query()]
+) -> list[OrderAnswer]:
     """Orders with this order id, order number, customer or payment: the newest first, at most 100."""
     refuse_repeated(request)
-    orders: Orders = request.state.orders
-    return [OrderAnswer.about(order) for order in await orders.matching(sought.q.strip(), limit=FOUND)]
+    return [OrderAnswer.about(order) for order in await here.orders.matching(sought.q.strip(), limit=FOUND)]
 
 
-@router.get("/orders/{order_id}", responses=documented(*AS_OPERATOR, Code.ORDER_NOT_FOUND, Code.INVALID_ID))
-async def see_order(request: Request, _: Operator, order_id: OrderId, language: Spoken) -> OrderSeen:
+@router.get("/orders/{order_id}")
+@raises(Code.ORDER_NOT_FOUND)
+async def see_order(here: Here, _: Operator, order_id: OrderId, language: Spoken) -> OrderSeen:
     """One order with its journal, where it stands at each link, and what is being tried now."""
-    orders: Orders = request.state.orders
-    order = await orders.find(order_id)
-    seen = await _seen(request, order_id, language) if order else None
+    order = await here.orders.find(order_id)
+    seen = await _seen(here, order_id, language) if order else None
     if order is None or seen is None:
         raise Problem(Code.ORDER_NOT_FOUND)
     return OrderSeen(order=OrderAnswer.about(order), **dict(seen))
 
 
-@router.get("/subjects/{subject}", responses=documented(*AS_OPERATOR, Code.SUBJECT_NOT_FOUND, Code.INVALID_ID))
-async def see_subject(
-    request: Request, _: Operator, subject: Annotated[Identifier, Path()], language: Spoken
-) -> SubjectSeen:
+@router.get("/subjects/{subject}")
+@raises(Code.SUBJECT_NOT_FOUND)
+async def see_subject(here: Here, _: Operator, subject: Annotated[Identifier, Path()], language: Spoken) -> SubjectSeen:
     """The same of the subject of any chain: an order id, a call id, ..."""
-    seen = await _seen(request, subject, language)
+    seen = await _seen(here, subject, language)
     if seen is None:
         raise Problem(Code.SUBJECT_NOT_FOUND)
     return seen
 
 
-async def _seen(request: Request, subject: str, language: Language) -> SubjectSeen | None:
-    elsewhere: ExternalLinks = request.state.elsewhere
-    known = await known_subject(request, subject)
+async def _seen(here: Shared, subject: str, language: Language) -> SubjectSeen | None:
+    known = await known_subject(here, subject)
     if known is None:
         return None
     carriage = known.carriage
-    trying = {} if carriage.ended else await _tried(request.state.temporal, carriage.workflow_id)
+    trying = {} if carriage.ended else await _tried(here.temporal, carriage.workflow_id)
     seen = known.steps(moves=known.moves, trying=trying)
     return SubjectSeen(
         chain=carriage.chain,
         subject=subject,
         workflow_id=carriage.workflow_id,
-        workflow_url=elsewhere.history_of(carriage.workflow_id),
+        workflow_url=here.elsewhere.history_of(carriage.workflow_id),
         trace_id=_parts(carriage.traceparent)[0],
-        trace_url=elsewhere.trace_of(carriage.traceparent),
+        trace_url=here.elsewhere.trace_of(carriage.traceparent),
         steps=[StepAnswer.about(known.table, step, language) for step in seen],
         parked=[ParkedAnswer.about(each) for each in known.parked],
         events=list(known.events),

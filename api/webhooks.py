@@ -3,15 +3,12 @@
 A webhook is only a hint that there is news of a payment; the consumers ask the provider what is true.
 """
 
-from collections.abc import Mapping
-
 from fastapi import APIRouter, Request, Response
 
-from api.body import read_body
-from api.problems import Code, Problem, documented
-from dispatch.dispatcher import Wakeup
-from orders.ports import NotGenuineError, PaymentWebhooks, UnreadableNewsError
-from store.webhooks import Webhooks
+from api.body import JSON, read_body
+from api.problems import Code, Problem, raises
+from api.shared import Here
+from orders.ports import NotGenuineError, UnreadableNewsError
 
 router = APIRouter(tags=["webhooks"])
 
@@ -21,27 +18,19 @@ router = APIRouter(tags=["webhooks"])
     status_code=204,
     response_class=Response,
     response_description="Stored; the same webhook may be sent again.",
-    responses=documented(
-        Code.WEBHOOK_SIGNATURE_INVALID,
-        Code.WEBHOOK_UNREADABLE,
-        Code.PROVIDER_NOT_FOUND,
-        Code.BODY_TOO_LARGE,
-        Code.UNSUPPORTED_MEDIA_TYPE,
-        Code.DATABASE_UNAVAILABLE,
-    ),
-    openapi_extra={"requestBody": {"required": True, "content": {"application/json": {}}}},
+    openapi_extra={"requestBody": {"required": True, "content": {JSON: {}}}},
 )
-async def take_webhook(request: Request, provider: str) -> None:
-    known: Mapping[str, PaymentWebhooks] = request.state.payment_webhooks
-    webhooks: Webhooks = request.state.webhooks
-    wakeup: Wakeup = request.state.wakeup
-    if provider not in known:
+@raises(Code.WEBHOOK_SIGNATURE_INVALID, Code.WEBHOOK_UNREADABLE, Code.PROVIDER_NOT_FOUND, Code.DATABASE_UNAVAILABLE)
+@raises(Code.BODY_TOO_LARGE, Code.UNSUPPORTED_MEDIA_TYPE)
+async def take_webhook(request: Request, here: Here, provider: str) -> None:
+    webhooks = here.payment_webhooks.get(provider)
+    if webhooks is None:
         raise Problem(Code.PROVIDER_NOT_FOUND)
     try:
-        news = known[provider].verify(dict(request.headers), await read_body(request))
+        news = webhooks.verify(dict(request.headers), await read_body(request))
     except NotGenuineError:
         raise Problem(Code.WEBHOOK_SIGNATURE_INVALID) from None
     except UnreadableNewsError as error:
         raise Problem(Code.WEBHOOK_UNREADABLE, f"{error}.") from None
-    await webhooks.keep(provider, news.webhook_id, news.payment_id, news.payload)
-    wakeup.wake()
+    await here.webhooks.keep(provider, news.webhook_id, news.payment_id, news.payload)
+    here.wakeup.wake()

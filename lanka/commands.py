@@ -10,8 +10,7 @@ from typing import Annotated
 import typer
 
 from lanka import parked
-from lanka.remote import ApiOption, KeyOption, call, where_to
-from lanka.terminal import DEFAULT_HOME, HomeOption, fail, running
+from lanka.terminal import DEFAULT_HOME, ApiOption, HomeOption, KeyOption, call, fail, running, where_to
 
 app = typer.Typer(
     name="lanka",
@@ -44,14 +43,9 @@ def up(
     With DATABASE_URL or TEMPORAL_ADDRESS in the environment, those servers are used.
     """
     from lanka.parts import Ports
-    from lanka.up import CannotStartError
     from lanka.up import up as run
 
-    ports = Ports(api=port, temporal=temporal_port, temporal_ui=ui_port, payments=payments_port)
-    try:
-        run(home, ports, workers)
-    except CannotStartError as error:
-        fail(error)
+    run(home, Ports(api=port, temporal=temporal_port, temporal_ui=ui_port, payments=payments_port), workers)
 
 
 @app.command()
@@ -163,16 +157,13 @@ def reconcile(
 
     Exit code 0 when there is nothing to report, 1 when there is, 2 when it could not be done.
     """
-    from lanka.reconcile import CannotReconcileError, show
     from lanka.reconcile import reconcile as run
+    from lanka.reconcile import show
 
     if not (database_url and payments_url):
         connection = running(home, code=2)
         database_url, payments_url = database_url or connection.database_url, payments_url or connection.payments
-    try:
-        report = asyncio.run(run(database_url, payments_url, grace))
-    except CannotReconcileError as error:
-        fail(error, code=2)
+    report = asyncio.run(run(database_url, payments_url, grace))
     show(report)
     if report.total:
         raise typer.Exit(1)

@@ -1,16 +1,18 @@
 """The home of `lanka up`: the directory that holds all data of this machine, and the files in it."""
 
 import base64
+import json
 import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import fasteners  # type: ignore[import-untyped]
 import psutil
-from pydantic import BaseModel, Field, RootModel
+from pydantic import BaseModel, Field
+from pydantic_core import to_json
 
 from lanka.ports import free_port, is_free
 
@@ -43,24 +45,6 @@ class Chosen(BaseModel):
     keys: dict[str, str] = Field(
         default_factory=lambda: {"shop": secrets.token_urlsafe(), "operator": secrets.token_urlsafe()}
     )
-
-
-class _Process(BaseModel):
-    pid: int
-    created: float
-
-
-class _Processes(RootModel[dict[str, _Process]]):
-    pass
-
-
-class _Job(BaseModel):
-    targets: list[str]
-    labels: dict[str, str]
-
-
-class _Scraped(RootModel[list[_Job]]):
-    pass
 
 
 class Home:
@@ -109,33 +93,25 @@ class Home:
     def tell_prometheus(self, jobs: Mapping[str, Sequence[str]]) -> None:
         """Which URLs have `/metrics`, for each job, in the form of Prometheus's `file_sd_configs`."""
         targets = {job: [urlsplit(url).netloc for url in urls] for job, urls in jobs.items()}
-        _write(self._scraped, _Scraped([_Job(targets=each, labels={"job": job}) for job, each in targets.items()]))
+        _write(self._scraped, [{"targets": each, "labels": {"job": job}} for job, each in targets.items()])
 
     def remember(self, pids: Mapping[str, int]) -> None:
         """Notes our processes, so that the next `lanka up` finds them if this one is killed."""
         noted = {}
         for name, pid in pids.items():
-            try:
-                noted[name] = _Process(pid=pid, created=psutil.Process(pid).create_time())
-            except psutil.NoSuchProcess:
-                continue
-        _write(self._processes, _Processes(noted))
+            with suppress(psutil.NoSuchProcess):
+                noted[name] = pid, psutil.Process(pid).create_time()
+        _write(self._processes, noted)
 
     def left_behind(self) -> dict[str, psutil.Process]:
         """The processes of a `lanka up` that was killed. A pid that belongs to another program by now is not one."""
-        try:
-            noted = _Processes.model_validate_json(self._processes.read_text()).root
-        except FileNotFoundError:
-            return {}
+        noted = json.loads(self._processes.read_text()) if self._processes.exists() else {}
         found = {}
-        for name, process in noted.items():
-            try:
-                candidate = psutil.Process(process.pid)
-                same = abs(candidate.create_time() - process.created) < CLOCK_TOLERANCE
-                if same and not is_over(candidate):
-                    found[name] = candidate
-            except psutil.NoSuchProcess:
-                continue
+        for name, (pid, created) in noted.items():
+            with suppress(psutil.NoSuchProcess):
+                process = psutil.Process(pid)
+                if abs(process.create_time() - created) < CLOCK_TOLERANCE and not is_over(process):
+                    found[name] = process
         return found
 
 
@@ -147,13 +123,13 @@ def is_over(process: psutil.Process) -> bool:
         return True
 
 
-def _write(path: Path, content: BaseModel) -> None:
+def _write(path: Path, content: object) -> None:
     """Whole or not at all, and for nobody else's eyes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_suffix(".new")
     new.unlink(missing_ok=True)
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(content.model_dump_json(indent=2))
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(to_json(content, indent=2))
         file.flush()
         os.fsync(file.fileno())
     new.replace(path)

@@ -7,8 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lanka.remote import ApiOption, KeyOption, call, where_to
-from lanka.terminal import DEFAULT_HOME, HomeOption, fail
+from lanka.terminal import DEFAULT_HOME, ApiOption, HomeOption, KeyOption, call, fail, where_to
 
 app = typer.Typer(name="parked", help="What waits for a person: list, release, reject.", no_args_is_help=True)
 
@@ -92,14 +91,14 @@ _command("reject", "rejected", "Refuse one parked order, or all that match: thei
 def _decide_one(verb: str, which: str, where: tuple[str, str], decision: dict[str, Any]) -> None:
     from urllib.parse import quote
 
-    verdict = call("POST", f"/parked/{quote(which, safe='')}/{verb}", where, body=decision)["verdict"]
+    verdict = call("POST", f"/parked/{quote(which, safe='')}/{verb}", where, json=decision)["verdict"]
     if verdict == "not_parked":
         fail(f"{which} is not parked, or on its way back already")
     typer.echo(f"{which}: {verdict}")
 
 
 def _decide_all(verb: str, done: str, where: tuple[str, str], wanted: dict[str, Any]) -> None:
-    answer = call("POST", f"/parked/{verb}", where, body=wanted)
+    answer = call("POST", f"/parked/{verb}", where, json=wanted)
     if answer["dry_run"]:
         typer.echo("\n".join([*answer["orders"], f"{answer['matched']} would be {done}"]))
     else:

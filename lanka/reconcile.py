@@ -9,24 +9,21 @@ from rich.table import Table
 from activities.reconcile import Reconcile
 from chain.failures import LankaError
 from gateways.choice import PaymentSettings, payment_provider
+from lanka.terminal import fail
 from orders.discrepancies import Report
 from store.database import open_pool
 from store.reconciliation import Reconciliations
 from workflows.order_confirmation import TABLE
 
 
-class CannotReconcileError(Exception):
-    """Told to the person at the terminal."""
-
-
 async def reconcile(database_url: str, payments_url: str, grace: float) -> Report:
-    """`grace` is in seconds. Raises `CannotReconcileError`."""
+    """`grace` is in seconds. Ends the command where it could not be done."""
     provider = payment_provider(PaymentSettings(payments_url=payments_url))
     try:
         async with open_pool(database_url, size=1) as pool:
             return await Reconcile(Reconciliations(pool, TABLE.types), provider, timedelta(seconds=grace)).reconcile()
     except (LankaError, asyncpg.PostgresError, ValueError) as error:
-        raise CannotReconcileError(error) from error
+        fail(error, code=2)
     finally:
         await provider.close()
 

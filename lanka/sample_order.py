@@ -33,7 +33,7 @@ class NoOrderError(Exception):
 async def sample_order(connection: Connection, console: Console) -> None:
     """Pays at the sandbox provider, submits the order and shows each event until the end event."""
     try:
-        async with _shop(connection) as shop:
+        async with _client(connection, "shop") as shop:
             order = await _paid(connection, await _some_lines(shop, LINES))
             headers = {"Idempotency-Key": str(uuid.uuid4())}
             accepted = (await shop.post("/orders", json=order, headers=headers)).raise_for_status().json()
@@ -41,7 +41,7 @@ async def sample_order(connection: Connection, console: Console) -> None:
                 f"order [bold]{accepted['order_id']}[/bold] accepted: "
                 f"{len(order['lines'])} lines, {written(_total(order), order['currency'])}"
             )
-            async with _operator(connection) as operator:
+            async with _client(connection, "operator") as operator:
                 await _show(shop, operator, accepted["order_id"], console)
     except httpx.HTTPStatusError as error:
         raise NoOrderError(f"{error.request.url} answered {error.response.text}") from error
@@ -51,7 +51,7 @@ async def sample_order(connection: Connection, console: Console) -> None:
 
 async def as_curl(connection: Connection) -> str:
     """The same as commands for a shell, for an order of one line."""
-    async with _shop(connection) as shop:
+    async with _client(connection, "shop") as shop:
         order = await _some_lines(shop, 1)
     return f"""\
 PAYMENT=$(curl -s {connection.payments}/payments -H 'Content-Type: application/json' \\
@@ -61,13 +61,8 @@ curl -i {connection.api}/orders -H 'Authorization: Bearer {connection.keys["shop
   -d '{json.dumps(order)[:-1]}, "payment_id": "'$PAYMENT'"}}'"""
 
 
-def _operator(connection: Connection) -> httpx.AsyncClient:
-    headers = {"Authorization": f"Bearer {connection.keys['operator']}"}
-    return httpx.AsyncClient(base_url=connection.api, headers=headers, timeout=10)
-
-
-def _shop(connection: Connection) -> httpx.AsyncClient:
-    headers = {"Authorization": f"Bearer {connection.keys['shop']}"}
+def _client(connection: Connection, scope: str) -> httpx.AsyncClient:
+    headers = {"Authorization": f"Bearer {connection.keys[scope]}"}
     return httpx.AsyncClient(base_url=connection.api, headers=headers, timeout=10)
 
 

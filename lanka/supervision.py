@@ -1,21 +1,19 @@
-"""Keeps the parts running, by circus: a part that dies is started again, and a line says so."""
+"""Keeps the parts running: a part that dies is started again, and a line says so."""
 
 import asyncio
-import shlex
+import os
+import pwd
 import signal
 import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from shutil import which
 from typing import Any, Self
 
-from circus.arbiter import Arbiter
-from tornado.ioloop import IOLoop
-
-TICK = 0.2
+import psutil
 
 QUICK_DEATH = 5.0
 LONGEST_PAUSE = 15.0
@@ -41,159 +39,124 @@ class Supervision:
     """Runs parts until the end of its `async with`. `changed` is called with all pids whenever one is new."""
 
     def __init__(self, say: Say, changed: Callable[[dict[str, int]], None]) -> None:
-        self._lives: dict[str, _Life] = {}
-        self._groups: list[tuple[Part, ...]] = []
-        self._new: list[Part] = []
-        self._wake = asyncio.Event()
-        self._ending = False
         self._say = say
         self._changed = changed
-        # inproc: nobody else talks to this arbiter. The negative delay turns its own timer off: it refuses
-        # to do two things at once (ConflictError), so `_watch` does them one after the other.
-        self._arbiter = Arbiter([], "inproc://lanka", "inproc://lanka-events", -1, loop=IOLoop.current())
+        self._groups: list[list[_Life]] = []
 
     async def __aenter__(self) -> Self:
-        await self._arbiter.start()
-        self._watching = asyncio.create_task(self._watch())
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._ending = True
-        self._wake.set()
-        with suppress(Exception):  # `forever` has told it
-            await self._watching
         for group in reversed(self._groups):
-            await self._stop({part.name for part in group})
-        self._arbiter.stop_controller_and_close_sockets()
+            await asyncio.gather(*(life.stop() for life in group))
 
     def alive(self) -> dict[str, int]:
         """The pids of the parts whose process lives."""
-        return {name: life.pid for name, life in self._lives.items() if life.process and life.pid is not None}
+        return {life.part.name: life.process.pid for life in self._lives if life.process and life.lives}
 
     def start(self, *parts: Part) -> None:
         """What starts together stops together; the last to start are the first to stop."""
-        self._groups.append(parts)
-        self._new.extend(parts)
-        self._wake.set()
+        self._groups.append([_Life(part, self._say, self._spawned) for part in parts])
 
     async def forever(self) -> None:
         """Only ends by an exception: ours to be cancelled, or one that nobody expected."""
-        await asyncio.shield(self._watching)
+        ended, _ = await asyncio.wait([life.living for life in self._lives], return_when=asyncio.FIRST_COMPLETED)
+        for each in ended:
+            each.result()
 
-    async def _watch(self) -> None:
-        while not self._ending:
-            self._wake.clear()
-            while self._new:
-                self._add(self._new.pop(0))
-            await self._arbiter.manage_watchers()
-            await self._ask_how_they_died()
-            await self._arbiter.start_watchers(self._due)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), TICK)
-
-    def _add(self, part: Part) -> None:
-        life = self._lives[part.name] = _Life(part.name, self._say, self._spawned)
-        command, *args = _tied(part)
-        hooks: dict[str, Any] = {
-            "before_spawn": (life.before_spawn, False),
-            "after_spawn": (life.after_spawn, False),
-            "after_reap": (life.after_reap, False),
-        }
-        self._arbiter.add_watcher(
-            part.name,
-            shlex.quote(command),
-            args=args,
-            env=part.env,
-            working_dir=str(part.cwd),
-            uid=part.user,
-            stop_signal=part.stop_signal,
-            graceful_timeout=part.grace,
-            stdout_stream={"stream": _Lines(life.say)},
-            stderr_stream={"stream": _Lines(life.say)},
-            respawn=False,  # a dead part counts as stopped, and `_watch` starts what is stopped and due
-            hooks=hooks,
-        )
-
-    async def _ask_how_they_died(self) -> None:
-        """Circus drops a process that dies between two of its looks without a call of `after_reap`.
-
-        The first thread of a process may be dead some milliseconds before the others: only then can it be asked.
-        """
-        for watcher in self._arbiter.watchers:
-            life = self._lives[watcher.name]
-            if life.process and life.pid not in watcher.processes:
-                process = life.process
-                await asyncio.to_thread(process.wait)
-                life.after_reap(exit_code=int(process.returncode() or 0))
-
-    def _due(self, **_: Any) -> list[Any]:
-        now = time.monotonic()
-        return [watcher for watcher in self._arbiter.watchers if self._lives[watcher.name].due <= now]
+    @property
+    def _lives(self) -> list["_Life"]:
+        return [life for group in self._groups for life in group]
 
     def _spawned(self) -> None:
-        self._changed({name: life.pid for name, life in self._lives.items() if life.pid is not None})
-
-    async def _stop(self, names: set[str]) -> None:
-        going = [watcher for watcher in self._arbiter.watchers if watcher.name in names]
-        for name in names & self._lives.keys():
-            self._lives[name].over = True
-        await self._arbiter.stop_watchers(lambda **_: going)
+        self._changed({life.part.name: life.process.pid for life in self._lives if life.process})
 
 
-@dataclass
 class _Life:
-    """What has become of a part so far, told by circus through its hooks."""
+    """A part, from one process to the next. `process` is the last one."""
 
-    name: str
-    show: Say
-    spawned: Callable[[], None]
-    pid: int | None = None
-    process: Any = None  # circus's, for as long as it lives: whoever lets go of it reaps it
-    over: bool = False
-    due: float = 0
-    born: float = 0
-    quick_deaths: int = 0
-    death: str = field(default="", init=False)
-
-    def say(self, line: str) -> None:
-        self.show(self.name, line)
-
-    def before_spawn(self, **_: Any) -> bool:
-        self.born = time.monotonic()
-        self.due = self.born + 1  # should it not even start
-        return True
-
-    def after_spawn(self, *, watcher: Any, pid: int, **_: Any) -> bool:
-        if self.pid is not None:
-            self.show("lanka", f"{self.name} died{self.death}, started again as pid {pid}")
-        self.pid, self.process, self.death = pid, watcher.processes[pid], ""
-        self.spawned()
-        return True
-
-    def after_reap(self, *, exit_code: int, **_: Any) -> None:
-        self.process = None
-        if self.over:
-            return
-        self.death = f" (killed by signal {-exit_code})" if exit_code < 0 else f" (exit code {exit_code})"
-        now = time.monotonic()
-        self.quick_deaths = self.quick_deaths + 1 if now - self.born < QUICK_DEATH else 0
-        pause = min(LONGEST_PAUSE, 2.0 ** (self.quick_deaths - 3)) if self.quick_deaths > 1 else 0
-        self.due = now + pause
-        if pause:
-            self.show("lanka", f"{self.name} died{self.death}, starts again in {pause:g} s")
-
-
-class _Lines:
-    """Cuts what a part prints into lines."""
-
-    def __init__(self, say: Callable[[str], None]) -> None:
+    def __init__(self, part: Part, say: Say, spawned: Callable[[], None]) -> None:
+        self.part = part
+        self.process: asyncio.subprocess.Process | None = None
         self._say = say
-        self._rest = b""
+        self._spawned = spawned
+        self._reading: set[asyncio.Task[None]] = set()
+        self.living = asyncio.create_task(self._live())
 
-    def __call__(self, printed: dict[str, Any]) -> None:
-        *lines, self._rest = (self._rest + printed["data"]).split(b"\n")
-        for line in lines:
-            self._say(line.decode(errors="replace").rstrip())
+    @property
+    def lives(self) -> bool:
+        return self.process is not None and self.process.returncode is None
+
+    async def _live(self) -> None:
+        name, quick_deaths = self.part.name, 0
+        self.process = await self._spawn()
+        self._spawned()
+        while True:
+            born = time.monotonic()
+            code = await self.process.wait()
+            death = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+            quick_deaths = quick_deaths + 1 if time.monotonic() - born < QUICK_DEATH else 0
+            if quick_deaths > 1:
+                pause = min(LONGEST_PAUSE, 2.0 ** (min(quick_deaths, 10) - 3))
+                self._say("lanka", f"{name} died ({death}), starts again in {pause:g} s")
+                await asyncio.sleep(pause)
+            self.process = await self._spawn()
+            self._say("lanka", f"{name} died ({death}), started again as pid {self.process.pid}")
+            self._spawned()
+
+    async def _spawn(self) -> asyncio.subprocess.Process:
+        part = self.part
+        identity: dict[str, Any] = {}
+        if part.user:
+            identity = {"user": part.user, "group": pwd.getpwnam(part.user).pw_gid, "extra_groups": ()}
+        # A pipe of our own: the end of a process must not wait for children that hold asyncio's open.
+        ours, its = os.pipe()
+        reading = asyncio.create_task(self._read(ours))
+        self._reading.add(reading)
+        reading.add_done_callback(self._reading.discard)
+        with os.fdopen(its, "wb") as output:
+            return await asyncio.create_subprocess_exec(
+                *_tied(part),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=part.env,
+                cwd=part.cwd,
+                start_new_session=True,  # Ctrl-C is for us: the parts are stopped in their order
+                **identity,
+            )
+
+    async def _read(self, pipe: int) -> None:
+        """Shows what is printed, line by line, until nobody can print any more."""
+        stream = asyncio.StreamReader()
+        await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(stream), os.fdopen(pipe, "rb")
+        )
+        rest = b""
+        while printed := await stream.read(1 << 16):
+            *lines, rest = (rest + printed).split(b"\n")
+            for line in lines:
+                self._say(self.part.name, line.decode(errors="replace").rstrip())
+
+    async def stop(self) -> None:
+        self.living.cancel()
+        await asyncio.wait([self.living])
+        if self.process and self.lives:
+            with suppress(ProcessLookupError):
+                os.kill(self.process.pid, self.part.stop_signal)
+            try:
+                await asyncio.wait_for(self.process.wait(), self.part.grace)
+            except TimeoutError:
+                _kill(self.process.pid)
+                await self.process.wait()
+        if self._reading:
+            await asyncio.wait(self._reading, timeout=1)
+
+
+def _kill(pid: int) -> None:
+    with suppress(psutil.NoSuchProcess):
+        for process in (*psutil.Process(pid).children(recursive=True), psutil.Process(pid)):
+            process.kill()
 
 
 def _tied(part: Part) -> list[str]:

@@ -22,29 +22,20 @@ from lanka.readiness import http_answers, postgres_answers, temporal_answers, un
 from lanka.sample_order import NoOrderError, as_curl
 from lanka.schemas import migrate
 from lanka.supervision import Supervision
+from lanka.terminal import fail
 from store.migrate import OlderDatabaseError
 from store.seed import seed
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-SHADES = {
-    State.STARTING: "yellow",
-    State.READY: "green",
-    State.NOT_READY: "red",
-    State.RESTARTING: "yellow",
-    State.DOWN: "red",
-}
+SHADES = {State.READY: "green", State.STARTING: "yellow", State.RESTARTING: "yellow"}
 COLOURS = ("cyan", "green", "yellow", "magenta", "blue")
 
 STEP_WITHIN = 60.0
 """Seconds that each step of the start may take."""
 
 
-class CannotStartError(Exception):
-    """Told to the person at the terminal."""
-
-
 def up(directory: Path, wanted: Ports, workers: int) -> None:
-    """Runs until it is told to stop. Raises `CannotStartError`."""
+    """Runs until it is told to stop. Ends the command where it cannot start."""
     os.umask(0o077)  # the databases are for nobody else's eyes
     home = Home(directory)
     try:
@@ -54,14 +45,19 @@ def up(directory: Path, wanted: Ports, workers: int) -> None:
             given = Given()
             machine = Machine(home, home.chosen(), given, _ports(wanted, given))
             asyncio.run(_Run(machine, workers).until_stopped())
-    except InUseError as error:
-        message = f"another `lanka up` is running in {home.directory}; stop it, or choose another --home"
-        raise CannotStartError(message) from error
+    except InUseError:
+        fail(f"another `lanka up` is running in {home.directory}; stop it, or choose another --home")
+    except (TimeoutError, OlderDatabaseError) as error:
+        fail(error)
 
 
 async def _end(left_behind: dict[str, psutil.Process]) -> None:
     """Ends what a `lanka up` that was killed has left: its files and ports are needed."""
     family = list(left_behind.values())
+
+    async def are_over() -> None:
+        await until(lambda: all(is_over(each) for each in family), 10, "their end")
+
     for name, process in left_behind.items():
         typer.echo(f"{name} is left behind by a `lanka up` that was killed (pid {process.pid}), ending it")
         with suppress(psutil.NoSuchProcess):
@@ -69,16 +65,16 @@ async def _end(left_behind: dict[str, psutil.Process]) -> None:
             # For PostgreSQL this is the fast shutdown: it does not wait until everybody has left.
             process.send_signal(signal.SIGINT)
     try:
-        await until(lambda: all(is_over(each) for each in family), 10, "their end")
+        await are_over()
     except TimeoutError:
         for process in family:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
-        await until(lambda: all(is_over(each) for each in family), 10, "their end")
+        await are_over()
 
 
 def _ports(wanted: Ports, given: Given) -> Ports:
-    """The ports that will be used: free ones in the place of 0. Raises `CannotStartError`."""
+    """The ports that will be used: free ones in the place of 0."""
     own_temporal = given.temporal_address is None
     return Ports(
         api=_port("--port", wanted.api),
@@ -89,11 +85,9 @@ def _ports(wanted: Ports, given: Given) -> Ports:
 
 
 def _port(option: str, wanted: int) -> int:
-    if wanted == 0:
-        return free_port()
-    if not is_free(wanted):
-        raise CannotStartError(f"port {wanted} is taken by another program; choose another one with {option}")
-    return wanted
+    if wanted and not is_free(wanted):
+        fail(f"port {wanted} is taken by another program; choose another one with {option}")
+    return wanted or free_port()
 
 
 class _Run:
@@ -113,11 +107,8 @@ class _Run:
 
     async def until_stopped(self) -> None:
         for number in STOPS:
-            # The arbiter of circus takes the signals, and at its end puts back what it found.
-            signal.signal(number, signal.SIG_IGN)
+            asyncio.get_running_loop().add_signal_handler(number, self._stop.set)
         async with Supervision(self._say, self._note) as supervision:
-            for number in STOPS:
-                asyncio.get_running_loop().add_signal_handler(number, self._stop.set)
             watching = asyncio.create_task(self._health.watch(supervision.alive))
             running = asyncio.create_task(self._run(supervision))
             stopping = asyncio.create_task(self._stop.wait())
@@ -131,10 +122,8 @@ class _Run:
             await asyncio.wait({running})
         self._machine.home.remember({})
         self._say("lanka", "stopped")
-        if not running.cancelled() and (error := running.exception()):
-            if isinstance(error, TimeoutError | OlderDatabaseError):
-                raise CannotStartError(str(error)) from error
-            raise error
+        if not running.cancelled():
+            running.result()
 
     async def _run(self, supervision: Supervision) -> None:
         began = time.monotonic()
@@ -143,19 +132,19 @@ class _Run:
             data, password = machine.home.postgres_data, machine.chosen.postgres_password
             await asyncio.to_thread(postgres.prepare, data, password)
             supervision.start(machine.postgres())
-        if machine.given.temporal_address is None:
-            supervision.start(machine.temporal(), machine.payments())
-        else:
-            supervision.start(machine.payments())
+        own_temporal = machine.given.temporal_address is None
+        supervision.start(*([machine.temporal()] if own_temporal else []), machine.payments())
         await self._fill_the_database()
-        await self._first_ones_answer()
+        await self._answers("payments", "the sandbox payment provider")
+        if own_temporal:
+            await self._answers("temporal", "Temporal")
         workers = [machine.worker(nth) for nth in range(self._workers)]
         self._asks.update((part.name, partial(http_answers, url)) for part, url in workers)
         machine.home.tell_prometheus({"lanka-api": [machine.api_url], "lanka-worker": [url for _, url in workers]})
         supervision.start(machine.api(), *(part for part, _ in workers))
-        await _answers(f"{machine.api_url}/readyz", "the API")
-        for part, url in workers:
-            await _answers(url, f"{part.name}")
+        await self._answers("api", "the API")
+        for part, _ in workers:
+            await self._answers(part.name, part.name)
         self._ready = True
         self._note(self._pids)
         await self._health.look()
@@ -164,7 +153,7 @@ class _Run:
 
     async def _fill_the_database(self) -> None:
         url = self._machine.database_url
-        await until(lambda: postgres_answers(url), STEP_WITHIN, "PostgreSQL")
+        await self._answers("postgres", "PostgreSQL")
         try:
             async with asyncio.timeout(STEP_WITHIN):
                 await migrate(url)
@@ -172,11 +161,8 @@ class _Run:
         except TimeoutError as error:
             raise TimeoutError(f"waited {STEP_WITHIN:g} s for the migrations and the demo shop") from error
 
-    async def _first_ones_answer(self) -> None:
-        machine = self._machine
-        await _answers(f"{machine.payments_url}/livez", "the sandbox payment provider")
-        if machine.given.temporal_address is None:
-            await until(lambda: temporal_answers(machine.temporal_address), STEP_WITHIN, "Temporal")
+    async def _answers(self, name: str, what: str) -> None:
+        await until(self._asks[name], STEP_WITHIN, what)
 
     def _note(self, pids: dict[str, int]) -> None:
         self._pids = pids
@@ -190,9 +176,8 @@ class _Run:
 
     def _parts(self) -> str:
         states = self._health.states
-        return " · ".join(
-            f"{name} {typer.style(states[name], fg=SHADES[states[name]])} ({pid})" for name, pid in self._pids.items()
-        )
+        shown = {name: typer.style(states[name], fg=SHADES.get(states[name], "red")) for name in self._pids}
+        return " · ".join(f"{name} {shown[name]} ({pid})" for name, pid in self._pids.items())
 
     def _connection(self) -> Connection:
         machine = self._machine
@@ -239,7 +224,3 @@ ready after {seconds:.1f} s; Ctrl-C stops everything, the data stays"""
             # Nobody reads any more: the terminal or the program behind the pipe is gone.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             self._stop.set()
-
-
-async def _answers(url: str, what: str) -> None:
-    await until(lambda: http_answers(url), STEP_WITHIN, f"{what} at {url}")

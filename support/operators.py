@@ -2,13 +2,13 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Request
+from fastapi import APIRouter, Depends, Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from api import auth
-from api.body import Body, takes
-from api.problems import AS_OPERATOR, MAX_NAME, MAX_SKILLS, Code, documented
-from dispatch.dispatcher import Wakeup
+from api.body import Body
+from api.problems import MAX_NAME, MAX_SKILLS
+from api.shared import Here
 from orders.order import Identifier
 from support.store import KnownOperator, Operator, Support
 
@@ -29,26 +29,21 @@ class OperatorRequest(BaseModel):
 router = APIRouter(prefix="/support", tags=["support"])
 
 
-@router.put(
-    "/operators/{operator_id}",
-    response_description="From now on; a call that the operator is in goes on.",
-    **takes(OperatorRequest, *AS_OPERATOR, Code.INVALID_ID),
-)
+@router.put("/operators/{operator_id}", response_description="From now on; a call that the operator is in goes on.")
 async def put_operator(
-    request: Request,
+    here: Here,
     _: auth.Operator,
     operator_id: Annotated[Identifier, Path()],
     wanted: Annotated[OperatorRequest, Depends(Body(OperatorRequest))],
 ) -> Operator:
     """Callers who wait are connected at once, the oldest first."""
-    wakeup: Wakeup = request.state.wakeup
     operator = Operator(operator_id=operator_id, **dict(wanted))
-    await Support(request.state.pool).put(operator)
-    wakeup.wake()
+    await Support(here.pool).put(operator)
+    here.wakeup.wake()
     return operator
 
 
-@router.get("/operators", responses=documented(*AS_OPERATOR))
-async def list_operators(request: Request, _: auth.Operator) -> list[KnownOperator]:
+@router.get("/operators")
+async def list_operators(here: Here, _: auth.Operator) -> list[KnownOperator]:
     """All, and the call that each is in."""
-    return await Support(request.state.pool).operators()
+    return await Support(here.pool).operators()

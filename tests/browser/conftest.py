@@ -77,4 +77,6 @@ async def person(browser: Browser, connection: Connection) -> AsyncIterator[Pers
         context.set_default_timeout(PATIENCE)
         person = Person(context)
         yield person
+        for page in context.pages:
+            await page.unroute_all(behavior="ignoreErrors")  # what is still on its way ends with the page
         assert person.complaints == []

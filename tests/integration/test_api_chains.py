@@ -116,9 +116,9 @@ def test_a_chain_that_nobody_has_heard_of_is_described_as_well() -> None:
     chain = described("garden", GARDEN, "en")
 
     assert (chain.title, chain.forward) == ("garden", [["dig"], ["water", "weed"], ["harvest"]])
-    assert {link.name: link.title for link in chain.links}["water"] == "Water"
-    assert {status.code: status.mood for status in chain.statuses}["harvested"] == "good"
-    assert [(end.status, end.good) for end in chain.ends] == [("harvested", True), ("withdrawn", False)]
+    assert {link["name"]: link["title"] for link in chain.links}["water"] == "Water"
+    assert {status["code"]: status["mood"] for status in chain.statuses}["harvested"] == "good"
+    assert [(end["status"], end["good"]) for end in chain.ends] == [("harvested", True), ("withdrawn", False)]
 
 
 async def test_a_chain_that_is_not_here_is_not_found(api: httpx.AsyncClient) -> None:

@@ -12,7 +12,6 @@ import asyncpg
 import httpx
 import pytest
 import uvicorn
-from starlette.requests import Request
 
 from api.app import create_app
 from api.problems import Code
@@ -343,13 +342,13 @@ async def test_a_reader_that_does_not_read_is_dropped(
     monkeypatch.setattr("api.stream.READ_WITHIN", 0.05)
     await journal.append([an_event("ord_1", "OrderReceived")])
     async with running_stream(pool) as live:
-        scope = {"type": "http", "method": "GET", "headers": [], "state": {"live": live}}
+        scope = {"type": "http", "method": "GET", "headers": []}
 
         async def never(*_: object) -> Any:
             await asyncio.Event().wait()
 
         async with asyncio.timeout(HANGS_AFTER):
-            await EventStream(Request(scope), "ord_1", unknown=Code.ORDER_NOT_FOUND)(scope, never, never)
+            await EventStream(live, None, "ord_1", unknown=Code.ORDER_NOT_FOUND)(scope, never, never)
         assert not live._watched
 
 

@@ -16,8 +16,6 @@ SLEEPER = "import threading, time; [threading.Thread(target=time.sleep, args=[60
 
 async def main():
     async with Supervision(lambda _, line: print(line, flush=True), print) as supervision:
-        # As if every process died just after circus has looked for dead ones.
-        supervision._arbiter.reap_processes = lambda: None
         supervision.start(Part("sleeper", [sys.executable, "-c", SLEEPER], env=dict(os.environ), cwd=Path()))
         await asyncio.Event().wait()
 
@@ -25,7 +23,7 @@ asyncio.run(main())
 """
 
 
-async def test_how_a_part_died_is_known_also_when_circus_does_not_ask() -> None:
+async def test_it_is_told_how_a_part_died_and_that_it_runs_again() -> None:
     async with process(sys.executable, "-u", "-c", SUPERVISOR, stop_signal=signal.SIGKILL) as supervisor:
 
         def sleepers() -> list[int]:

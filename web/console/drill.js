@@ -25,15 +25,19 @@ const SWITCHES = [
 
 const mend = () => set(WHOLE, "The sandbox provider is mended.");
 
+let setting = 0; // changes under way: a picture from before one is no reason to turn a switch back
+
 async function set(faults, notice) {
+  setting += 1;
   try {
     const now = await call("PUT", "/operations/faults", faults);
     if (live.picture) live.picture.faults = now;
-    live.dispatchEvent(new Event("picture"));
     toast(notice, broken(now).length ? "wait" : "good");
   } catch (error) {
     toast(error.message, "bad");
   }
+  setting -= 1;
+  if (live.picture) live.dispatchEvent(new Event("picture"));
 }
 
 export function drillPanel(signal) {
@@ -79,7 +83,7 @@ export function drillPanel(signal) {
   onPicture((picture) => {
     away.hidden = Boolean(picture.faults);
     switches.hidden = form.hidden = !picture.faults;
-    if (picture.faults) rows.forEach((row) => row.show(picture.faults));
+    if (picture.faults && !setting) rows.forEach((row) => row.show(picture.faults));
   }, signal);
   return h(
     "section",
