@@ -20,7 +20,7 @@ from orders.events import OrderParked, OrderReleased, OrderWithdrawn, PaymentArr
 from orders.order import Order
 from orders.payment import Payment, PaymentStatus
 from store.database import Pool, transaction
-from store.dispatch import take_alone, take_oldest
+from store.dispatch import take, take_oldest
 from store.journal import record
 from store.operations import ParkedSubject
 from store.payments import Payments
@@ -410,7 +410,7 @@ async def test_a_cancel_and_the_dispatcher_never_both_take_an_order(pool: Pool) 
     await accept(pool, first, second)
     async with pool.acquire() as dispatcher:
         async with transaction(pool) as cancelling:
-            await take_alone(cancelling, first.order_id, f"order-{first.order_id}", 1)
+            await take(cancelling, [first.order_id], f"order-{first.order_id}", 1)
             taking = asyncio.create_task(
                 take_oldest(
                     dispatcher,
