@@ -26,13 +26,13 @@ from temporalio.worker import PollerBehaviorAutoscaling, UnsandboxedWorkflowRunn
 
 from activities.failures import Failures
 from activities.note_events import NoteEvents
+from activities.parts import Parts
 from activities.reconcile import Reconcile
 from chain.table import Link
 from gateways.choice import PaymentGateway, PaymentSettings, payment_provider
 from lanka.settings import load_settings
 from store.catalogue import Catalogue
 from store.database import Pool, open_pool
-from store.journal import Journal
 from store.orders import Orders
 from store.outbox import Outbox
 from store.payments import Payments
@@ -47,8 +47,7 @@ from workflows.chains import CHAINS, TYPES, module_of
 from workflows.chains import queues as known_queues
 from workflows.connect import connect
 from workflows.order_confirmation import TABLE
-from workflows.reconciliation import Reconciliation
-from workflows.schedules import schedule_reconciliation
+from workflows.reconciliation import Reconciliation, schedule_reconciliation
 from workflows.search_attributes import register_search_attributes
 
 RECONCILIATION_ON, RECONCILE_ON = "order-confirmation", "finalize"
@@ -73,23 +72,6 @@ class WorkerSettings(PaymentSettings):
     # Batches that Temporal gives out on each queue with calls to the provider, to all workers together, so that a
     # provider which comes back is not hit by everybody at once. Where workers differ, the last to ask decides.
     provider_batches_per_second: float = 100.0
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What the consumers of a chain may need; each chain's `consumers` takes what its own do."""
-
-    journal: Journal
-    pool: Pool
-    settings: WorkerSettings
-    orders: Orders
-    stock: Stock
-    payments: Payments
-    catalogue: Catalogue
-    outbox: Outbox
-    provider: PaymentGateway
-    payment_deadline: timedelta
-    price_tolerance: int
 
 
 def parts_of(pool: Pool, provider: PaymentGateway, settings: WorkerSettings, tracing: Tracing) -> Parts:
