@@ -25,7 +25,7 @@ from store.journal import record
 from store.operations import ParkedSubject
 from store.payments import Payments
 from store.webhooks import Webhooks
-from telemetry.switch import Off
+from telemetry.switch import Tracing
 from tests.integration.conftest import OPERATOR, calling
 from tests.servers import until
 from tests.shop import TwinProvider, accept, an_order, fetch, journal_of, paid, stock_up
@@ -351,7 +351,7 @@ async def at_work(client: Client, pool: Pool, provider: TwinProvider, database_u
         patch.setenv("DATABASE_URL", database_url)
         settings = WorkerSettings()
     async with AsyncExitStack() as stack:
-        parts = parts_of(pool, provider, settings, Off())  # type: ignore[arg-type]  # a twin
+        parts = parts_of(pool, provider, settings, Tracing())  # type: ignore[arg-type]  # a twin
         for name, queue in queues(parts).items():
             await stack.enter_async_context(_worker(client, name, queue))
         yield
