@@ -26,13 +26,13 @@ from temporalio.worker import PollerBehaviorAutoscaling, UnsandboxedWorkflowRunn
 
 from activities.failures import Failures
 from activities.note_events import NoteEvents
+from activities.parts import Parts
 from activities.reconcile import Reconcile
 from chain.table import Link
 from gateways.choice import PaymentGateway, PaymentSettings, payment_provider
 from lanka.settings import load_settings
 from store.catalogue import Catalogue
 from store.database import Pool, open_pool
-from store.journal import Journal
 from store.orders import Orders
 from store.outbox import Outbox
 from store.payments import Payments
@@ -47,8 +47,7 @@ from workflows.chains import CHAINS, TYPES, module_of
 from workflows.chains import queues as known_queues
 from workflows.connect import connect
 from workflows.order_confirmation import TABLE
-from workflows.reconciliation import Reconciliation
-from workflows.schedules import schedule_reconciliation
+from workflows.reconciliation import Reconciliation, schedule_reconciliation
 from workflows.search_attributes import register_search_attributes
 
 RECONCILIATION_ON, RECONCILE_ON = "order-confirmation", "finalize"
@@ -73,23 +72,6 @@ class WorkerSettings(PaymentSettings):
     # Batches that Temporal gives out on each queue with calls to the provider, to all workers together, so that a
     # provider which comes back is not hit by everybody at once. Where workers differ, the last to ask decides.
     provider_batches_per_second: float = 100.0
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What the consumers of a chain may need; each chain's `consumers` takes what its own do."""
-
-    journal: Journal
-    pool: Pool
-    settings: WorkerSettings
-    orders: Orders
-    stock: Stock
-    payments: Payments
-    catalogue: Catalogue
-    outbox: Outbox
-    provider: PaymentGateway
-    payment_deadline: timedelta
-    price_tolerance: int
 
 
 def parts_of(pool: Pool, provider: PaymentGateway, settings: WorkerSettings, tracing: Tracing) -> Parts:
@@ -144,45 +126,45 @@ def _bound(link: Link, working: Sequence[object]) -> Callable[..., Any]:
     raise LookupError(f"nobody brings {link.consumer.__qualname__}, which the link {link.name} needs")
 
 
+@dataclass
 class Crew:
-    """The Temporal workers of this process."""
+    """The Temporal workers of this process. `names`: the queues that they serve; all, where there are none."""
 
-    def __init__(self, settings: WorkerSettings, names: Sequence[str], tracing: Tracing) -> None:
-        self._settings = settings
-        self._tracing = tracing
-        self._names = names
-        self.failed = False
-        self.exposition: Exposition | None = None
-        self._client: Client | None = None
-        self._workers: list[Worker] = []
+    settings: WorkerSettings
+    names: Sequence[str]
+    tracing: Tracing
+    failed: bool = False
+    exposition: Exposition | None = None
+    client: Client | None = None
+    workers: list[Worker] = field(default_factory=list)
 
     async def work(self) -> None:
         """Waits for Temporal, then works until cancelled; then takes nothing new and lets what runs finish."""
         async with (
-            self._tracing.running(),  # before what it traces is made
-            open_pool(self._settings.database_url, size=self._settings.connections) as pool,
+            self.tracing.running(),  # before what it traces is made
+            open_pool(self.settings.database_url, size=self.settings.connections) as pool,
         ):
-            provider = payment_provider(self._settings)
+            provider = payment_provider(self.settings)
             self.exposition = Exposition(pool, metrics_of_the_sdk())
-            self._client = await connect(self._tracing.interceptors)
-            served = queues(parts_of(pool, provider, self._settings, self._tracing))
-            self._workers = [_worker(self._client, name, served[name]) for name in self._names or served]
-            log.info("worker works", queues=[worker.task_queue for worker in self._workers])
+            self.client = await connect(self.tracing.interceptors)
+            served = queues(parts_of(pool, provider, self.settings, self.tracing))
+            self.workers = [_worker(self.client, name, served[name]) for name in self.names or served]
+            log.info("worker works", queues=[worker.task_queue for worker in self.workers])
             try:
                 await asyncio.gather(
-                    *(worker.run() for worker in self._workers),
-                    self._register(register_search_attributes, self._client),
-                    self._register(schedule_reconciliation, self._client),
+                    *(worker.run() for worker in self.workers),
+                    self._register(register_search_attributes, self.client),
+                    self._register(schedule_reconciliation, self.client),
                 )
             finally:
                 log.info("worker drains")
-                await asyncio.gather(*(worker.shutdown() for worker in self._workers))
+                await asyncio.gather(*(worker.shutdown() for worker in self.workers))
                 await provider.close()
                 log.info("worker is done")
 
     async def _register(self, what: Callable[[Client], Awaitable[None]], client: Client) -> None:
         """Beside the work, which does not wait for it; and again, as Temporal may have lost all that it knew."""
-        while not self._names or RECONCILIATION_ON in self._names:
+        while not self.names or RECONCILIATION_ON in self.names:
             await what(client)
             await asyncio.sleep(REGISTER_AGAIN)
 
@@ -195,8 +177,8 @@ class Crew:
 
     async def ready(self) -> bool:
         """Whether all workers run and Temporal answers."""
-        running = bool(self._workers) and all(worker.is_running for worker in self._workers)
-        return running and self._client is not None and await self._client.service_client.check_health()
+        running = bool(self.workers) and all(worker.is_running for worker in self.workers)
+        return running and self.client is not None and await self.client.service_client.check_health()
 
 
 def _worker(client: Client, name: str, queue: Queue) -> Worker:

@@ -54,14 +54,8 @@ class CheckPayment:
     async def _decide(
         self, work: Work, events: Sequence[OrderReceived | PaymentPending], answers: dict[str, Payment | None]
     ) -> list[Event[Any]]:
-        usable: dict[str, Payment] = {}
-        refusals: dict[str, Refusal] = {}
-        for event in events:
-            payment = answers[event.subject]
-            if refusal := unusable(event.data.order, payment):
-                refusals[event.subject] = refusal
-            elif payment:
-                usable[event.subject] = payment
+        refusals = {e.subject: no for e in events if (no := unusable(e.data.order, answers[e.subject]))}
+        usable = {e.subject: p for e in events if e.subject not in refusals and (p := answers[e.subject])}
         mine = await self._payments.claim(work.transaction, usable)
         return [
             work.made(PaymentDeclined, event, refusals[event.subject])
@@ -77,10 +71,8 @@ class CheckPayment:
         if not mine:
             refusal = _no(Reason.PAYMENT_ALREADY_USED, f"payment {payment.payment_id} serves another order")
         elif payment.currency != order.currency:
-            refusal = _no(
-                Reason.PAYMENT_CURRENCY_MISMATCH,
-                f"paid in {payment.currency}, the order is in {order.currency}",
-            )
+            said = f"paid in {payment.currency}, the order is in {order.currency}"
+            refusal = _no(Reason.PAYMENT_CURRENCY_MISMATCH, said)
         elif payment.amount != order.total:
             paid, total = written(payment.amount, order.currency), written(order.total, order.currency)
             refusal = _no(Reason.PAYMENT_AMOUNT_MISMATCH, f"paid {paid}, the order comes to {total}")

@@ -43,14 +43,12 @@ class CheckPrice:
     async def _decide(self, work: Work, events: Sequence[PaymentConfirmed]) -> list[Event[Any]]:
         asked = sorted({(line.sku, e.data.order.received_at) for e in events for line in e.data.order.lines})
         prices = await self._catalogue.prices_as_of(work.transaction, asked)
-        made: list[Event[Any]] = []
-        for event in events:
-            order = event.data.order
-            if no := refusal(event.data, prices, self._tolerance):
-                made.append(work.made(PriceChanged, event, no))
-            else:
-                made.append(work.made(PriceConfirmed, event, {"total": order.total, "currency": order.currency}))
-        return made
+        return [
+            work.made(PriceChanged, event, no)
+            if (no := refusal(event.data, prices, self._tolerance))
+            else work.made(PriceConfirmed, event, event.data.order.model_dump(include={"total", "currency"}))
+            for event in events
+        ]
 
 
 def refusal(paid: PaidOrder, prices: Mapping[tuple[str, datetime], Price], tolerance: int) -> Refusal | None:
@@ -65,9 +63,6 @@ def refusal(paid: PaidOrder, prices: Mapping[tuple[str, datetime], Price], toler
             seen, now = written(line.unit_price, order.currency), written(price.unit_price, price.currency)
             return Refusal(reason=Reason.PRICE_CHANGED, detail=f"{line.sku}: {seen} seen, {now} in the catalogue")
     if paid.payment.amount != order.total:
-        paid_amount, total = (
-            written(paid.payment.amount, order.currency),
-            written(order.total, order.currency),
-        )
-        return Refusal(reason=Reason.PAYMENT_AMOUNT_MISMATCH, detail=f"paid {paid_amount}, the lines come to {total}")
+        amount, total = written(paid.payment.amount, order.currency), written(order.total, order.currency)
+        return Refusal(reason=Reason.PAYMENT_AMOUNT_MISMATCH, detail=f"paid {amount}, the lines come to {total}")
     return None

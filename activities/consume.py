@@ -17,23 +17,21 @@ from chain.failures import Failure, Outage, UnreadableEvent
 
 E = TypeVar("E", bound=Event[Any])
 A = TypeVar("A")
+Decide = Callable[[Work, Sequence[E]], Awaitable[Sequence[Event[Any]]]]
 
-CALLS_AT_ONCE = 20
-"""External calls of one batch that are under way side by side."""
-
-IN_COMPANY, ALONE = 2.0, 10.0
-"""Seconds an external call may take in a batch of several, so that nobody waits for a slow neighbour, and alone."""
-
-ALL_CALLS = 20.0
-"""Seconds for all calls of a batch together, so that what has been answered is recorded before Temporal gives up."""
+CALLS_AT_ONCE = 20  # external calls of one batch that are under way side by side
+IN_COMPANY, ALONE = 2.0, 10.0  # seconds a call may take in a batch of several, for nobody waits for another, and alone
+ALL_CALLS = 20.0  # seconds for all calls of a batch, so that what is answered is recorded before Temporal gives up
 
 
 class Journal(Protocol):
+    """See `store.journal.Journal`."""
+
     async def process_once(
         self,
         link: str,
         events: Sequence[E],
-        decide: Callable[[Work, Sequence[E]], Awaitable[Sequence[Event[Any]]]],
+        decide: Decide[E],
         *,
         unrecorded: bool = False,
         closes: Sequence[str] = (),
@@ -41,27 +39,16 @@ class Journal(Protocol):
         each: bool = False,
     ) -> list[AnyEvent]: ...
 
-    async def done(self, link: str, events: Sequence[Event[Any]], *, each: bool = False) -> set[str]:
-        """The subjects that the link has worked on, or with `each` the ids of the events."""
-        ...
-
+    async def done(self, link: str, events: Sequence[Event[Any]], *, each: bool = False) -> set[str]: ...
     async def append(self, events: Sequence[AnyEvent]) -> None: ...
-
-    def about(self, subject: str) -> AbstractContextManager[object]:
-        """What surrounds the external call for one subject: whoever traces puts the subject's own trace here."""
-        ...
+    def about(self, subject: str) -> AbstractContextManager[object]: ...
 
 
 class NotYet(Failure):
     """Nothing is wrong, but the answer is not there yet: left out, without counting as a failure."""
 
 
-async def consume(
-    journal: Journal,
-    batch: Batch,
-    kind: type[E],
-    decide: Callable[[Work, Sequence[E]], Awaitable[Sequence[Event[Any]]]],
-) -> Processed:
+async def consume(journal: Journal, batch: Batch, kind: type[E], decide: Decide[E]) -> Processed:
     """Lets `decide` work on the events of the batch, once each, in one transaction."""
     events, failures = _read(batch, kind)
     return await _record(journal, batch, events, failures, decide)
@@ -83,7 +70,8 @@ async def call_then_consume(
     done = await journal.done(batch.link, events, each=batch.each)
     answers: dict[str, A] = {}
     limit = asyncio.Semaphore(CALLS_AT_ONCE)
-    seconds = ALONE if len(batch.events) == 1 or _again() else IN_COMPANY
+    # If the whole batch failed before, there is no quick neighbour to be held up, and all may be slow.
+    seconds = ALONE if len(batch.events) == 1 or _attempt() > 1 else IN_COMPANY
     clock = asyncio.get_running_loop().time
     last = clock() + ALL_CALLS
 
@@ -98,20 +86,11 @@ async def call_then_consume(
         except Exception as failure:  # noqa: BLE001, whatever it is, it is this event's alone
             failures[event.subject] = failure
 
-    await asyncio.gather(
-        *(answer(event) for event in events if (event.id if batch.each else event.subject) not in done)
-    )
-
-    async def decide_with_answers(work: Work, fresh: Sequence[E]) -> Sequence[Event[Any]]:
-        return await decide(work, fresh, answers)
+    undone = [event for event in events if (event.id if batch.each else event.subject) not in done]
+    await asyncio.gather(*map(answer, undone))
 
     ready = [event for event in events if event.subject not in failures]
-    return await _record(journal, batch, ready, failures, decide_with_answers)
-
-
-def _again() -> bool:
-    """Whether the whole batch failed before: then there is no quick neighbour to be held up, and all may be slow."""
-    return _attempt() > 1
+    return await _record(journal, batch, ready, failures, lambda work, fresh: decide(work, fresh, answers))
 
 
 def _attempt() -> int:
@@ -130,11 +109,7 @@ def _read(batch: Batch, kind: type[E]) -> tuple[list[E], dict[str, Exception]]:
 
 
 async def _record(
-    journal: Journal,
-    batch: Batch,
-    events: Sequence[E],
-    failures: dict[str, Exception],
-    decide: Callable[[Work, Sequence[E]], Awaitable[Sequence[Event[Any]]]],
+    journal: Journal, batch: Batch, events: Sequence[E], failures: dict[str, Exception], decide: Decide[E]
 ) -> Processed:
     serious = [failure for failure in failures.values() if not isinstance(failure, NotYet)]
     if serious and len(failures) == len(batch.events):

@@ -16,15 +16,12 @@ from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, 
 from chain.batch import Batch
 from chain.failures import Failure, Outage
 
-OUTAGE = "outage"
-"""The type of failure that Temporal retries; every other type is a fault, named by its reason."""
-
+OUTAGE = "outage"  # the type of failure that Temporal retries; every other type is a fault, named by its reason
 FIRST_DELAY, LONGEST_DELAY = 0.25, 10.0
 """Seconds between two attempts during an outage: doubled each time up to the longest, each shifted at random by a
 quarter, so that a dependency which comes back is not hit by everybody at once."""
 
-HEARTBEAT = 1.0
-"""Seconds between two heartbeats; the router gives up on a worker that was silent for several."""
+HEARTBEAT = 1.0  # seconds between two heartbeats; the router gives up on a worker that was silent for several
 
 
 class Failures(Interceptor):

@@ -82,18 +82,8 @@ class FinalizeOrder:
         return made
 
     def _confirmed(self, work: Work, event: CartConfirmed, number: str) -> OrderConfirmed:
-        order = event.data.order
-        return work.made(
-            OrderConfirmed,
-            event,
-            {
-                "order_number": number,
-                "customer_id": order.customer_id,
-                "payment_id": order.payment_id,
-                "total": order.total,
-                "currency": order.currency,
-            },
-        )
+        told = event.data.order.model_dump(include={"customer_id", "payment_id", "total", "currency"})
+        return work.made(OrderConfirmed, event, {"order_number": number, **told})
 
 
 def refusal(payment: Payment) -> Refusal:

@@ -1,16 +1,9 @@
 """Journals what the router itself has to tell: that a subject is parked, released or withdrawn."""
 
-from collections.abc import Sequence
-from typing import Protocol
-
 from temporalio import activity
 
+from activities.consume import Journal
 from chain.batch import Batch, Processed
-from chain.event import AnyEvent
-
-
-class Journal(Protocol):
-    async def append(self, events: Sequence[AnyEvent]) -> None: ...
 
 
 class NoteEvents:

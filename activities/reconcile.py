@@ -9,8 +9,7 @@ from temporalio import activity
 from orders.discrepancies import Report
 from orders.ports import ListedPayment, PaymentBooks
 
-PAGE_TIMEOUT = 20.0
-"""Seconds the provider may take for a page of its books."""
+PAGE_TIMEOUT = 20.0  # seconds the provider may take for a page of its books
 
 
 class Reconciliations(Protocol):

@@ -13,8 +13,7 @@ from orders.events import PaymentArrivedLate, PaymentRefunded, Refused
 from orders.payment import Payment, PaymentStatus
 from orders.ports import PaymentProvider
 
-MONEY = (PaymentStatus.PENDING, PaymentStatus.AUTHORIZED, PaymentStatus.CAPTURED)
-"""Where there is money, or may yet be."""
+MONEY = (PaymentStatus.PENDING, PaymentStatus.AUTHORIZED, PaymentStatus.CAPTURED)  # where there is money, or may yet be
 
 
 class Payments(Protocol):
@@ -53,7 +52,7 @@ class RefundPayment:
         async def refund(event: PaymentArrivedLate, seconds: float) -> Payment:
             key = f"{event.subject}.late-refund"
             payment = await self._provider.refund(event.data.payment_id, key=key, timeout=seconds)
-            if payment.status in (PaymentStatus.PENDING, PaymentStatus.AUTHORIZED, PaymentStatus.CAPTURED):
+            if payment.status in MONEY:
                 raise UnexpectedAnswer(f"payment {payment.payment_id} was to be refunded and is {payment.status}")
             return payment
 
@@ -75,15 +74,10 @@ class RefundPayment:
     async def _decide(
         self, work: Work, events: Sequence[Event[Any]], refunded: Mapping[str, Payment | None]
     ) -> list[Event[Any]]:
-        made: list[Event[Any]] = []
-        for event in events:
-            payment = refunded[event.subject]
-            if payment and payment.status is PaymentStatus.REFUNDED:
-                data = {
-                    "payment_id": payment.payment_id,
-                    "amount": payment.amount,
-                    "currency": payment.currency,
-                }
-                made.append(work.made(PaymentRefunded, event, data))
+        made: list[Event[Any]] = [
+            work.made(PaymentRefunded, event, payment.model_dump(include={"payment_id", "amount", "currency"}))
+            for event in events
+            if (payment := refunded[event.subject]) and payment.status is PaymentStatus.REFUNDED
+        ]
         await self._payments.became(work.transaction, [event.subject for event in made], PaymentStatus.REFUNDED)
         return made

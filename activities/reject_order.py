@@ -27,12 +27,9 @@ class RejectOrder:
         return await consume(self._journal, batch, Refused, self._decide)
 
     async def _decide(self, work: Work, events: Sequence[Refused]) -> list[Event[Any]]:
-        made: list[Event[Any]] = [
-            work.made(_end(event), event, event.data.model_dump(include={"reason", "detail"})) for event in events
-        ]
+        made: list[Event[Any]] = []
+        for event in events:
+            end = OrderCancelled if event.data.reason is Reason.CANCELLED_BY_CUSTOMER else OrderRejected
+            made.append(work.made(end, event, event.data.model_dump(include={"reason", "detail"})))
         await self._outbox.put(work.transaction, made)
         return made
-
-
-def _end(event: Refused) -> type[OrderCancelled | OrderRejected]:
-    return OrderCancelled if event.data.reason is Reason.CANCELLED_BY_CUSTOMER else OrderRejected

@@ -2,12 +2,11 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from typing import Annotated, Any, NamedTuple, TypeAlias
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Annotated, Any, NamedTuple, TypeAlias, TypeVar
 
 from pydantic import BaseModel, Field
-from temporalio.client import RPCTimeoutOrCancelledError, WithStartWorkflowOperation, WorkflowUpdateFailedError
+from temporalio.client import Client, RPCTimeoutOrCancelledError, WithStartWorkflowOperation, WorkflowUpdateFailedError
 from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
@@ -32,6 +31,7 @@ SIGNALS_AT_ONCE = 20
 
 Text = Annotated[str, Field(pattern=r"^\P{Cc}+$", max_length=MAX_TEXT)]
 
+T = TypeVar("T")
 Update: TypeAlias = "UpdateMethodMultiParam[[ChainWorkflow, Command], Any]"
 
 _PARKING = re.compile(r"(.+)\.[^.]+\.parked\.[0-9a-f]{1,8}")
@@ -96,17 +96,13 @@ class Commands:
         limit = asyncio.Semaphore(SIGNALS_AT_ONCE)
 
         async def tell(workflow_id: str, bulk: BulkCommand) -> int:
-            async with limit, _answered_in_time():
-                client = await self._temporal.client()
-                try:
-                    handle = client.get_workflow_handle(workflow_id)
-                    await handle.signal(ChainWorkflow.release, bulk)
-                    reach("decide.after_signal")
-                except RPCError as error:
-                    if error.status is RPCStatusCode.NOT_FOUND:
-                        return 0  # it has ended since we looked
-                    raise
-            return len(bulk.subjects or ())
+            async def told(client: Client) -> int:
+                await client.get_workflow_handle(workflow_id).signal(ChainWorkflow.release, bulk)
+                reach("decide.after_signal")
+                return len(bulk.subjects or ())
+
+            async with limit:
+                return await self._answered(told) or 0
 
         return sum(await asyncio.gather(*(tell(workflow_id, bulk) for workflow_id, bulk in commands.items())))
 
@@ -133,48 +129,42 @@ class Commands:
         return parked[0].workflow_id if parked else None
 
     async def _ask(self, workflow_id: str, update: Update, command: Command) -> Verdict | None:
-        """None where the workflow has ended and can no longer decide."""
-        async with _answered_in_time():
-            client = await self._temporal.client()
-            try:
-                handle = client.get_workflow_handle(workflow_id)
-                reach("decide.before_update")
-                verdict: Verdict = await handle.execute_update(update, command)
-                reach("decide.after_update")
-            except WorkflowUpdateFailedError:
-                return None  # it ended between hearing of the command and deciding
-            except RPCError as error:
-                if error.status is RPCStatusCode.NOT_FOUND:
-                    return None
-                raise
+        async def asked(client: Client) -> Verdict:
+            reach("decide.before_update")
+            verdict: Verdict = await client.get_workflow_handle(workflow_id).execute_update(update, command)
+            reach("decide.after_update")
             return verdict
+
+        return await self._answered(asked)
 
     async def _cancel_first(self, batch: DispatchBatch, command: Command) -> Verdict | None:
-        async with _answered_in_time():
-            client = await self._temporal.client()
-            start = WithStartWorkflowOperation(
-                CHAINS[batch.chain].workflow.run,
-                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-                **start_of(batch),
+        start = WithStartWorkflowOperation(
+            CHAINS[batch.chain].workflow.run,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            **start_of(batch),
+        )
+
+        async def asked(client: Client) -> Verdict:
+            reach("decide.before_start")
+            verdict: Verdict = await client.execute_update_with_start_workflow(
+                ChainWorkflow.cancel, command, start_workflow_operation=start
             )
-            try:
-                reach("decide.before_start")
-                verdict: Verdict = await client.execute_update_with_start_workflow(
-                    ChainWorkflow.cancel, command, start_workflow_operation=start
-                )
-                reach("decide.after_start")
-            except (WorkflowAlreadyStartedError, WorkflowUpdateFailedError):
-                return None
+            reach("decide.after_start")
             return verdict
 
+        return await self._answered(asked)
 
-@asynccontextmanager
-async def _answered_in_time() -> AsyncIterator[None]:
-    try:
-        async with asyncio.timeout(ANSWERED_WITHIN):
-            yield
-    except (TimeoutError, RPCTimeoutOrCancelledError, RPCError) as error:
-        raise _not_decided() from error
+    async def _answered(self, ask: Callable[[Client], Awaitable[T]]) -> T | None:
+        """None where the workflow has ended since we looked. Raises the problem `not_decided`."""
+        try:
+            async with asyncio.timeout(ANSWERED_WITHIN):
+                return await ask(await self._temporal.client())
+        except (WorkflowAlreadyStartedError, WorkflowUpdateFailedError):
+            return None
+        except (TimeoutError, RPCTimeoutOrCancelledError, RPCError) as error:
+            if isinstance(error, RPCError) and error.status is RPCStatusCode.NOT_FOUND:
+                return None
+            raise _not_decided() from error
 
 
 def _not_decided() -> Problem:

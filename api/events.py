@@ -16,7 +16,7 @@ from api.auth import Shop
 from api.body import JSON, media_type, parsed, read_body
 from api.problems import Code, Flaw, Problem, flaw_at, flaw_in, flawed, in_body, raises
 from api.shared import Here, Shared
-from api.stream import documented_stream, journal_of
+from api.stream import LIVE_OR_NOT, journal_of
 from chain.event import AnyEvent
 from orders.order import Identifier
 from store.database import connected
@@ -154,7 +154,7 @@ async def take_events(request: Request, here: Here, _: Shop) -> Stored:
     )
 
 
-@router.get("/events/{subject}", response_model=list[AnyEvent], responses=documented_stream())
+@router.get("/events/{subject}", response_model=list[AnyEvent], responses=LIVE_OR_NOT)
 @raises(Code.SUBJECT_NOT_FOUND)
 async def read_events_of(
     request: Request,

@@ -20,7 +20,7 @@ from api.commands import Answer, Text
 from api.known_subject import known_subject
 from api.problems import MAX_PAGE, Code, Flaw, Problem, flaw_at, flaw_in, flawed, raises, refuse_repeated
 from api.shared import Here
-from api.stream import documented_stream, journal_of
+from api.stream import LIVE_OR_NOT, journal_of
 from chain.commands import Command
 from chain.event import AnyEvent
 from orders.money import CurrencyCode, written
@@ -242,7 +242,7 @@ async def list_orders(request: Request, here: Here, caller: Anybody, wanted: Ann
     )
 
 
-@router.get("/orders/{order_id}/events", response_model=list[AnyEvent], responses=documented_stream())
+@router.get("/orders/{order_id}/events", response_model=list[AnyEvent], responses=LIVE_OR_NOT)
 async def read_events(request: Request, response: Response, order_id: VisibleOrder) -> Sequence[AnyEvent] | Response:
     """The journal of the order, oldest first, as CloudEvents 1.0; live with `Accept: text/event-stream`."""
     return await journal_of(request, response, order_id, unknown=Code.ORDER_NOT_FOUND)

@@ -176,10 +176,8 @@ class Problem(Exception):
 
 def answer_with_problems(app: FastAPI) -> None:
     """Makes every error of the app a problem. Unexpected exceptions are up to `telemetry.logs`."""
-    app.add_exception_handler(Problem, _answer_problem)
-    app.add_exception_handler(RequestValidationError, _answer_flaws)
-    app.add_exception_handler(HTTPException, _answer_http)
-    app.add_exception_handler(Outage, _answer_outage)
+    for kind in (Problem, RequestValidationError, HTTPException, Outage):
+        app.add_exception_handler(kind, _answer)
 
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -325,29 +323,30 @@ def _code(kind: str, location: Location) -> Code:
 # ---- the edge ----------------------------------------------------------------------------------------------------
 
 
-async def _answer_problem(_: Request, problem: Exception) -> Response:
-    assert isinstance(problem, Problem)
-    return problem_response(problem)
+async def _answer(request: Request, error: Exception) -> Response:
+    return problem_response(_problem_of(request, error))
 
 
-async def _answer_flaws(_: Request, error: Exception) -> Response:
-    """FastAPI found something wrong with the path, the query or a header; bodies are read by `api.body`."""
-    assert isinstance(error, RequestValidationError)
-    unknown = {"extra_forbidden": Code.UNKNOWN_PARAMETER}
-    flaws = [
-        flaw_in(str(each["loc"][-1]), unknown.get(each["type"]) or _code("", each["loc"])) for each in error.errors()
-    ]
-    return problem_response(flawed(flaws))
+def _problem_of(request: Request, error: Exception) -> Problem:
+    match error:
+        case Problem():
+            return error
+        case RequestValidationError():  # of the path, the query or a header; bodies are read by `api.body`
+            return flawed([_of_parameter(each["type"], each["loc"]) for each in error.errors()])
+        case Outage():
+            log.warning("database unavailable", error=str(error))
+            seconds = max(1, round(error.retry_after or 1))
+            return Problem(Code.DATABASE_UNAVAILABLE, headers={"Retry-After": str(seconds)})
+        case HTTPException(status_code=HTTPStatus.NOT_FOUND):
+            return Problem(Code.NOT_FOUND)
+        case HTTPException(status_code=HTTPStatus.METHOD_NOT_ALLOWED):
+            return Problem(Code.METHOD_NOT_ALLOWED, headers={"Allow": ", ".join(_allowed(request))})
+    return Problem(Code.BAD_REQUEST)
 
 
-async def _answer_http(request: Request, error: Exception) -> Response:
-    """Starlette found no route, or none for the method."""
-    assert isinstance(error, HTTPException)
-    if error.status_code == HTTPStatus.NOT_FOUND:
-        return problem_response(Problem(Code.NOT_FOUND))
-    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        return problem_response(Problem(Code.METHOD_NOT_ALLOWED, headers={"Allow": ", ".join(_allowed(request))}))
-    return problem_response(Problem(Code.BAD_REQUEST))
+def _of_parameter(kind: str, location: Location) -> Flaw:
+    code = Code.UNKNOWN_PARAMETER if kind == "extra_forbidden" else _code("", location)
+    return flaw_in(str(location[-1]), code)
 
 
 def _allowed(request: Request) -> list[str]:
@@ -357,10 +356,3 @@ def _allowed(request: Request) -> list[str]:
         if route.matches(request.scope)[0] is not Match.NONE:
             methods |= route.methods or set()
     return sorted(methods) or ["GET", "HEAD"]  # a folder of files, whose route is found no more
-
-
-async def _answer_outage(_: Request, outage: Exception) -> Response:
-    assert isinstance(outage, Outage)
-    log.warning("database unavailable", error=str(outage))
-    seconds = max(1, round(outage.retry_after or 1))
-    return problem_response(Problem(Code.DATABASE_UNAVAILABLE, headers={"Retry-After": str(seconds)}))

@@ -79,15 +79,14 @@ async def journal_of(
     return as_told(events)
 
 
-def documented_stream() -> dict[int | str, dict[str, Any]]:
-    """The OpenAPI responses of a route that gives a journal, live or not."""
-    return {
-        200: {
-            "description": "Live, it ends after the end event. The CloudEvent is in `data`, its type in `event`.",
-            "content": {EventSourceResponse.media_type: {}},
-        },
-        204: {"description": "Live: you have all there is (`Last-Event-ID`), and nothing will follow."},
-    }
+LIVE_OR_NOT: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "Live, it ends after the end event. The CloudEvent is in `data`, its type in `event`.",
+        "content": {EventSourceResponse.media_type: {}},
+    },
+    204: {"description": "Live: you have all there is (`Last-Event-ID`), and nothing will follow."},
+}
+"""The OpenAPI responses of a route that gives a journal."""
 
 
 # ---- where a reader is -------------------------------------------------------------------------------------------

@@ -6,17 +6,15 @@ and arriving orders gather. At least once: the workflow's id, its event ids and 
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
-from typing import Any
 
 import stamina
 import structlog
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from temporalio.client import Client, Interceptor
-from temporalio.common import WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError
 
@@ -25,6 +23,7 @@ from dispatch.lost_workflows import bring_back_lost
 from dispatch.message_delivery import deliver_messages
 from dispatch.payment_webhooks import deliver_news
 from dispatch.temporal import signal_with_start
+from dispatch.temporal import start_of as start_of  # noqa: PLC0414, for api
 from store.database import Pool, Transaction, connected, session
 from store.dispatch import (
     ACCEPTED,
@@ -44,17 +43,10 @@ from workflows.connect import connect
 
 log = structlog.get_logger()
 
-STUCK_AFTER = timedelta(seconds=3)
-"""A batch that has been on the way for longer merely waits, and gives its place up."""
-
-LOOK_ANYWAY = 0.5
-"""Seconds after which the dispatcher looks, even if nobody has woken it."""
-
-MOMENT = 0.0005
-"""Seconds for each subject of the last batch for which a batch gathers even if none is on the way."""
-
-BETWEEN_NOTICES = 0.005
-"""Seconds between two notifications of one process."""
+STUCK_AFTER = timedelta(seconds=3)  # a batch that has been on the way for longer merely waits, and gives its place up
+LOOK_ANYWAY = 0.5  # seconds after which the dispatcher looks, even if nobody has woken it
+MOMENT = 0.0005  # seconds for each subject of the last batch for which a batch gathers even if none is on the way
+BETWEEN_NOTICES = 0.005  # seconds between two notifications of one process
 
 
 class DispatchSettings(BaseSettings):
@@ -249,36 +241,11 @@ class Dispatcher:
             size=self._settings.batch_size,
             max_bytes=self._settings.batch_bytes,
             workflow_id=lambda chain, subjects: CHAINS[chain].workflow_id(subjects),
-            versions=versions(),
+            versions={name: chain.table.version for name, chain in CHAINS.items()},
         )
-
-
-def versions() -> Mapping[str, int]:
-    """The version of each chain's table, with which what is taken now travels."""
-    return {name: chain.table.version for name, chain in CHAINS.items()}
 
 
 @stamina.retry(on=RPCError, attempts=None, timeout=None, wait_initial=0.1, wait_max=2.0)
 async def start_workflow(client: Client, batch: DispatchBatch) -> None:
-    start = start_of(batch)
-    if batch.again:  # they are open, so if their workflow has completed it did not bring them to an end
-        start["id_reuse_policy"] = WorkflowIDReusePolicy.ALLOW_DUPLICATE
     with suppress(WorkflowAlreadyStartedError):
-        await signal_with_start(client, CHAINS[batch.chain], batch.events, **start)
-
-
-def start_of(batch: DispatchBatch) -> dict[str, Any]:
-    """How the workflow of a batch is started, whoever starts it."""
-    chain = CHAINS[batch.chain]
-    return {
-        "args": [batch.version],
-        "id": batch.workflow_id,
-        "task_queue": chain.queue,
-        # A worker that is killed in the middle of a workflow task holds it for this long; by default 10 s.
-        "task_timeout": timedelta(seconds=5),
-        # One that was terminated or has failed left its orders open; one that has completed is not run again.
-        "id_reuse_policy": WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
-        "search_attributes": chain.attributes(batch.events),
-        "static_summary": chain.summary(batch.events),
-        "static_details": chain.details(batch.events),
-    }
+        await signal_with_start(client, batch)

@@ -10,7 +10,7 @@ from datetime import timedelta
 import structlog
 from prometheus_client import Counter
 from temporalio.api.errordetails.v1 import NotFoundFailure
-from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.client import Client
 from temporalio.service import RPCError
 
 from chain.event import Kind, type_of
@@ -30,17 +30,9 @@ RELEASED = {type_of(chain.table.parked): chain.table.released for chain in CHAIN
 LATE_LINKS = CHAINS[CHAIN].table.answering(Kind.LATE)
 
 AT_ONCE = 10
-LOOKED_AT = 100
-"""Workflows that one look asks Temporal for; the next look goes on behind them."""
-
+LOOKED_AT = 100  # workflows that one look asks Temporal for; the next look goes on behind them
 COMPLETED = "completed"
-GONE = {
-    WorkflowExecutionStatus.FAILED: "failed",
-    WorkflowExecutionStatus.TERMINATED: "terminated",
-    WorkflowExecutionStatus.TIMED_OUT: "timed_out",
-    WorkflowExecutionStatus.CANCELED: "canceled",
-    WorkflowExecutionStatus.COMPLETED: COMPLETED,
-}
+GONE = ("failed", "terminated", "timed_out", "canceled", COMPLETED)
 
 
 async def bring_back_lost(pool: Pool, client: Client, pause: float) -> None:
@@ -102,4 +94,5 @@ async def why_gone(client: Client, workflow_id: str) -> str | None:
         if not any(detail.Is(NotFoundFailure.DESCRIPTOR) for detail in error.grpc_status.details):
             raise  # also where the namespace is not found: then nobody knows
         return "not_found"
-    return GONE.get(status) if status else None
+    said = status.name.lower() if status else ""
+    return said if said in GONE else None

@@ -2,13 +2,12 @@
 
 import structlog
 from temporalio.client import Client
-from temporalio.common import WorkflowIDReusePolicy
 from temporalio.service import RPCError, RPCStatusCode
 
-from chain.event import in_words
 from dispatch.lost_workflows import COMPLETED, give_up, why_gone
 from dispatch.temporal import signal_with_start
 from store.database import Transaction
+from store.dispatch import DispatchBatch
 from store.intake import Message, mark_delivered, undelivered
 from store.lost_workflows import waits_for_another
 from workflows.chains import CHAINS
@@ -33,11 +32,9 @@ async def deliver_messages(connection: Transaction, client: Client) -> None:
 async def _deliver(connection: Transaction, client: Client, message: Message) -> bool:
     """False where it has to wait: its workflow is lost, and what it carried comes first."""
     handle = client.get_workflow_handle(message.workflow_id)
+    signal, given = ("received", message.event) if message.event else ("news", message.subject)
     try:
-        if message.event is None:
-            await handle.signal("news", [message.subject])
-        else:
-            await handle.signal("received", [message.event])
+        await handle.signal(signal, [given])
     except RPCError as error:
         if error.status is not RPCStatusCode.NOT_FOUND:
             raise
@@ -53,16 +50,6 @@ async def _deliver(connection: Transaction, client: Client, message: Message) ->
             await give_up(connection, message.workflow_id, why)
             if await waits_for_another(connection, message.workflow_id):
                 return False
-    chain = CHAINS[message.chain]
-    await signal_with_start(
-        client,
-        chain,
-        [message.event],
-        args=[message.version],
-        id=message.workflow_id,
-        task_queue=chain.queue,
-        id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-        search_attributes=chain.attributes([message.event]),
-        static_summary=in_words([message.event]),
-    )
+    following = DispatchBatch(message.chain, message.workflow_id, message.version, [message.event], again=True)
+    await signal_with_start(client, following)
     return True

@@ -5,12 +5,14 @@ from datetime import timedelta
 
 import structlog
 from temporalio.client import Client
-from temporalio.common import WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
+from dispatch.temporal import signal_with_start
 from store.database import Transaction
-from store.webhooks import LATE, News, arrived_late, mark_handled, put_off, unhandled
+from store.dispatch import DispatchBatch
+from store.orders import CHAIN
+from store.webhooks import LATE, News, arrived_late, put_away, unhandled
 from workflows.chains import CHAINS, TYPES
 from workflows.connect import AWAY
 
@@ -24,7 +26,7 @@ async def deliver_news(connection: Transaction, client: Client) -> None:
     """A webhook is only a hint. The consumers ask the provider what is true."""
     for news in await unhandled(connection, stale_after=STALE_AFTER):
         # One by one: what was told must not be told again because of what comes after it.
-        await (mark_handled if await _delivered(connection, client, news) else put_off)(connection, [news])
+        await put_away(connection, news, handled=await _delivered(connection, client, news))
 
 
 async def _delivered(connection: Transaction, client: Client, news: News) -> bool:
@@ -59,16 +61,7 @@ async def _deliver(connection: Transaction, client: Client, news: News) -> bool:
 
 
 async def _give_back(connection: Transaction, client: Client, news: News) -> None:
-    chain = CHAINS["orders"]
     event = await arrived_late(connection, news, TYPES)
+    batch = DispatchBatch(CHAIN, LATE + event.id, CHAINS[CHAIN].table.version, [event])
     with suppress(WorkflowAlreadyStartedError):
-        await client.start_workflow(
-            chain.workflow.run,
-            args=[chain.table.version],
-            id=LATE + event.id,
-            task_queue=chain.queue,
-            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
-            start_signal="received",
-            start_signal_args=[[event]],
-            static_summary=f"late payment {news.payment_id}",
-        )
+        await signal_with_start(client, batch, static_summary=f"late payment {news.payment_id}")

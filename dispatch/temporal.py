@@ -2,29 +2,52 @@
 
 import asyncio
 from collections.abc import Sequence
+from datetime import timedelta
 from functools import partial
 from typing import Any, Self
 
 import structlog
 from temporalio.client import Client, Interceptor
-from temporalio.common import TypedSearchAttributes
+from temporalio.common import TypedSearchAttributes, WorkflowIDReusePolicy
 from temporalio.service import RPCError, RPCStatusCode
 
-from chain.event import AnyEvent
-from workflows.chain import Chain
+from store.dispatch import DispatchBatch
+from workflows.chains import CHAINS
 from workflows.connect import connect
 
-ANSWERS_WITHIN = 1.0
-"""Seconds that a part gets to say that it is well."""
+ANSWERS_WITHIN = 1.0  # seconds that a part gets to say that it is well
 
 log = structlog.get_logger()
 
 
-async def signal_with_start(client: Client, chain: Chain, events: Sequence[AnyEvent], **start: Any) -> None:
+def start_of(batch: DispatchBatch) -> dict[str, Any]:
+    """How the workflow of a batch is started, whoever starts it."""
+    chain = CHAINS[batch.chain]
+    # One that was terminated or has failed left its orders open; one that has completed is run again only where it is
+    # known that it did not bring them to an end.
+    policy = WorkflowIDReusePolicy
+    return {
+        "args": [batch.version],
+        "id": batch.workflow_id,
+        "task_queue": chain.queue,
+        # A worker that is killed in the middle of a workflow task holds it for this long; by default 10 s.
+        "task_timeout": timedelta(seconds=5),
+        "id_reuse_policy": policy.ALLOW_DUPLICATE if batch.again else policy.ALLOW_DUPLICATE_FAILED_ONLY,
+        "search_attributes": chain.attributes(batch.events),
+        "static_summary": chain.summary(batch.events),
+        "static_details": chain.details(batch.events),
+    }
+
+
+async def signal_with_start(client: Client, batch: DispatchBatch, **otherwise: Any) -> None:
     """Brings events to their workflow, which begins with them if it does not run. Raises what Temporal answers."""
     signal = partial(
-        client.start_workflow, chain.workflow.run, start_signal="received", start_signal_args=[list(events)]
+        client.start_workflow,
+        CHAINS[batch.chain].workflow.run,
+        start_signal="received",
+        start_signal_args=[list(batch.events)],
     )
+    start = {**start_of(batch), **otherwise}
     try:
         await signal(**start)
     except RPCError as error:

@@ -187,15 +187,8 @@ class SandboxPayments:
         return self._payment(answer)
 
     def _payment(self, answer: Answer) -> Payment:
-        return Payment(
-            provider=self.name,
-            payment_id=answer.id,
-            status=answer.status,
-            amount=answer.amount,
-            currency=answer.currency,
-            captured_amount=answer.captured_amount,
-            refunded_amount=answer.refunded_amount,
-        )
+        told = {name: getattr(answer, name) for name in Answer.model_fields if name != "id"}
+        return Payment(provider=self.name, payment_id=answer.id, **told)
 
 
 def _in(seconds: float) -> float:

@@ -3,7 +3,7 @@
 import hashlib
 from enum import StrEnum
 
-from store.database import Pool, connected
+from store.database import Store
 
 
 class Scope(StrEnum):
@@ -19,21 +19,14 @@ def hash_of(key: str) -> bytes:
     return hashlib.sha256(key.encode()).digest()
 
 
-class ApiKeys:
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
-
+class ApiKeys(Store):
     async def create(self, key: str, scope: Scope) -> None:
         """Stores a key. One that is there already stays as it is, revoked or not."""
-        async with connected(self._pool) as connection:
-            await connection.execute(
-                "INSERT INTO api_keys (hash, scope) VALUES ($1, $2) ON CONFLICT (hash) DO NOTHING", hash_of(key), scope
-            )
+        await self._fetch(
+            "INSERT INTO api_keys (hash, scope) VALUES ($1, $2) ON CONFLICT (hash) DO NOTHING", hash_of(key), scope
+        )
 
     async def scope_of(self, key_hash: bytes) -> Scope | None:
         """What the key allows; None for a key that is unknown or revoked."""
-        async with connected(self._pool) as connection:
-            scope = await connection.fetchval(
-                "SELECT scope FROM api_keys WHERE hash = $1 AND revoked_at IS NULL", key_hash
-            )
-        return Scope(scope) if scope else None
+        row = await self._first("SELECT scope FROM api_keys WHERE hash = $1 AND revoked_at IS NULL", key_hash)
+        return Scope(row["scope"]) if row else None

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from pydantic import BaseModel, ConfigDict
 
 from chain.failures import LankaError
-from store.database import Pool, Transaction, columns, connected, transaction
+from store.database import Store, Transaction, columns, transaction
 
 
 class Price(NamedTuple):
@@ -34,10 +34,7 @@ class BelowReserved(LankaError):
     """Orders hold more of the SKU than would be on hand."""
 
 
-class Catalogue:
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
-
+class Catalogue(Store):
     async def prices_as_of(
         self, tx: Transaction, asked: Sequence[tuple[str, datetime]]
     ) -> dict[tuple[str, datetime], Price]:
@@ -46,11 +43,7 @@ class Catalogue:
             """
             SELECT asked.nth, price.unit_price, price.currency
             FROM unnest($1::text[], $2::timestamptz[]) WITH ORDINALITY AS asked (sku, at, nth)
-            CROSS JOIN LATERAL (
-                SELECT unit_price, currency FROM prices
-                WHERE prices.sku = asked.sku AND prices.valid_from <= asked.at
-                ORDER BY valid_from DESC LIMIT 1
-            ) AS price
+            CROSS JOIN LATERAL price_at(asked.sku, asked.at) AS price
             """,
             *columns(list(asked), 2),
         )
@@ -58,19 +51,14 @@ class Catalogue:
 
     async def products(self) -> list[Product]:
         """Everything for sale, by SKU."""
-        async with connected(self._pool) as connection:
-            rows = await connection.fetch(
-                """
-                SELECT sku, name, unit_price, currency, on_hand, on_hand - reserved AS available
-                FROM catalogue JOIN stock USING (sku)
-                CROSS JOIN LATERAL (
-                    SELECT unit_price, currency FROM prices
-                    WHERE prices.sku = catalogue.sku ORDER BY valid_from DESC LIMIT 1
-                ) AS price
-                ORDER BY sku
-                """
-            )
-        return [Product.model_validate(dict(row)) for row in rows]
+        rows = await self._fetch(
+            """
+            SELECT sku, name, unit_price, currency, on_hand, on_hand - reserved AS available
+            FROM catalogue JOIN stock USING (sku) CROSS JOIN LATERAL price_at(sku, 'infinity')
+            ORDER BY sku
+            """
+        )
+        return [Product(**row) for row in rows]
 
     async def put(self, sku: str, *, name: str, price: Price, on_hand: int) -> Product:
         """Creates the product or changes it. Orders already received keep the price they saw.
@@ -102,12 +90,7 @@ class Catalogue:
                 """
                 INSERT INTO prices (sku, valid_from, unit_price, currency)
                 SELECT $1, clock_timestamp(), $2, $3
-                WHERE NOT EXISTS (
-                    SELECT FROM (
-                        SELECT unit_price, currency FROM prices WHERE sku = $1 ORDER BY valid_from DESC LIMIT 1
-                    ) AS price
-                    WHERE price.unit_price = $2 AND price.currency = $3
-                )
+                WHERE NOT EXISTS (SELECT FROM price_at($1, 'infinity') WHERE unit_price = $2 AND currency = $3)
                 """,
                 sku,
                 *price,

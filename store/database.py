@@ -30,7 +30,6 @@ _OUTAGES = (
     asyncpg.ReadOnlySQLTransactionError,  # a standby that is about to be promoted
 )
 
-
 _CLOSED_UNDER_US = ("connection is closed", "connection has been closed", "has been released back to the pool")
 
 # Every statement goes by keys, except where whole tables are compared. Left to itself the planner reads the tables of a
@@ -38,7 +37,7 @@ _CLOSED_UNDER_US = ("connection is closed", "connection has been closed", "has b
 _PLANS = {"enable_seqscan": "off", "jit": "off"}
 
 # A host that vanishes says no goodbye: by default its locks, the dispatcher's lead among them, would stay two hours.
-_PATIENCE = {
+_KEEPALIVE = {
     "tcp_keepalives_idle": "5",
     "tcp_keepalives_interval": "5",
     "tcp_keepalives_count": "3",
@@ -60,8 +59,7 @@ def open_pool(database_url: str, *, size: int = 10) -> Pool:
         timeout=5,
         init=_speak_json,
         reset=_as_it_is,
-        server_settings={**_PLANS, **_PATIENCE},
-        record_class=asyncpg.Record,
+        server_settings={**_PLANS, **_KEEPALIVE},
     )
 
 
@@ -80,12 +78,13 @@ async def connected(pool: Pool) -> AsyncIterator[Transaction]:
         async with pool.acquire() as connection:
             yield connection
     except _OUTAGES as error:
-        raise Outage(f"PostgreSQL: {type(error).__name__}: {error}") from error
+        kind = f"PostgreSQL: {type(error).__name__}"
+        raise Outage(f"{kind}: {error}", for_all=kind) from error
     except asyncpg.InterfaceError as error:
         # asyncpg's own complaint: about a connection closed under us (an outage), or about our bug (a fault).
         if not any(sign in str(error) for sign in _CLOSED_UNDER_US):
             raise
-        raise Outage(f"PostgreSQL: {error}") from error
+        raise Outage(f"PostgreSQL: {error}", for_all=f"PostgreSQL: {type(error).__name__}") from error
 
 
 @asynccontextmanager
@@ -104,6 +103,21 @@ async def transaction(pool: Pool) -> AsyncIterator[Transaction]:
     """One transaction, committed here and nowhere else. Raises `Outage` when the database is away."""
     async with connected(pool) as connection, connection.transaction():
         yield connection
+
+
+class Store:
+    """What reads and writes by a pool. Each statement has a connection of its own. Raises `Outage`."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def _fetch(self, statement: str, *values: object) -> list[asyncpg.Record]:
+        async with connected(self._pool) as connection:
+            return await connection.fetch(statement, *values)
+
+    async def _first(self, statement: str, *values: object) -> asyncpg.Record | None:
+        async with connected(self._pool) as connection:
+            return await connection.fetchrow(statement, *values)
 
 
 def columns(rows: list[tuple[Any, ...]], width: int) -> tuple[list[Any], ...]:

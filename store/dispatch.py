@@ -3,13 +3,14 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import accumulate
 from typing import NamedTuple
 
 import asyncpg
 
 from chain.event import AnyEvent
 from store.database import Transaction
-from store.journal import event_of
+from store.journal import event_of, read_events
 
 ACCEPTED = "lanka_accepted"
 """PostgreSQL notifies here when there is something to dispatch; with the payload `ARRIVED` it is only more subjects."""
@@ -33,8 +34,7 @@ class DispatchBatch:
     again: bool = False
 
 
-@dataclass(frozen=True)
-class PendingWork:
+class PendingWork(NamedTuple):
     """What there is to do. `on_the_way`: workflow ids. `left_behind`: taken, but not marked as dispatched."""
 
     news: bool
@@ -77,14 +77,9 @@ async def taken_before(connection: Transaction, chains: Sequence[str]) -> Dispat
     if not rows:
         return None
     events = [event_of(row) for row in rows if not row["ended_at"]]
-    back = await connection.fetch(
-        """
-        SELECT source, id, type, subject, time, data FROM journal
-        WHERE subject = ANY($1::text[]) AND kind = 'withdrawal'
-        """,
-        [event.subject for event in events],
-    )
-    withdrawn = {row["subject"]: event_of(row) for row in back}
+    of_them = "subject = ANY($1::text[]) AND kind = 'withdrawal'"
+    back = await read_events(connection, of_them, [event.subject for event in events])
+    withdrawn = {event.subject: event for event in back}
     return _batch(rows, [withdrawn.get(event.subject, event) for event in events], again=True)
 
 
@@ -100,9 +95,17 @@ async def taken_with(connection: Transaction, subject: str) -> DispatchBatch:
     return _batch(rows, [event_of(row) for row in rows])
 
 
-async def take_alone(connection: Transaction, subject: str, workflow_id: str, version: int) -> None:
-    """Takes a subject that waits out of its turn; one that was taken before stays in its batch."""
-    await _take(connection, [subject], workflow_id, version)
+async def take(connection: Transaction, subjects: Sequence[str], workflow_id: str, version: int) -> None:
+    """Takes subjects that wait; one that was taken before stays in its batch."""
+    await connection.execute(
+        """
+        UPDATE subjects SET workflow_id = $2, version = $3, taken_at = now()
+        WHERE subject = ANY($1::text[]) AND workflow_id IS NULL
+        """,
+        subjects,
+        workflow_id,
+        version,
+    )
 
 
 async def pending_work(
@@ -146,16 +149,12 @@ async def waiting(connection: Transaction, chains: Sequence[str], limit: int) ->
     """What waits to be taken, counted up to `limit`."""
     row = await connection.fetchrow(
         """
-        SELECT number, coalesce(extract(epoch FROM now() - received_at), 0)::float8 AS oldest_seconds, position AS first
+        SELECT count(*) AS number, min(position) AS first,
+               coalesce(extract(epoch FROM now() - min(received_at)), 0)::float8 AS oldest_seconds
         FROM (
-            SELECT count(*) AS number FROM (
-                SELECT FROM subjects WHERE taken_at IS NULL AND chain = ANY($1::text[]) LIMIT $2
-            ) AS counted
-        ) AS all_of_them
-        LEFT JOIN (
             SELECT position, received_at FROM subjects
-            WHERE taken_at IS NULL AND chain = ANY($1::text[]) ORDER BY position LIMIT 1
-        ) AS oldest ON true
+            WHERE taken_at IS NULL AND chain = ANY($1::text[]) ORDER BY position LIMIT $2
+        ) AS oldest
         """,
         chains,
         limit,
@@ -193,18 +192,13 @@ async def take_oldest(
         )
         if not rows:
             return None
-        chain, room = rows[0]["chain"], max_bytes
-        events: list[AnyEvent] = []
-        for row in rows:
-            if row["chain"] != chain:
-                continue
-            room -= row["bytes"]
-            if events and room < 0:
-                break
-            events.append(event_of(row))
+        chain = rows[0]["chain"]
+        mine = [row for row in rows if row["chain"] == chain]
+        fitting = sum(size <= max_bytes for size in accumulate(row["bytes"] for row in mine))
+        events = [event_of(row) for row in mine[: max(fitting, 1)]]
         subjects = [event.subject for event in events]
         batch = DispatchBatch(chain, workflow_id(chain, subjects), versions[chain], events)
-        await _take(connection, subjects, batch.workflow_id, batch.version)
+        await take(connection, subjects, batch.workflow_id, batch.version)
         return batch
 
 
@@ -212,18 +206,6 @@ async def mark_dispatched(connection: Transaction, batch: DispatchBatch) -> None
     await connection.execute(
         "UPDATE subjects SET dispatched_at = now() WHERE workflow_id = $1 AND dispatched_at IS NULL",
         batch.workflow_id,
-    )
-
-
-async def _take(connection: Transaction, subjects: Sequence[str], workflow_id: str, version: int) -> None:
-    await connection.execute(
-        """
-        UPDATE subjects SET workflow_id = $2, version = $3, taken_at = now()
-        WHERE subject = ANY($1::text[]) AND workflow_id IS NULL
-        """,
-        subjects,
-        workflow_id,
-        version,
     )
 
 

@@ -4,19 +4,12 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from store.database import Pool, Transaction, columns, connected, transaction
+from store.database import Pool, Store, columns, connected, transaction
 
-STEP = 20_000
-"""Positions of the journal that are counted in one transaction."""
-
-TAIL = 5_000
-"""Positions that are counted on the spot for whoever asks, as they are not in `link_hours` yet."""
-
-PAUSE = timedelta(seconds=1)
-"""Between two steps, in whichever process."""
-
-ROUNDED = 1.2
-"""Durations are counted by powers of this, from a millisecond on: a percentile is exact to a tenth."""
+STEP = 20_000  # positions of the journal that are counted in one transaction
+TAIL = 5_000  # positions that are counted on the spot for whoever asks, as they are not in `link_hours` yet
+PAUSE = timedelta(seconds=1)  # between two steps, in whichever process
+ROUNDED = 1.2  # durations are counted by powers of this, from a millisecond on: a percentile is exact to a tenth
 
 
 class Made(NamedTuple):
@@ -34,7 +27,8 @@ _EVENTS = """
     SELECT hour, chain, link, type, coalesce(reason, '') AS reason,
            coalesce(ceil(ln(greatest(ms, 1)) / ln($5::float8)), -1)::smallint AS bucket, count(*) AS events
     FROM (
-        SELECT date_trunc('hour', made.time, 'UTC') AS hour, subjects.chain, substr(made.source, 8) AS link, made.type,
+        SELECT date_trunc('hour', made.time, 'UTC') AS hour, subjects.chain, made.type,
+               CASE WHEN made.source LIKE '/lanka/%' THEN substr(made.source, 8) ELSE '' END AS link,
                CASE WHEN made.kind IN ('refusal', 'parked', 'end') THEN made.data ->> 'reason' END AS reason,
                1000 * extract(epoch FROM made.time - (
                    SELECT max(given.time) FROM journal AS given
@@ -43,20 +37,21 @@ _EVENTS = """
                ))::float8 AS ms
         FROM journal AS made JOIN subjects USING (subject)
         LEFT JOIN unnest($2::text[], $3::text[], $4::text[]) AS inputs (chain, link, types)
-            ON inputs.chain = subjects.chain AND inputs.link = substr(made.source, 8)
+            ON inputs.chain = subjects.chain AND '/lanka/' || inputs.link = made.source
         WHERE made.position > (SELECT counted FROM link_hours_progress) AND made.position <= $1
-          AND made.source LIKE '/lanka/%'
+          -- What begins or ends a subject may come from outside, by nobody's link.
+          AND (made.source LIKE '/lanka/%' OR made.kind IN ('start', 'end'))
     ) AS made
     GROUP BY 1, 2, 3, 4, 5, 6
 """
 """What is not counted yet, up to a position, as rows for `link_hours`."""
 
 
-class Funnel:
+class Funnel(Store):
     """`inputs`: for each link of each chain the types of the events that bring a subject to it."""
 
     def __init__(self, pool: Pool, inputs: Mapping[str, Mapping[str, frozenset[str]]]) -> None:
-        self._pool = pool
+        super().__init__(pool)
         of_links = [(chain, *each) for chain, links in inputs.items() for each in links.items()]
         self._inputs = columns([(chain, link, " ".join(sorted(types))) for chain, link, types in of_links], 3)
 
@@ -66,7 +61,9 @@ class Funnel:
             tail = await connection.fetchval("SELECT counted FROM link_hours_progress") + TAIL
             rows = await connection.fetch(  # one statement: all of it was counted at the same moment
                 f"""
-                SELECT * FROM (SELECT * FROM link_hours UNION ALL {_EVENTS}) AS counted
+                SELECT hour, link, type, nullif(reason, '') AS reason, events,
+                       CASE WHEN bucket >= 0 THEN $5::float8 ^ (bucket - 0.5) / 1000 END AS seconds
+                FROM (SELECT * FROM link_hours UNION ALL {_EVENTS}) AS counted
                 WHERE hour >= $6 AND hour < $7 AND chain = $8
                 """,  # noqa: S608
                 *self._read(tail),
@@ -74,17 +71,7 @@ class Funnel:
                 until,
                 chain,
             )
-        return [
-            Made(
-                hour=row["hour"],
-                link=row["link"],
-                type=row["type"],
-                reason=row["reason"] or None,
-                seconds=None if row["bucket"] < 0 else ROUNDED ** (row["bucket"] - 0.5) / 1000,
-                events=row["events"],
-            )
-            for row in rows
-        ]
+        return [Made(**row) for row in rows]
 
     async def count_on(self) -> bool:
         """Counts the next events of the journal, each once; whether there are more that could be.
@@ -104,13 +91,19 @@ class Funnel:
             )
             if progress is None:
                 return False
-            counted: int = progress["counted"]
-            closing: int = progress["closing"]
+            counted, closing = progress["counted"], progress["closing"]
             if counted < closing:
                 if not progress["closed"]:
                     return False
                 counted = min(closing, counted + STEP)
-                await self._count(tx, counted)
+                await tx.execute(
+                    f"""
+                    INSERT INTO link_hours (hour, chain, link, type, reason, bucket, events) {_EVENTS}
+                    ON CONFLICT (hour, chain, link, type, reason, bucket)
+                    DO UPDATE SET events = link_hours.events + excluded.events
+                    """,
+                    *self._read(counted),
+                )
             await tx.execute(
                 """
                 UPDATE link_hours_progress
@@ -121,17 +114,7 @@ class Funnel:
                 """,
                 counted,
             )
-            return counted < closing
-
-    async def _count(self, tx: Transaction, upto: int) -> None:
-        await tx.execute(
-            f"""
-            INSERT INTO link_hours (hour, chain, link, type, reason, bucket, events) {_EVENTS}
-            ON CONFLICT (hour, chain, link, type, reason, bucket)
-            DO UPDATE SET events = link_hours.events + excluded.events
-            """,
-            *self._read(upto),
-        )
+            return bool(counted < closing)
 
     def _read(self, upto: int) -> tuple[object, ...]:
         return upto, *self._inputs, ROUNDED

@@ -10,8 +10,7 @@ from chain.failures import Outage
 T = TypeVar("T")
 R = TypeVar("R")
 
-LARGEST = 100
-"""How many go together."""
+LARGEST = 100  # how many go together
 
 
 class _Asked(NamedTuple, Generic[T, R]):

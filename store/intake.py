@@ -1,13 +1,13 @@
 """The intake of events that are no orders: from HTTP, and (by the same SQL) from an application's outbox."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import asyncpg
 
 from chain.event import AcceptedType, AnyEvent
 from chain.failures import LankaError
-from store.database import Pool, Transaction, columns, connected, transaction
+from store.database import Store, Transaction, columns, transaction
 from store.journal import event_of
 
 
@@ -27,9 +27,7 @@ class TwoChainsError(LankaError):
     """An event from outside goes to one chain, and two take its type."""
 
 
-_PUBLISHING = 5
-"""The first half of the advisory locks on subjects that are published about."""
-
+_PUBLISHING = 5  # the first half of the advisory locks on subjects that are published about
 _REFUSALS: dict[str, type[LankaError]] = {  # see publish()
     "LK001": NoRouteError,
     "LK002": ReservedSourceError,
@@ -37,8 +35,7 @@ _REFUSALS: dict[str, type[LankaError]] = {  # see publish()
 }
 
 
-@dataclass(frozen=True)
-class Message:
+class Message(NamedTuple):
     """Something for the workflow that carries `subject`: an event, or None where it is only to look again.
 
     `version`: of the chain's table that the subject travels with.
@@ -52,10 +49,7 @@ class Message:
     event: AnyEvent | None
 
 
-class Intake:
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
-
+class Intake(Store):
     async def publish(self, events: Sequence[AnyEvent], traceparent: str | None = None) -> list[bool]:
         """Stores events, all or none; False for each that was there before.
 
@@ -86,15 +80,12 @@ class Intake:
 
     async def known(self, events: Sequence[AnyEvent]) -> bool:
         """Whether all of them were stored before."""
-        async with connected(self._pool) as connection:
-            number: int = await connection.fetchval(
-                """
-                SELECT count(*)
-                FROM journal JOIN unnest($1::text[], $2::text[]) AS given (source, id) USING (source, id)
-                """,
-                *columns([*{(e.source, e.id) for e in events}], 2),
-            )
-        return number == len({(e.source, e.id) for e in events})
+        names = {(event.source, event.id) for event in events}
+        found = await self._fetch(
+            "SELECT FROM journal JOIN unnest($1::text[], $2::text[]) AS given (source, id) USING (source, id)",
+            *columns([*names], 2),
+        )
+        return len(found) == len(names)
 
 
 async def _lock(tx: Transaction, subjects: Sequence[str]) -> None:
@@ -156,12 +147,11 @@ async def undelivered(connection: Transaction, chains: Sequence[str]) -> list[Me
         """,
         chains,
     )
-    return [_message(row) for row in rows]
-
-
-def _message(row: asyncpg.Record) -> Message:
-    event = event_of(row) if row["id"] else None
-    return Message(row["message"], row["chain"], row["workflow_id"], row["version"], row["subject"], event)
+    events = (event_of(row) if row["id"] else None for row in rows)
+    return [
+        Message(row["message"], row["chain"], row["workflow_id"], row["version"], row["subject"], event)
+        for row, event in zip(rows, events, strict=True)
+    ]
 
 
 async def mark_delivered(connection: Transaction, messages: Sequence[Message]) -> None:

@@ -13,7 +13,7 @@ from pydantic_core import to_json, to_jsonable_python
 
 from chain.batch import Work
 from chain.event import AnyEvent, Event, EventTypes, id_of, source_of
-from store.database import Pool, Transaction, columns, connected, transaction
+from store.database import Pool, Store, Transaction, columns, connected, transaction
 from store.failpoints import reach
 
 CHANNEL = "lanka_journal"
@@ -21,12 +21,15 @@ CHANNEL = "lanka_journal"
 
 Decide = Callable[[Work, Sequence[Any]], Awaitable[Sequence[Event[Any]]]]
 
+_ENVELOPE = ("source", "id", "type", "subject", "time", "data")
+_COLUMNS = ", ".join(_ENVELOPE)
 
-class Journal:
+
+class Journal(Store):
     """`types`: the events of all chains, which tell what each event means for its subject."""
 
     def __init__(self, pool: Pool, types: EventTypes) -> None:
-        self._pool = pool
+        super().__init__(pool)
         self._types = types
 
     async def process_once(
@@ -61,7 +64,8 @@ class Journal:
                 made = [_untyped(event) for event in await decide(Work(tx, link, now, each), fresh)]
                 await record(tx, [*fresh, *made] if unrecorded else made, self._types)
             earlier = [made_id for made_id in wanted if made_id not in claimed]
-            known = await _made_by(tx, link, earlier) if earlier else []
+            mine = "source = $1 AND id = ANY($2::text[])"
+            known = await read_events(tx, mine, source_of(link), earlier) if earlier else []
             reach(f"{link}.before_commit")
         reach(f"{link}.after_commit")
         outcome = {event.id: event for event in (*known, *made)}
@@ -69,17 +73,15 @@ class Journal:
 
     async def done(self, link: str, events: Sequence[Event[Any]], *, each: bool = False) -> set[str]:
         """The subjects that `link` has already worked on; with `each` the ids of the events instead."""
-        given = [event.id if each else "" for event in events]
-        async with connected(self._pool) as connection:
-            rows = await connection.fetch(
-                """
-                SELECT subject, event FROM unnest($2::text[], $3::text[]) AS given (subject, event)
-                JOIN claims USING (subject, event) WHERE link = $1
-                """,
-                link,
-                [event.subject for event in events],
-                given,
-            )
+        rows = await self._fetch(
+            """
+            SELECT subject, event FROM unnest($2::text[], $3::text[]) AS given (subject, event)
+            JOIN claims USING (subject, event) WHERE link = $1
+            """,
+            link,
+            [event.subject for event in events],
+            [event.id if each else "" for event in events],
+        )
         return {row["event" if each else "subject"] for row in rows}
 
     async def append(self, events: Sequence[AnyEvent]) -> None:
@@ -92,17 +94,13 @@ class Journal:
         reach(f"{told}.after_commit")
 
     def about(self, subject: str) -> AbstractContextManager[object]:  # noqa: ARG002, for those who trace
-        """What surrounds the external call for one subject."""
+        """What surrounds the external call for one subject: whoever traces puts the subject's own trace here."""
         return nullcontext()
 
     async def of(self, subject: str) -> list[AnyEvent]:
         """All events of the subject, oldest first."""
         async with connected(self._pool) as connection:
-            rows = await connection.fetch(
-                "SELECT source, id, type, subject, time, data FROM journal WHERE subject = $1 ORDER BY position",
-                subject,
-            )
-        return [event_of(row) for row in rows]
+            return await read_events(connection, "subject = $1 ORDER BY position", subject)
 
     @staticmethod
     async def _claim(
@@ -167,33 +165,20 @@ async def positions_of(connection: Transaction, subjects: Sequence[str]) -> list
 async def events_at(connection: Transaction, positions: Sequence[int]) -> dict[int, AnyEvent]:
     if not positions:
         return {}
-    rows = await connection.fetch(
-        "SELECT position, source, id, type, subject, time, data FROM journal WHERE position = ANY($1::bigint[])",
-        positions,
-    )
+    chosen = f"SELECT position, {_COLUMNS} FROM journal WHERE position = ANY($1::bigint[])"  # noqa: S608
+    rows = await connection.fetch(chosen, positions)
     return {row["position"]: event_of(row) for row in rows}
 
 
-async def _made_by(tx: Transaction, link: str, ids: Sequence[str]) -> list[AnyEvent]:
-    rows = await tx.fetch(
-        "SELECT source, id, type, subject, time, data FROM journal WHERE source = $1 AND id = ANY($2::text[])",
-        source_of(link),
-        ids,
-    )
+async def read_events(connection: Transaction, which: str, *values: object) -> list[AnyEvent]:
+    """`which`: a condition of SQL, and in which order; what is given from outside is a parameter of it."""
+    rows = await connection.fetch(f"SELECT {_COLUMNS} FROM journal WHERE {which}", *values)  # noqa: S608
     return [event_of(row) for row in rows]
 
 
 def event_of(row: asyncpg.Record) -> AnyEvent:
     """The event in a row that has at least the columns of the journal."""
-    return AnyEvent.model_construct(
-        specversion="1.0",
-        source=row["source"],
-        id=row["id"],
-        type=row["type"],
-        subject=row["subject"],
-        time=row["time"],
-        data=row["data"],
-    )
+    return AnyEvent.model_construct(specversion="1.0", **{name: row[name] for name in _ENVELOPE})
 
 
 def _untyped(event: Event[Any]) -> AnyEvent:

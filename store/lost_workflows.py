@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from chain.event import AnyEvent, Event, EventTypes, type_of
+from chain.event import Event, EventTypes, type_of
 from store.database import Transaction
-from store.journal import record
+from store.journal import event_of, record
 from store.webhooks import LATE
 
 BY, WHY = "Lanka", "its workflow was lost, another one takes its place"
@@ -65,11 +65,8 @@ async def come_to_rest(connection: Transaction, workflow_id: str, seen: datetime
 
 async def waits_for_another(connection: Transaction, workflow_id: str) -> bool:
     """Whether subjects of this workflow are to be dispatched once more."""
-    return bool(
-        await connection.fetchval(
-            "SELECT EXISTS (SELECT FROM subjects WHERE workflow_id = $1 AND dispatched_at IS NULL)", workflow_id
-        )
-    )
+    waits = "SELECT EXISTS (SELECT FROM subjects WHERE workflow_id = $1 AND dispatched_at IS NULL)"
+    return bool(await connection.fetchval(waits, workflow_id))
 
 
 async def let_go(
@@ -103,28 +100,16 @@ async def let_go(
     await tx.execute(
         "UPDATE messages SET delivered_at = NULL WHERE subject = ANY($1::text[]) AND id IS NOT NULL", subjects
     )
-    await record(tx, await _released(tx, subjects, released), types)
-    return subjects
-
-
-async def _released(
-    tx: Transaction, subjects: Sequence[str], released: Mapping[str, type[Event[Any]]]
-) -> list[AnyEvent]:
-    rows = await tx.fetch(
+    parkings = await tx.fetch(
         """
-        SELECT id, source, type, subject, data, clock_timestamp() AS now
+        SELECT source, id || '.released' AS id, type, subject, clock_timestamp() AS time,
+               jsonb_build_object('link', data -> 'link', 'by', $2::text, 'why', $3::text) AS data
         FROM parkings WHERE subject = ANY($1::text[]) ORDER BY position
         """,
         subjects,
+        BY,
+        WHY,
     )
-    return [
-        AnyEvent(
-            id=f"{row['id']}.released",
-            source=row["source"],
-            type=type_of(released[row["type"]]),
-            subject=row["subject"],
-            time=row["now"],
-            data={"link": row["data"]["link"], "by": BY, "why": WHY},
-        )
-        for row in rows
-    ]
+    events = [event_of(row) for row in parkings]
+    await record(tx, [e.model_copy(update={"type": type_of(released[e.type])}) for e in events], types)
+    return subjects

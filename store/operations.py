@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
-from store.database import Pool, connected, transaction
-from store.dispatch import LEADER, DispatchBatch, take_alone, taken_with
+from store.database import Pool, Store, transaction
+from store.dispatch import LEADER, DispatchBatch, take, taken_with
 from store.webhooks import LATE
 
 
@@ -19,18 +19,28 @@ class Compensation(NamedTuple):
 
 
 class Carried(NamedTuple):
-    """A subject and the workflow that carries it, if one has taken it; `dispatched` once Temporal knows of it.
+    """What the database knows of a subject beside its journal, and the workflow that carries it, if one has taken it.
 
-    `withdrawn`: the reason, if it was taken back. `version`: None before it is taken.
+    `dispatched_at`: since when Temporal knows of it. `withdrawn`: the reason, if it was taken back. `version`: None
+    before it is taken. `done`: the links that have worked on it, each with its attempts; None for a single one.
     """
 
     chain: str
     status: str
     ended: bool
     workflow_id: str | None
-    dispatched: bool
+    dispatched_at: datetime | None
     withdrawn: str | None
     version: int | None
+    traceparent: str | None
+    done: Mapping[str, int | None]
+
+    @property
+    def dispatched(self) -> bool:
+        return self.dispatched_at is not None
+
+
+Carriage = Carried
 
 
 class ParkedSubject(BaseModel):
@@ -63,66 +73,42 @@ class OwedRefund(BaseModel):
     late: bool
 
 
-class Carriage(NamedTuple):
-    """What the database knows of a subject beside its journal.
-
-    `done`: the links that have worked on it, each with how many attempts it took; None for a single one.
-    """
-
-    chain: str
-    workflow_id: str | None
-    dispatched_at: datetime | None
-    ended: bool
-    traceparent: str | None
-    version: int | None
-    done: Mapping[str, int | None]
-
-
 class Reconciled(NamedTuple):
     at: datetime
     discrepancies: int
 
 
-class Operations:
+class Operations(Store):
     def __init__(self, pool: Pool, compensation: Compensation) -> None:
-        self._pool = pool
+        super().__init__(pool)
         self._compensation = compensation
 
     async def carried(self, subject: str) -> Carried | None:
         """None where nobody knows the subject."""
-        async with connected(self._pool) as connection:
-            row = await connection.fetchrow(
-                """
-                SELECT chain, status_shown(status, taken_at) AS status, ended_at IS NOT NULL AS ended, workflow_id,
-                       dispatched_at IS NOT NULL AS dispatched, version,
-                       (
-                           SELECT data ->> 'reason' FROM journal
-                           WHERE journal.subject = subjects.subject AND kind = 'withdrawal' LIMIT 1
-                       ) AS withdrawn
-                FROM subjects WHERE subject = $1
-                """,
-                subject,
-            )
+        row = await self._first(
+            """
+            SELECT chain, status_shown(status, taken_at) AS status, ended_at IS NOT NULL AS ended, workflow_id,
+                   dispatched_at, version, traceparent,
+                   (
+                       SELECT data ->> 'reason' FROM journal
+                       WHERE journal.subject = subjects.subject AND kind = 'withdrawal' LIMIT 1
+                   ) AS withdrawn,
+                   (
+                       SELECT coalesce(jsonb_object_agg(link, attempts), '{}')
+                       FROM claims WHERE claims.subject = subjects.subject
+                   ) AS done
+            FROM subjects WHERE subject = $1
+            """,
+            subject,
+        )
         return Carried(**row) if row else None
 
-    async def carriage(self, subject: str) -> Carriage | None:
-        """None where nobody knows the subject."""
-        async with connected(self._pool) as connection:
-            row = await connection.fetchrow(
-                """
-                SELECT chain, workflow_id, dispatched_at, ended_at IS NOT NULL AS ended, traceparent, version,
-                       (SELECT coalesce(jsonb_object_agg(link, attempts), '{}')
-                        FROM claims WHERE claims.subject = subjects.subject) AS done
-                FROM subjects WHERE subject = $1
-                """,
-                subject,
-            )
-        return Carriage(**row) if row else None
+    carriage = carried
 
     async def taken(self, subject: str, workflow_id: str, version: int) -> DispatchBatch:
         """The batch that the subject travels in; if none has taken it yet, it goes alone, in this workflow."""
         async with transaction(self._pool) as tx:
-            await take_alone(tx, subject, workflow_id, version)
+            await take(tx, [subject], workflow_id, version)
             return await taken_with(tx, subject)
 
     async def parked(
@@ -140,96 +126,82 @@ class Operations:
         Not by status: a subject released at one of two links has another status, and money that comes after the end
         changes none.
         """
-        async with connected(self._pool) as connection:
-            rows = await connection.fetch(
-                """
-                WITH carried AS (
-                    SELECT subject, workflow_id FROM subjects
-                    WHERE ended_at IS NULL AND dispatched_at IS NOT NULL AND ($3::text IS NULL OR subject = $3)
-                    UNION ALL
-                    SELECT subject, $8 || id FROM late_events($1) WHERE ($3::text IS NULL OR subject = $3)
-                )
-                SELECT parked.id, chain, carried.subject, parked.data ->> 'link' AS link,
-                       parked.data ->> 'reason' AS reason, (parked.data ->> 'attempts')::integer AS attempts,
-                       parked.data ->> 'last_error' AS last_error, parked.time AS since, carried.workflow_id
-                FROM carried JOIN subjects USING (subject)
-                -- LATERAL with an OFFSET: a look into the index for each open subject. Left to itself a prepared plan
-                -- compares everything with everything.
-                CROSS JOIN LATERAL (
-                    SELECT * FROM parkings WHERE parkings.subject = carried.subject OFFSET 0
-                ) AS parked
-                WHERE ($2::text IS NULL OR chain = $2)
-                  AND ($4::text IS NULL OR parked.id = $4)
-                  AND ($5::text[] IS NULL OR parked.data ->> 'link' = ANY($5))
-                  AND ($6::text IS NULL OR parked.data ->> 'reason' = $6)
-                ORDER BY parked.position LIMIT $7
-                """,
-                self._compensation.late,
-                chain,
-                subject,
-                parking,
-                links,
-                reason,
-                limit,
-                LATE,
-            )
-        return [ParkedSubject.model_validate(dict(row)) for row in rows]
+        late = self._compensation.late
+        rows = await self._fetch(_PARKED, late, chain, subject, parking, links, reason, limit, LATE)
+        return [ParkedSubject(**row) for row in rows]
 
     async def refunds(self) -> list[OwedRefund]:
         """Every refund that is owed, oldest first."""
-        async with connected(self._pool) as connection:
-            rows = await connection.fetch(
-                """
-                WITH owed AS (
-                    SELECT subject, NULL AS since, false AS late
-                    FROM subjects CROSS JOIN LATERAL (  -- by the index journal_turns
-                        SELECT FROM journal AS refusal
-                        WHERE refusal.subject = subjects.subject AND kind IN ('refusal', 'withdrawal')
-                        LIMIT 1
-                    ) AS refused
-                    WHERE ended_at IS NULL AND NOT $1::text[] <@ ARRAY(
-                        SELECT link FROM claims WHERE claims.subject = subjects.subject
-                    )
-                    UNION ALL
-                    SELECT subject, time, true FROM late_events($2)
+        rows = await self._fetch(
+            """
+            WITH owed AS (
+                SELECT subject, NULL AS since, false AS late
+                FROM subjects CROSS JOIN LATERAL (  -- by the index journal_turns
+                    SELECT FROM journal AS refusal
+                    WHERE refusal.subject = subjects.subject AND kind IN ('refusal', 'withdrawal')
+                    LIMIT 1
+                ) AS refused
+                WHERE ended_at IS NULL AND NOT $1::text[] <@ ARRAY(
+                    SELECT link FROM claims WHERE claims.subject = subjects.subject
                 )
-                SELECT subject AS order_id, coalesce(payments.payment_id, orders.payment_id) AS payment_id,
-                       coalesce(amount, total) AS amount, coalesce(payments.currency, orders.currency) AS currency,
-                       refusal.reason, coalesce(since, refusal.time) AS since, late
-                FROM owed JOIN orders ON orders.order_id = owed.subject
-                LEFT JOIN payments ON payments.order_id = owed.subject
-                CROSS JOIN LATERAL (
-                    SELECT data ->> 'reason' AS reason, time, kind FROM journal
-                    WHERE journal.subject = owed.subject AND kind IN ('refusal', 'withdrawal')
-                    ORDER BY kind = 'withdrawal' DESC, position LIMIT 1
-                ) AS refusal
-                -- An order taken back before it was checked holds no payment yet, but may be paid.
-                WHERE late OR coalesce(payments.state <> 'refunded', refusal.kind = 'withdrawal')
-                ORDER BY since
-                """,
-                *self._compensation,
+                UNION ALL
+                SELECT subject, time, true FROM late_events($2)
             )
-        return [OwedRefund.model_validate(dict(row)) for row in rows]
+            SELECT subject AS order_id, coalesce(payments.payment_id, orders.payment_id) AS payment_id,
+                   coalesce(amount, total) AS amount, coalesce(payments.currency, orders.currency) AS currency,
+                   refusal.reason, coalesce(since, refusal.time) AS since, late
+            FROM owed JOIN orders ON orders.order_id = owed.subject
+            LEFT JOIN payments ON payments.order_id = owed.subject
+            CROSS JOIN LATERAL (
+                SELECT data ->> 'reason' AS reason, time, kind FROM journal
+                WHERE journal.subject = owed.subject AND kind IN ('refusal', 'withdrawal')
+                ORDER BY kind = 'withdrawal' DESC, position LIMIT 1
+            ) AS refusal
+            -- An order taken back before it was checked holds no payment yet, but may be paid.
+            WHERE late OR coalesce(payments.state <> 'refunded', refusal.kind = 'withdrawal')
+            ORDER BY since
+            """,
+            *self._compensation,
+        )
+        return [OwedRefund(**row) for row in rows]
 
     async def dispatcher_leads(self) -> bool:
         """Whether some process holds the dispatcher's lead."""
-        async with connected(self._pool) as connection:
-            held: bool = await connection.fetchval(
-                """
-                SELECT EXISTS (
-                    SELECT FROM pg_locks
-                    WHERE locktype = 'advisory' AND classid = 0 AND objid = $1::bigint::oid AND objsubid = 1 AND granted
-                      AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-                )
-                """,
-                LEADER,
-            )
-        return held
+        row = await self._first(
+            """
+            SELECT FROM pg_locks
+            WHERE locktype = 'advisory' AND classid = 0 AND objid = $1::bigint::oid AND objsubid = 1 AND granted
+              AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+            """,
+            LEADER,
+        )
+        return row is not None
 
     async def reconciled(self) -> Reconciled | None:
         """The last reconciliation; None where there was none."""
-        async with connected(self._pool) as connection:
-            row = await connection.fetchrow(
-                "SELECT finished_at, total FROM reconciliations ORDER BY position DESC LIMIT 1"
-            )
-        return Reconciled(row["finished_at"], row["total"]) if row else None
+        row = await self._first(
+            "SELECT finished_at AS at, total AS discrepancies FROM reconciliations ORDER BY position DESC LIMIT 1"
+        )
+        return Reconciled(**row) if row else None
+
+
+_PARKED = """
+    WITH carried AS (
+        SELECT subject, workflow_id FROM subjects
+        WHERE ended_at IS NULL AND dispatched_at IS NOT NULL AND ($3::text IS NULL OR subject = $3)
+        UNION ALL
+        SELECT subject, $8 || id FROM late_events($1) WHERE ($3::text IS NULL OR subject = $3)
+    )
+    SELECT parked.id, chain, carried.subject, parked.data ->> 'link' AS link,
+           parked.data ->> 'reason' AS reason, (parked.data ->> 'attempts')::integer AS attempts,
+           parked.data ->> 'last_error' AS last_error, parked.time AS since, carried.workflow_id
+    FROM carried JOIN subjects USING (subject)
+    -- LATERAL with an OFFSET: a look into the index for each open subject. Left to itself a prepared plan
+    -- compares everything with everything.
+    CROSS JOIN LATERAL (SELECT * FROM parkings WHERE parkings.subject = carried.subject OFFSET 0) AS parked
+    WHERE ($2::text IS NULL OR chain = $2)
+      AND ($4::text IS NULL OR parked.id = $4)
+      AND ($5::text[] IS NULL OR parked.data ->> 'link' = ANY($5))
+      AND ($6::text IS NULL OR parked.data ->> 'reason' = $6)
+    ORDER BY parked.position LIMIT $7
+"""

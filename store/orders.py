@@ -1,8 +1,7 @@
 """Orders: accepted once, numbered once, read by anybody."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import asyncpg
 
@@ -14,7 +13,7 @@ from orders.events import OrderReceived, ReceivedOrder
 from orders.order import Order
 from orders.standing import KnownOrder
 from orders.words import Status
-from store.database import Pool, Transaction, columns, connected
+from store.database import Pool, Store, Transaction, columns, connected
 from store.failpoints import reach
 from store.group_commit import GroupCommit
 
@@ -34,27 +33,27 @@ class Accepted(NamedTuple):
 
 
 class _Wanted(NamedTuple):
-    """A request to accept an order, as the statement takes it."""
+    """A request to accept an order. `data`: its first event's."""
 
+    order: Order
     owner: str
     key: str
     fingerprint: bytes
-    subject: str
-    received_at: datetime
-    customer_id: str
-    payment_id: str
-    currency: str
-    total: int
-    event_id: str
     data: str
     traceparent: str | None
 
+    def row(self) -> tuple[Any, ...]:
+        """As the statement takes it."""
+        order = self.order
+        columns = order.order_id, order.received_at, order.customer_id, order.payment_id, order.currency, order.total
+        return (*self[1:], *columns, id_of(order.order_id, LINK))
 
-class Orders:
+
+class Orders(Store):
     """`table`: that of the chain of orders, which tells where an order stands."""
 
     def __init__(self, pool: Pool, table: Table) -> None:
-        self._pool = pool
+        super().__init__(pool)
         self._table = table
         self._stored = GroupCommit(self._store)
 
@@ -65,23 +64,8 @@ class Orders:
 
         The first request with a key wins, the others get its order. Raises `KeyReused` if theirs is another request.
         """
-        stored = await self._stored(
-            _Wanted(
-                owner,
-                key,
-                fingerprint,
-                order.order_id,
-                order.received_at,
-                order.customer_id,
-                order.payment_id,
-                order.currency,
-                order.total,
-                id_of(order.order_id, LINK),
-                ReceivedOrder(order=order).model_dump_json(),
-                traceparent,
-            )
-        )
-        if stored:
+        data = ReceivedOrder(order=order).model_dump_json()
+        if await self._stored(_Wanted(order, owner, key, fingerprint, data, traceparent)):
             return Accepted(order.order_id, replayed=False)
         first = await self.accepted_before(owner=owner, key=key, fingerprint=fingerprint)
         assert first, "idempotency keys are never deleted"
@@ -97,11 +81,11 @@ class Orders:
                 """
                 WITH given AS (
                     SELECT * FROM unnest(
-                        $1::text[], $2::text[], $3::bytea[], $4::text[], $5::timestamptz[], $6::text[], $7::text[],
-                        $8::text[], $9::bigint[], $10::text[], $11::text[], $12::text[]
+                        $1::text[], $2::text[], $3::bytea[], $4::text[], $5::text[], $6::text[], $7::timestamptz[],
+                        $8::text[], $9::text[], $10::text[], $11::bigint[], $12::text[]
                     ) WITH ORDINALITY AS given (
-                        owner, key, fingerprint, subject, received_at, customer_id, payment_id,
-                        currency, total, event_id, data, traceparent, nth
+                        owner, key, fingerprint, data, traceparent, subject, received_at, customer_id, payment_id,
+                        currency, total, event_id, nth
                     )
                 ), kept AS (
                     INSERT INTO idempotency_keys (owner, key, fingerprint, subject)
@@ -124,7 +108,7 @@ class Orders:
                 )
                 SELECT subject FROM kept
                 """,
-                *columns(list(wanted), len(_Wanted._fields)),
+                *columns([each.row() for each in wanted], 12),
                 CHAIN,
                 OrderReceived.status,
                 source_of(LINK),
@@ -133,14 +117,13 @@ class Orders:
             )
         reach("accept.after_commit")
         stored = {row["subject"] for row in rows}
-        return [each.subject in stored for each in wanted]
+        return [each.order.order_id in stored for each in wanted]
 
     async def accepted_before(self, *, owner: str, key: str, fingerprint: bytes) -> Accepted | None:
         """What became of the first request with this key, if there was one. Raises `KeyReused` if it was another."""
-        async with connected(self._pool) as connection:
-            first = await connection.fetchrow(
-                "SELECT subject, fingerprint FROM idempotency_keys WHERE owner = $1 AND key = $2", owner, key
-            )
+        first = await self._first(
+            "SELECT subject, fingerprint FROM idempotency_keys WHERE owner = $1 AND key = $2", owner, key
+        )
         if first is None:
             return None
         if first["fingerprint"] != fingerprint:
@@ -200,25 +183,24 @@ class Orders:
 
     async def _read(self, which: str, *values: object) -> list[KnownOrder]:
         # `which` is one of the few texts made above, so that each gets the plan that suits it.
-        async with connected(self._pool) as connection:
-            rows = await connection.fetch(
-                f"""
-                SELECT chosen.*, told.*,
-                       ARRAY(SELECT DISTINCT link FROM claims WHERE claims.subject = chosen.order_id) AS done
-                FROM (
-                    SELECT orders.*, version, status_shown(status, taken_at) AS status
-                    FROM orders JOIN subjects ON subjects.subject = orders.order_id
-                    {which}
-                ) AS chosen
-                CROSS JOIN LATERAL (
-                    SELECT array_agg(source ORDER BY position) AS sources, array_agg(type ORDER BY position) AS types,
-                           array_agg(data ->> 'reason' ORDER BY position) AS reasons, max(time) AS updated_at
-                    FROM journal WHERE journal.subject = chosen.order_id
-                ) AS told
-                ORDER BY order_id DESC
-                """,  # noqa: S608  # see above; every value is a parameter
-                *values,
-            )
+        rows = await self._fetch(
+            f"""
+            SELECT chosen.*, told.*,
+                   ARRAY(SELECT DISTINCT link FROM claims WHERE claims.subject = chosen.order_id) AS done
+            FROM (
+                SELECT orders.*, version, status_shown(status, taken_at) AS status
+                FROM orders JOIN subjects ON subjects.subject = orders.order_id
+                {which}
+            ) AS chosen
+            CROSS JOIN LATERAL (
+                SELECT array_agg(source ORDER BY position) AS sources, array_agg(type ORDER BY position) AS types,
+                       array_agg(data ->> 'reason' ORDER BY position) AS reasons, max(time) AS updated_at
+                FROM journal WHERE journal.subject = chosen.order_id
+            ) AS told
+            ORDER BY order_id DESC
+            """,  # noqa: S608  # see above; every value is a parameter
+            *values,
+        )
         return [self._known(row) for row in rows]
 
     def _known(self, row: asyncpg.Record) -> KnownOrder:

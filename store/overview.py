@@ -6,35 +6,22 @@ the journal is.
 
 from collections import Counter, deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
 import asyncpg
 
-from store.database import Pool, Transaction, connected
+from store.database import Pool, Store, Transaction, connected
 from store.operations import Compensation
 
-RATE_OVER = timedelta(seconds=10)
-"""What is moving now is counted over so long."""
+RATE_OVER = timedelta(seconds=10)  # what is moving now is counted over so long
+COUNTED_OVER = timedelta(hours=1)  # what was done, if there was not too much of it before somebody looked
+COUNTED_AT_FIRST = 50_000  # events that the first look reads at most, to know what was done before it
+SETTLED_AFTER = timedelta(seconds=5)  # an event takes its position before its transaction commits; by then it has
+NEWEST = 5_000  # events among which those are that have just happened: more than a machine makes while they are fresh
+FORGOTTEN_AFTER = timedelta(minutes=1)  # when nobody has looked for so long, counting begins anew
 
-COUNTED_OVER = timedelta(hours=1)
-"""What was done is counted over so long, if there was not too much of it before somebody looked."""
-
-COUNTED_AT_FIRST = 50_000
-"""Events that the first look reads at most, to know what was done before it."""
-
-SETTLED_AFTER = timedelta(seconds=5)
-"""An event takes its position in the journal before its transaction commits; after so long it has."""
-
-NEWEST = 5_000
-"""Events among which those are looked for that have just happened: more than a machine makes while they are fresh."""
-
-FORGOTTEN_AFTER = timedelta(minutes=1)
-"""When nobody has looked for so long, counting begins anew."""
-
-Made = tuple[str, str]
-"""The source and the type of an event."""
+Made = tuple[str, str]  # the source and the type of an event
 
 
 class Group(NamedTuple):
@@ -62,8 +49,7 @@ class Group(NamedTuple):
     since: datetime | None
 
 
-@dataclass(frozen=True)
-class Moment:
+class Moment(NamedTuple):
     """What was known at one look. `position` rises with every event of the journal.
 
     `per_second` and `made` count events, `made` those since `made_since`.
@@ -76,34 +62,29 @@ class Moment:
     made_since: datetime
 
 
-class Overview:
+class Overview(Store):
     """What has happened within `moves_within` is fresh."""
 
     def __init__(self, pool: Pool, *, moves_within: timedelta, compensation: Compensation) -> None:
-        self._pool = pool
+        super().__init__(pool)
         self._asked = (moves_within, compensation.back, compensation.late)
         self._counting: _Counting | None = None
 
     async def groups(self, *, since: bool = False) -> list[Group]:
         """Raises `Outage`."""
-        async with connected(self._pool) as connection:
-            return await self._groups(connection, since=since)
+        return [_group(row) for row in await self._fetch(_GROUPS, *self._asked, NEWEST, since)]
 
     async def look(self) -> Moment:
         """Raises `Outage`. One look at a time."""
+        groups = await self.groups()
         async with connected(self._pool) as connection:
-            groups = await self._groups(connection)
             head = await connection.fetchrow("SELECT now(), coalesce(max(position), 0) FROM journal")
             assert head, "an aggregate has a row"
             now, position = head
             if self._counting is None or now - self._counting.last > FORGOTTEN_AFTER:
                 self._counting = await _Counting.begun(connection, now)
-            counting = self._counting
-            await counting.go_on(connection, now, position)
-        return Moment(groups, position, counting.per_second, counting.made, counting.since)
-
-    async def _groups(self, connection: Transaction, *, since: bool = False) -> list[Group]:
-        return [_group(row) for row in await connection.fetch(_GROUPS, *self._asked, NEWEST, since)]
+            await self._counting.go_on(connection, now, position)
+        return self._counting.moment(groups, position)
 
 
 class _Counting:
@@ -128,20 +109,12 @@ class _Counting:
     def last(self) -> datetime:
         return self._totals[-1][0]
 
-    @property
-    def since(self) -> datetime:
-        return self._totals[0][0]
-
-    @property
-    def made(self) -> Counter[Made]:
-        return self._totals[-1][1] - self._totals[0][1]
-
-    @property
-    def per_second(self) -> dict[Made, float]:
-        now, total = self._totals[-1]
-        then, before = next((each for each in reversed(self._totals) if each[0] <= now - RATE_OVER), self._totals[0])
+    def moment(self, groups: Sequence[Group], position: int) -> Moment:
+        (since, before), (now, total) = self._totals[0], self._totals[-1]
+        then, lately = next((each for each in reversed(self._totals) if each[0] <= now - RATE_OVER), self._totals[0])
         seconds = max((now - then).total_seconds(), 1)
-        return {made: count / seconds for made, count in (total - before).items()}
+        per_second = {made: count / seconds for made, count in (total - lately).items()}
+        return Moment(groups, position, per_second, total - before, since)
 
     async def go_on(self, connection: Transaction, now: datetime, position: int) -> None:
         settles_at = self._settled_at

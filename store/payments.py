@@ -3,13 +3,10 @@
 from collections.abc import Mapping, Sequence
 
 from orders.payment import Payment, PaymentStatus
-from store.database import Pool, Transaction, columns, connected, transaction
+from store.database import Store, Transaction, columns, transaction
 
 
-class Payments:
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
-
+class Payments(Store):
     async def claim(self, tx: Transaction, wanted: Mapping[str, Payment]) -> set[str]:
         """Takes each payment for its order (order id -> payment), the earlier order first.
 
@@ -47,31 +44,19 @@ class Payments:
 
     async def of_orders(self, order_ids: Sequence[str]) -> dict[str, Payment]:
         """The payment each order holds, as far as we know it; an order without one is left out."""
-        async with connected(self._pool) as connection:
-            rows = await connection.fetch(
-                """
-                SELECT order_id, provider, payment_id, amount, currency, state FROM payments
-                WHERE order_id = ANY($1::text[])
-                """,
-                order_ids,
-            )
-        return {
-            row["order_id"]: Payment(
-                provider=row["provider"],
-                payment_id=row["payment_id"],
-                status=_STATUS[row["state"]],
-                amount=row["amount"],
-                currency=row["currency"],
-            )
-            for row in rows
-        }
+        rows = await self._fetch(
+            """
+            SELECT order_id, provider, payment_id, amount, currency,
+                   CASE state WHEN 'held' THEN 'authorized' ELSE state END AS status
+            FROM payments WHERE order_id = ANY($1::text[])
+            """,
+            order_ids,
+        )
+        return {row.pop("order_id"): Payment(**row) for row in map(dict, rows)}
 
     async def named_by(self, order_ids: Sequence[str]) -> dict[str, str]:
         """The payment that each order names, whether it has it or not: order id -> payment id."""
-        async with connected(self._pool) as connection:
-            rows = await connection.fetch(
-                "SELECT order_id, payment_id FROM orders WHERE order_id = ANY($1::text[])", order_ids
-            )
+        rows = await self._fetch("SELECT order_id, payment_id FROM orders WHERE order_id = ANY($1::text[])", order_ids)
         return {row["order_id"]: row["payment_id"] for row in rows}
 
     async def claim_alone(self, order_id: str, payment: Payment) -> bool:
@@ -103,11 +88,6 @@ class Payments:
 
 
 _STATE = {PaymentStatus.CAPTURED: "captured", PaymentStatus.REFUNDED: "refunded"}
-_STATUS = {
-    "held": PaymentStatus.AUTHORIZED,
-    "captured": PaymentStatus.CAPTURED,
-    "refunded": PaymentStatus.REFUNDED,
-}
 
 
 def _state(payment: Payment) -> str:

@@ -16,27 +16,21 @@ from chain.event import EventTypes, type_of
 from orders.discrepancies import Finding, Kind, Report
 from orders.events import OrderConfirmed, PaymentRefunded
 from orders.money import written
-from orders.payment import PaymentStatus
+from orders.payment import Payment, PaymentStatus
 from orders.ports import ListedPayment
-from store.database import Pool, Transaction, columns, connected
+from store.database import Pool, Store, Transaction, columns, connected
 
 GRACE = timedelta(seconds=60)
-
-ABANDONED = timedelta(hours=1)
-"""How long an authorisation may wait for its order: the customer may still be on the way to Pay."""
-
-MOST = 200
-"""Findings that are kept and shown; the others are counted."""
-
-SECONDS = 600.0
-"""How long a statement may take: each reads whole tables."""
+ABANDONED = timedelta(hours=1)  # an authorisation may wait so long: the customer may still be on the way to Pay
+MOST = 200  # findings that are kept and shown; the others are counted
+SECONDS = 600.0  # how long a statement may take: each reads whole tables
 
 
-class Reconciliations:
+class Reconciliations(Store):
     """`types`: the events of the chain of orders, with what status each gives."""
 
     def __init__(self, pool: Pool, types: EventTypes) -> None:
-        self._pool = pool
+        super().__init__(pool)
         self._types = types
 
     async def compare(
@@ -51,20 +45,11 @@ class Reconciliations:
                 async with connection.transaction(isolation="repeatable_read"):
                     await connection.execute("SET LOCAL enable_seqscan = on")  # everything is read
                     await _digest(connection, provider, started_at - grace, self._types)
-                    checked = await connection.fetchrow(CHECKED, timeout=SECONDS)
-                    assert checked
-                    findings, total = await _find(connection)
-                return await _keep(connection, started_at, dict(checked), findings, total)
+                    return await _keep(connection, started_at, *await _find(connection))
             finally:
                 # The connection goes back to the pool; if it is broken, its temporary tables are gone already.
                 with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
                     await connection.execute(AWAY)
-
-    async def last(self) -> Report | None:
-        """The report of the comparison that was finished last."""
-        async with connected(self._pool) as connection:
-            row = await connection.fetchrow("SELECT * FROM reconciliations ORDER BY position DESC LIMIT 1")
-        return Report.model_validate(dict(row)) if row else None
 
 
 # ---- both sides ---------------------------------------------------------------------------------------------------
@@ -77,31 +62,11 @@ CREATE TEMPORARY TABLE books (  -- what the provider says
     status     text NOT NULL,
     currency   text NOT NULL,
     captured   bigint NOT NULL,
-    money      bigint NOT NULL,       -- what it holds of the customer's
+    money      bigint NOT NULL,
     since      timestamptz NOT NULL,
     quiet      boolean NOT NULL,      -- nothing has changed for as long as the grace
     abandoned  boolean NOT NULL       -- and nobody is still going to order with it
 )
-"""
-
-DIGEST = """
-CREATE TEMPORARY TABLE digest (  -- what the journal says of each order
-    order_id     text PRIMARY KEY,
-    last_time    timestamptz NOT NULL,
-    status       text NOT NULL,
-    ended        boolean NOT NULL,
-    confirmed    boolean NOT NULL,
-    refused      boolean NOT NULL,
-    refunded     boolean NOT NULL,
-    order_number text,
-    quiet        boolean NOT NULL,    -- nothing was journalled for as long as the grace
-    ours         boolean NOT NULL     -- not paid at another provider
-) ON COMMIT DROP
-"""
-
-CHECKED = """
-SELECT (SELECT count(*) FROM books) AS payments, (SELECT count(*) FROM orders) AS orders,
-       (SELECT count(*) FROM journal) AS events, (SELECT count(*) FROM stock) AS skus
 """
 
 
@@ -117,7 +82,7 @@ async def _take_down(
                 payment.status.value,
                 payment.currency,
                 payment.captured_amount,
-                _money(payment.status, payment.amount, payment.captured_amount - payment.refunded_amount),
+                _money(payment),
                 since,
                 since < cutoff,
                 since < (abandoned if payment.status is PaymentStatus.AUTHORIZED else cutoff),
@@ -138,18 +103,21 @@ async def _take_down(
     await connection.execute("ANALYZE books", timeout=SECONDS)
 
 
-def _money(status: PaymentStatus, authorized: int, taken: int) -> int:
-    return authorized if status is PaymentStatus.AUTHORIZED else taken
+def _money(payment: Payment) -> int:
+    """What the provider holds of the customer's."""
+    authorized = payment.status is PaymentStatus.AUTHORIZED
+    return payment.amount if authorized else payment.captured_amount - payment.refunded_amount
 
 
 async def _digest(connection: Transaction, provider: str, cutoff: datetime, types: EventTypes) -> None:
-    await connection.execute(DIGEST)
     # The first end event counts: whatever comes after it (a late refund that parks) moves the order no more.
     await connection.execute(
         """
-        INSERT INTO digest
-        SELECT told.*, last_time < $1,
-               NOT EXISTS (SELECT FROM payments WHERE payments.order_id = told.order_id AND provider <> $2)
+        CREATE TEMPORARY TABLE digest ON COMMIT DROP AS  -- what the journal says of each order
+        SELECT told.*, last_time < $1 AS quiet,  -- nothing was journalled for as long as the grace
+               NOT EXISTS (  -- not paid at another provider
+                   SELECT FROM payments WHERE payments.order_id = told.order_id AND provider <> $2
+               ) AS ours
         FROM (
             SELECT orders.order_id, max(journal.time) AS last_time,
                    coalesce(
@@ -199,10 +167,8 @@ def _paid_without_order(row: asyncpg.Record) -> str:
 
 def _order_without_payment(row: asyncpg.Record) -> str:
     wanted = f"{_written(row['total'], row['currency'])} confirmed, payment {row['payment_id']}"
-    if row["status"] is None:
-        return f"{wanted} is not known to the provider"
     if row["status"] != PaymentStatus.CAPTURED:
-        return f"{wanted} is {row['status']}"
+        return f"{wanted} is {row['status'] or 'not known to the provider'}"
     return f"{wanted} is captured with {_written(row['captured'], row['paid_in'])}"
 
 
@@ -367,19 +333,20 @@ async def _find(connection: Transaction) -> tuple[list[Finding], int]:
     return findings[:MOST], total
 
 
-async def _keep(
-    connection: Transaction, started_at: datetime, checked: dict[str, int], findings: Sequence[Finding], total: int
-) -> Report:
+async def _keep(connection: Transaction, started_at: datetime, findings: Sequence[Finding], total: int) -> Report:
     row = await connection.fetchrow(
         """
-        INSERT INTO reconciliations (started_at, finished_at, checked, total, findings)
-        VALUES ($1, clock_timestamp(), $2, $3, $4)
+        INSERT INTO reconciliations (started_at, finished_at, total, findings, checked)
+        SELECT $1, clock_timestamp(), $2, $3, to_jsonb(counted) FROM (
+            SELECT (SELECT count(*) FROM books) AS payments, (SELECT count(*) FROM orders) AS orders,
+                   (SELECT count(*) FROM journal) AS events, (SELECT count(*) FROM stock) AS skus
+        ) AS counted
         RETURNING *
         """,
         started_at,
-        checked,
         total,
         [finding.model_dump(mode="json") for finding in findings],
+        timeout=SECONDS,
     )
     assert row
-    return Report.model_validate(dict(row))
+    return Report(**row)

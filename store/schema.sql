@@ -306,6 +306,11 @@ CREATE TABLE prices (  -- a price is valid from its time until the next one's
     PRIMARY KEY (sku, valid_from)
 );
 
+CREATE FUNCTION price_at(wanted text, moment timestamptz) RETURNS TABLE (unit_price bigint, currency text)
+LANGUAGE sql STABLE AS $$
+    SELECT unit_price, currency FROM prices WHERE sku = wanted AND valid_from <= moment ORDER BY valid_from DESC LIMIT 1
+$$;
+
 CREATE TABLE stock (
     sku      text PRIMARY KEY REFERENCES catalogue,
     on_hand  bigint NOT NULL CHECK (on_hand >= 0),

@@ -37,14 +37,12 @@ async def seed(database_url: str, *, skus: int = 20, stock: int = 100_000, keys:
     Safe to repeat: what is there already keeps its name, price and stock.
     """
     async with open_pool(database_url, size=1) as pool:
-        await _fill(pool, [_product(nth) for nth in range(skus)], stock)
+        await _fill(pool, [*PRODUCTS, *map(_surprise, range(len(PRODUCTS), skus))][:skus], stock)
         for scope, key in keys.items():
             await ApiKeys(pool).create(key, Scope(scope))
 
 
-def _product(nth: int) -> tuple[str, str, int]:
-    if nth < len(PRODUCTS):
-        return PRODUCTS[nth]
+def _surprise(nth: int) -> tuple[str, str, int]:
     return f"SKU-{nth + 1:04}", f"Surprise no. {nth + 1}", 500 + nth % 100 * 25
 
 

@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import NamedTuple
 
 from store.api_keys import Scope, hash_of
-from store.database import Pool, connected
+from store.database import Store
 
 
 class Session(NamedTuple):
@@ -14,10 +14,7 @@ class Session(NamedTuple):
     customer_id: str | None
 
 
-class Sessions:
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
-
+class Sessions(Store):
     async def begin_for_customer(self, token: str, customer_id: str, lifetime: timedelta) -> None:
         await self._begin(token, customer_id, None, lifetime)
 
@@ -26,30 +23,27 @@ class Sessions:
         await self._begin(token, None, hash_of(key), lifetime)
 
     async def end(self, token: str) -> None:
-        async with connected(self._pool) as connection:
-            await connection.execute("DELETE FROM sessions WHERE hash = $1", hash_of(token))
+        await self._fetch("DELETE FROM sessions WHERE hash = $1", hash_of(token))
 
     async def find(self, token_hash: bytes) -> Session | None:
         """None for a session that is unknown, over, or of an operator whose key is revoked."""
-        async with connected(self._pool) as connection:
-            row = await connection.fetchrow(
-                """
-                SELECT customer_id, scope FROM sessions LEFT JOIN api_keys ON api_keys.hash = key_hash
-                WHERE sessions.hash = $1 AND expires_at > now() AND revoked_at IS NULL
-                """,
-                token_hash,
-            )
+        row = await self._first(
+            """
+            SELECT customer_id, scope FROM sessions LEFT JOIN api_keys ON api_keys.hash = key_hash
+            WHERE sessions.hash = $1 AND expires_at > now() AND revoked_at IS NULL
+            """,
+            token_hash,
+        )
         return Session(Scope(row["scope"] or Scope.CUSTOMER), row["customer_id"]) if row else None
 
     async def _begin(self, token: str, customer_id: str | None, key_hash: bytes | None, lifetime: timedelta) -> None:
-        async with connected(self._pool) as connection:
-            await connection.execute(
-                """
-                WITH over AS (DELETE FROM sessions WHERE expires_at < now())
-                INSERT INTO sessions (hash, customer_id, key_hash, expires_at) VALUES ($1, $2, $3, now() + $4)
-                """,
-                hash_of(token),
-                customer_id,
-                key_hash,
-                lifetime,
-            )
+        await self._fetch(
+            """
+            WITH over AS (DELETE FROM sessions WHERE expires_at < now())
+            INSERT INTO sessions (hash, customer_id, key_hash, expires_at) VALUES ($1, $2, $3, now() + $4)
+            """,
+            hash_of(token),
+            customer_id,
+            key_hash,
+            lifetime,
+        )

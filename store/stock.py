@@ -43,15 +43,12 @@ class Stock:
 
     async def sell(self, tx: Transaction, order_ids: Sequence[str]) -> None:
         """Turns what the orders hold into sales: the goods leave the shelf."""
-        held = await self._let_go(tx, order_ids, "sold")
-        await self._reduce(tx, held, sold=True)
+        await self._let_go(tx, order_ids, "sold")
 
     async def release(self, tx: Transaction, order_ids: Sequence[str]) -> dict[str, list[Reservation]]:
         """Gives back what the orders hold, and tells what it was; an order that holds nothing is left out."""
-        held = await self._let_go(tx, order_ids, "released")
-        await self._reduce(tx, held, sold=False)
         released: dict[str, list[Reservation]] = {}
-        for order_id, sku, quantity in sorted(held):
+        for order_id, sku, quantity in sorted(await self._let_go(tx, order_ids, "released")):
             released.setdefault(order_id, []).append(Reservation(sku=sku, quantity=quantity))
         return released
 
@@ -74,12 +71,9 @@ class Stock:
             order_ids,
             state,
         )
-        return [(row["order_id"], row["sku"], row["quantity"]) for row in rows]
-
-    async def _reduce(self, tx: Transaction, held: list[tuple[str, str, int]], *, sold: bool) -> None:
-        if not held:
-            return
-        await self._lock(tx, {sku for _, sku, _ in held})
+        if not rows:
+            return []
+        await self._lock(tx, {row["sku"] for row in rows})
         await tx.execute(
             """
             UPDATE stock
@@ -90,7 +84,8 @@ class Stock:
             ) AS gone
             WHERE stock.sku = gone.sku
             """,
-            [sku for _, sku, _ in held],
-            [quantity for _, _, quantity in held],
-            sold,
+            [row["sku"] for row in rows],
+            [row["quantity"] for row in rows],
+            state == "sold",
         )
+        return [(row["order_id"], row["sku"], row["quantity"]) for row in rows]

@@ -1,21 +1,17 @@
 """Webhooks of payment providers: news of a payment, and the order that it is for."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
-from chain.event import EventTypes, id_of, source_of
+from chain.event import AnyEvent, EventTypes, id_of, source_of, type_of
 from orders.events import PaymentArrivedLate
-from store.database import Pool, Transaction, connected
+from store.database import Store, Transaction
 from store.journal import record
 
-LATE = "late-"
-"""With the id of its PaymentArrivedLate behind it, the id of the workflow that gives late money back."""
+LATE = "late-"  # with the id of its PaymentArrivedLate behind it, the id of the workflow that gives late money back
 
 
-@dataclass(frozen=True)
-class News:
+class News(NamedTuple):
     """One webhook. `subject` is the order whose payment it is about, if one has claimed it; `workflow_id` carries it.
 
     `refused`: the order is on its way back, or has ended that way. `owed`: there is money, and it is not refunded.
@@ -31,23 +27,19 @@ class News:
     stale: bool
 
 
-class Webhooks:
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
-
+class Webhooks(Store):
     async def keep(self, provider: str, webhook_id: str, payment_id: str, payload: dict[str, Any]) -> None:
         """Stores a webhook, once; when it returns the provider may be told so."""
-        async with connected(self._pool) as connection:
-            await connection.execute(
-                """
-                INSERT INTO webhooks (provider, webhook_id, payment_id, payload) VALUES ($1, $2, $3, $4)
-                ON CONFLICT DO NOTHING
-                """,
-                provider,
-                webhook_id,
-                payment_id,
-                payload,
-            )
+        await self._fetch(
+            """
+            INSERT INTO webhooks (provider, webhook_id, payment_id, payload) VALUES ($1, $2, $3, $4)
+            ON CONFLICT DO NOTHING
+            """,
+            provider,
+            webhook_id,
+            payment_id,
+            payload,
+        )
 
 
 async def unhandled(connection: Transaction, *, stale_after: timedelta) -> list[News]:
@@ -71,37 +63,32 @@ async def unhandled(connection: Transaction, *, stale_after: timedelta) -> list[
         """,
         stale_after,
     )
-    return [News(**dict(row)) for row in rows]
+    return [News(**row) for row in rows]
 
 
-async def put_off(connection: Transaction, news: Sequence[News]) -> None:
-    """They are looked at again after a part of the time that they have waited, so that they are in nobody's way."""
+async def put_away(connection: Transaction, news: News, *, handled: bool) -> None:
+    """For ever, or for a part of the time that it has waited, so that it is in nobody's way."""
     await connection.execute(
         """
-        UPDATE webhooks SET look_at = now() + least(interval '1 minute', (now() - received_at) / 4)
-        WHERE position = ANY($1::bigint[])
+        UPDATE webhooks SET look_at = now() + least(interval '1 minute', (now() - received_at) / 4),
+                            handled_at = CASE WHEN $2 THEN now() END
+        WHERE position = $1
         """,
-        [each.position for each in news],
+        news.position,
+        handled,
     )
 
 
-async def mark_handled(connection: Transaction, news: Sequence[News]) -> None:
-    await connection.execute(
-        "UPDATE webhooks SET handled_at = now() WHERE position = ANY($1::bigint[])", [each.position for each in news]
-    )
-
-
-async def arrived_late(connection: Transaction, news: News, types: EventTypes) -> PaymentArrivedLate:
+async def arrived_late(connection: Transaction, news: News, types: EventTypes) -> AnyEvent:
     """Journals that money has come for an order that had ended without it, once: more news of it is the same money."""
     assert news.subject
-    async with connection.transaction():
-        now = await connection.fetchval("SELECT now()")
-        event = PaymentArrivedLate(
-            id=id_of(news.subject, "late"),
-            source=source_of("webhooks"),
-            subject=news.subject,
-            time=now,
-            data={"payment_id": news.payment_id},
-        )
-        await record(connection, [event], types)
+    event = AnyEvent(
+        id=id_of(news.subject, "late"),
+        source=source_of("webhooks"),
+        type=type_of(PaymentArrivedLate),
+        subject=news.subject,
+        time=await connection.fetchval("SELECT now()"),
+        data={"payment_id": news.payment_id},
+    )
+    await record(connection, [event], types)
     return event

@@ -2,15 +2,15 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from temporalio.common import TypedSearchAttributes
 
-    from activities.consume import Journal
     from activities.note_events import NoteEvents
+    from activities.parts import Parts
     from chain.event import AnyEvent
     from chain.table import Link, Table, route
     from support.consumers import AssignOperator
@@ -67,16 +67,7 @@ CHAIN = Chain(
 )
 
 
-class SupportParts(Protocol):
-    """`pool`: connections to PostgreSQL."""
-
-    @property
-    def journal(self) -> Journal: ...
-    @property
-    def pool(self) -> Any: ...
-
-
-def consumers(parts: SupportParts) -> Sequence[object]:
+def consumers(parts: Parts) -> Sequence[object]:
     from support.store import Support  # noqa: PLC0415, the workflow is loaded without PostgreSQL
 
     return [AssignOperator(parts.journal, Support(parts.pool))]

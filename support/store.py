@@ -1,12 +1,10 @@
 """Support: who can help, who is calling, and who is connected to whom."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
-import asyncpg
 from pydantic import BaseModel, ConfigDict
 
-from store.database import Pool, Transaction, columns, connected, transaction
+from store.database import Store, Transaction, columns, transaction
 from store.intake import wake
 from support.events import AssignedCall, StartedCall
 
@@ -31,16 +29,7 @@ class KnownOperator(Operator):
     busy: str | None
 
 
-class _Free(NamedTuple):
-    operator_id: str
-    languages: Sequence[str]
-    skills: Sequence[str]
-
-
-class Support:
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
-
+class Support(Store):
     async def put(self, operator: Operator) -> None:
         """Creates or changes an operator; somebody who waits may be assigned to them at once."""
         async with transaction(self._pool) as tx:
@@ -50,25 +39,20 @@ class Support:
                 ON CONFLICT (operator_id) DO UPDATE SET name = excluded.name, languages = excluded.languages,
                     skills = excluded.skills, available = excluded.available
                 """,
-                operator.operator_id,
-                operator.name,
-                operator.languages,
-                operator.skills,
-                operator.available,
+                *dict(operator).values(),  # in the order in which they are declared
             )
             await wake(tx, await _match(tx))
 
     async def operators(self) -> list[KnownOperator]:
         """All, by their ids."""
-        async with connected(self._pool) as connection:
-            rows = await connection.fetch(
-                """
-                SELECT operators.*, call_id AS busy
-                FROM operators LEFT JOIN calls ON calls.operator_id = operators.operator_id AND ended_at IS NULL
-                ORDER BY operator_id
-                """
-            )
-        return [KnownOperator.model_validate(dict(row)) for row in rows]
+        rows = await self._fetch(
+            """
+            SELECT operators.*, call_id AS busy
+            FROM operators LEFT JOIN calls ON calls.operator_id = operators.operator_id AND ended_at IS NULL
+            ORDER BY operator_id
+            """
+        )
+        return [KnownOperator(**row) for row in rows]
 
     async def assign(self, calls: Mapping[str, StartedCall]) -> dict[str, AssignedCall | None]:
         """Notes the calls (call id -> call) and assigns all that can be, the oldest caller first.
@@ -103,37 +87,33 @@ async def _match(tx: Transaction) -> list[str]:
         WHERE calls.ended_at IS NULL AND journal.subject = call_id AND kind = 'end'
         """
     )
-    free = [
-        _Free(row["operator_id"], row["languages"], row["skills"])
-        for row in await tx.fetch(
-            """
-            SELECT operator_id, languages, skills,
-                   (
-                       SELECT count(*) FROM calls
-                       WHERE calls.operator_id = operators.operator_id AND assigned_at > now() - interval '8 hours'
-                   ) AS busy
-            FROM operators
-            WHERE available AND NOT EXISTS (
-                SELECT FROM calls WHERE calls.operator_id = operators.operator_id AND ended_at IS NULL
-            )
-            ORDER BY busy, operator_id
-            """
+    free = await tx.fetch(
+        """
+        SELECT operator_id, languages, skills FROM operators
+        WHERE available AND NOT EXISTS (
+            SELECT FROM calls WHERE calls.operator_id = operators.operator_id AND ended_at IS NULL
         )
-    ]
+        ORDER BY (
+            SELECT count(*) FROM calls
+            WHERE calls.operator_id = operators.operator_id AND assigned_at > now() - interval '8 hours'
+        ), operator_id
+        """
+    )
     if not free:
         return []
-    matched: list[tuple[str, str]] = []
-    for call in await tx.fetch(
+    waiting = await tx.fetch(
         """
         SELECT call_id, language, skill FROM calls JOIN subjects ON subjects.subject = call_id
         WHERE operator_id IS NULL AND calls.ended_at IS NULL
         ORDER BY subjects.position
         """
-    ):
-        able = next((o for o in free if call["language"] in o.languages and call["skill"] in o.skills), None)
+    )
+    matched: list[tuple[str, str]] = []
+    for call_id, language, skill in waiting:
+        able = next((each for each in free if language in each["languages"] and skill in each["skills"]), None)
         if able:
             free.remove(able)
-            matched.append((call["call_id"], able.operator_id))
+            matched.append((call_id, able["operator_id"]))
         if not free:
             break
     await tx.execute(
@@ -150,7 +130,8 @@ async def _match(tx: Transaction) -> list[str]:
 async def _assigned(tx: Transaction, call_ids: Sequence[str]) -> dict[str, AssignedCall | None]:
     rows = await tx.fetch(
         """
-        SELECT call_id, operator_id, troubled.order_id, troubled.status, troubled.reason
+        SELECT call_id, operator_id, '/orders/' || order_id AS order, troubled.status AS order_status,
+               troubled.reason AS order_reason
         FROM calls
         LEFT JOIN LATERAL (
             SELECT order_id, status,
@@ -167,15 +148,5 @@ async def _assigned(tx: Transaction, call_ids: Sequence[str]) -> dict[str, Assig
         """,
         call_ids,
     )
-    return {row["call_id"]: _call(row) for row in rows}
-
-
-def _call(row: asyncpg.Record) -> AssignedCall | None:
-    if row["operator_id"] is None:
-        return None
-    return AssignedCall(
-        operator_id=row["operator_id"],
-        order=f"/orders/{row['order_id']}" if row["order_id"] else None,
-        order_status=row["status"],
-        order_reason=row["reason"],
-    )
+    calls = {row.pop("call_id"): row for row in map(dict, rows)}
+    return {call_id: AssignedCall(**call) if call["operator_id"] else None for call_id, call in calls.items()}

@@ -8,12 +8,14 @@ import asyncio
 import socket
 import time
 from collections import Counter as Tally
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import httpx
 import structlog
-from prometheus_client import REGISTRY, CollectorRegistry, disable_created_metrics, generate_latest
+from prometheus_client import REGISTRY, disable_created_metrics, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
@@ -44,6 +46,14 @@ NOT_DISPATCHED = "dispatch"
 """The stage before the first."""
 
 
+@dataclass
+class _Read(Collector):
+    metrics: list[Metric]
+
+    def collect(self) -> list[Metric]:
+        return self.metrics
+
+
 class Exposition:
     """`sdk`: where Temporal's SDK tells of itself, if it does."""
 
@@ -62,7 +72,7 @@ class Exposition:
         async with self._reading:
             if time.monotonic() >= self._good_until:
                 began = time.monotonic()
-                self._read = _written(await self._gather())
+                self._read = generate_latest(_Read(await self._gather()))
                 took = time.monotonic() - began
                 self._good_until = time.monotonic() + max(FRESH, took * SHARE)
             return self._read
@@ -108,11 +118,7 @@ def compensation() -> Compensation:
 
 
 def _waiting(groups: Sequence[Group]) -> Iterator[Metric]:
-    labels = ["chain", "stage", "status"]
-    number = GaugeMetricFamily(
-        "lanka_waiting", "What stands at a stage and has not been processed there, by status.", labels=labels
-    )
-    oldest = GaugeMetricFamily("lanka_oldest_seconds", "For how long the oldest of them has been there.", labels=labels)
+    labels = ("chain", "stage", "status")
     standing: Tally[tuple[str, str, str]] = Tally()
     since: dict[tuple[str, str, str], datetime] = {}
     for group in groups:
@@ -121,12 +127,11 @@ def _waiting(groups: Sequence[Group]) -> Iterator[Metric]:
             then = group.since or group.oldest
             since[place] = min(since.get(place, then), then)
     ages = {place: max((datetime.now(UTC) - then).total_seconds(), 0) for place, then in since.items()}
-    for place in standing:
-        number.add_metric(place, standing[place])
-        oldest.add_metric(place, ages[place])
     lag = max((age for (_, stage, _), age in ages.items() if stage == NOT_DISPATCHED), default=0)
-    yield number
-    yield oldest
+    yield _gauges(
+        "lanka_waiting", "What stands at a stage and has not been processed there, by status.", labels, standing
+    )
+    yield _gauges("lanka_oldest_seconds", "For how long the oldest of them has been there.", labels, ages)
     yield _gauge("lanka_dispatch_lag_seconds", "For how long the oldest accepted order waits to be dispatched.", lag)
 
 
@@ -150,11 +155,6 @@ def _status(table: Table, link: str) -> str:
 
 
 def _parked(groups: Sequence[Group]) -> Metric:
-    family = GaugeMetricFamily(
-        "lanka_parked",
-        "What waits for a person, by the reason that it failed for.",
-        labels=["chain", "stage", "reason"],
-    )
     parked: Tally[tuple[str, str, str]] = Tally()
     for group in groups:
         if group.chain in CHAINS:
@@ -162,23 +162,18 @@ def _parked(groups: Sequence[Group]) -> Metric:
             for link, reason in group.parked:
                 if link in links:
                     parked[group.chain, links[link].queue, reason] += group.subjects
-    for labels, number in parked.items():
-        family.add_metric(labels, number)
-    return family
+    labels = ("chain", "stage", "reason")
+    return _gauges("lanka_parked", "What waits for a person, by the reason that it failed for.", labels, parked)
 
 
 def _owed(refunds: list[OwedRefund]) -> Iterator[Metric]:
-    number = GaugeMetricFamily("lanka_refunds_owed", "Refunds that have not succeeded yet.", labels=["currency"])
-    amount = GaugeMetricFamily("lanka_refunds_owed_minor_units", "The money in them.", labels=["currency"])
-    amounts: Tally[str] = Tally()
+    number: Tally[tuple[str]] = Tally((each.currency,) for each in refunds)
+    amount: Tally[tuple[str]] = Tally()
     for each in refunds:
-        amounts[each.currency] += each.amount
-    for currency, count in Tally(each.currency for each in refunds).items():
-        number.add_metric([currency], count)
-        amount.add_metric([currency], amounts[currency])
+        amount[each.currency,] += each.amount
     oldest = max((time.time() - each.since.timestamp() for each in refunds), default=0.0)
-    yield number
-    yield amount
+    yield _gauges("lanka_refunds_owed", "Refunds that have not succeeded yet.", ("currency",), number)
+    yield _gauges("lanka_refunds_owed_minor_units", "The money in them.", ("currency",), amount)
     yield _gauge("lanka_refund_owed_oldest_seconds", "For how long the oldest of them is owed.", max(oldest, 0))
 
 
@@ -193,14 +188,11 @@ def _gauge(name: str, documentation: str, value: float | None) -> Metric:
     return GaugeMetricFamily(name, documentation, value=value)
 
 
-def _written(metrics: list[Metric]) -> bytes:
-    class Told(Collector):
-        def collect(self) -> Iterable[Metric]:
-            return metrics
-
-    registry = CollectorRegistry()
-    registry.register(Told())
-    return generate_latest(registry)
+def _gauges(name: str, documentation: str, labels: Sequence[str], values: Mapping[Any, float]) -> Metric:
+    family = GaugeMetricFamily(name, documentation, labels=labels)
+    for label_values, value in values.items():
+        family.add_metric(label_values, value)
+    return family
 
 
 def metrics_of_the_sdk() -> str:

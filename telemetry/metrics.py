@@ -56,15 +56,7 @@ class CountedJournal(Journal):
         return self._about(subject)
 
     async def process_once(
-        self,
-        link: str,
-        events: Sequence[Event[Any]],
-        decide: Decide,
-        *,
-        unrecorded: bool = False,
-        closes: Sequence[str] = (),
-        attempt: int = 1,
-        each: bool = False,
+        self, link: str, events: Sequence[Event[Any]], decide: Decide, *, each: bool = False, **more: Any
     ) -> list[AnyEvent]:
         given: dict[str, Event[Any]] = {}
         made: list[Event[Any]] = []
@@ -74,9 +66,7 @@ class CountedJournal(Journal):
             made[:] = await decide(work, fresh)
             return made
 
-        outcome = await super().process_once(
-            link, events, noting, unrecorded=unrecorded, closes=closes, attempt=attempt, each=each
-        )
+        outcome = await super().process_once(link, events, noting, each=each, **more)
         _count(link, given, made)
         return outcome
 

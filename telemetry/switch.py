@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
 from fastapi.telemetry import TelemetryConfig
@@ -15,53 +15,37 @@ ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"
 PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 
 
-class Tracing(Protocol):
-    """What the roots put together: `web` is for FastAPI, `interceptors` for Temporal, `processors` for the logs."""
+class Tracing:
+    """What the roots put together: `web` is for FastAPI, `interceptors` for Temporal, `processors` for the logs.
 
-    web: TelemetryConfig
-    interceptors: Sequence[Interceptor]
-    processors: Sequence[structlog.types.Processor]
+    This one is off; `telemetry.tracing.On` is the other.
+    """
+
+    web = TelemetryConfig(tracing=False, metrics=False, logs=False, auto_configure=False)
+    interceptors: Sequence[Interceptor] = ()
+    processors: Sequence[structlog.types.Processor] = ()
 
     def traceparent(self) -> str | None:
         """Where the current request stands, as W3C Trace Context writes it; kept with what the request accepts."""
-        ...
+        return None
 
-    def about(self, subject: str) -> AbstractContextManager[Any]:
+    def about(self, _subject: str, /) -> AbstractContextManager[Any]:
         """Within it, what a consumer does is told in the subject's own trace."""
-        ...
+        return nullcontext()
 
-    def apart(self, name: str) -> AbstractContextManager[Any]:
+    def apart(self, _name: str, /) -> AbstractContextManager[Any]:
         """Within it begins a trace of its own: for an order that no request has brought."""
-        ...
+        return nullcontext()
 
     def running(self) -> AbstractAsyncContextManager[Any]:
         """Sends what was traced to its end when left."""
-        ...
-
-
-class Off:
-    def __init__(self) -> None:
-        self.web: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
-        self.interceptors: Sequence[Interceptor] = ()
-        self.processors: Sequence[structlog.types.Processor] = ()
-
-    def traceparent(self) -> str | None:
-        return None
-
-    def about(self, subject: str) -> AbstractContextManager[Any]:  # noqa: ARG002, nothing is named here
-        return nullcontext()
-
-    def apart(self, name: str) -> AbstractContextManager[Any]:  # noqa: ARG002
-        return nullcontext()
-
-    def running(self) -> AbstractAsyncContextManager[Any]:
         return nullcontext()
 
 
 def tracing_of(service: str, database_url: str) -> Tracing:
     """As OpenTelemetry's own settings say: on when they name where traces go to. `service` is the default name."""
     if not wanted():
-        return Off()
+        return Tracing()
     from telemetry.tracing import On, exporting_provider  # noqa: PLC0415, heavy
 
     return On(exporting_provider(service), database_url)

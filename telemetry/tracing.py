@@ -7,13 +7,12 @@ order has a span for each link in its own trace, and its calls to the provider a
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
-from fastapi.telemetry import TelemetryConfig
 from opentelemetry import context as contexts
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -26,11 +25,10 @@ from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
-from opentelemetry.trace import Link, Span, SpanContext, SpanKind, StatusCode, TraceState
+from opentelemetry.trace import Link, Span, SpanContext, SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-from opentelemetry.util.types import Attributes
 from temporalio import activity
-from temporalio.client import Interceptor, OutboundInterceptor, StartWorkflowInput, WorkflowHandle
+from temporalio.client import OutboundInterceptor, StartWorkflowInput, WorkflowHandle
 from temporalio.contrib.opentelemetry import TracingInterceptor
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput
 
@@ -39,6 +37,7 @@ from chain.event import short
 from chain.failures import Outage
 from store.database import Pool, open_pool
 from store.traces import keep, traceparents
+from telemetry.switch import Tracing
 
 log = structlog.get_logger()
 
@@ -58,6 +57,8 @@ _SPANS: ContextVar[Mapping[str, Span]] = ContextVar("_SPANS")
 
 NOT_TRACED = {"/livez", "/readyz", "/metrics"}
 
+Found = TypeVar("Found")
+
 FindContexts = Callable[[Sequence[str]], Any]
 """Awaited, it gives the trace context of each subject that has one."""
 
@@ -73,14 +74,14 @@ def exporting_provider(service: str) -> TracerProvider:
     return provider
 
 
-class On:
+class On(Tracing):
     def __init__(self, provider: TracerProvider, database_url: str) -> None:
         provider.sampler = SomebodysCalls(provider.sampler)
         self._provider = provider
         self._database_url = database_url
         self._pool: Pool | None = None
         self._known: dict[str, str] = {}
-        self.web: TelemetryConfig = {
+        self.web = {
             "tracer_provider": provider,
             "metrics": False,  # telemetry/metrics.py has them
             "logs": False,
@@ -88,17 +89,17 @@ class On:
             "auto_configure": False,
             "exclude": lambda scope: scope.get("path") in NOT_TRACED,
         }
-        self.interceptors: Sequence[Interceptor] = [Orders(provider.get_tracer("lanka"), self._contexts, self._keep)]
-        self.processors: Sequence[structlog.types.Processor] = [_with_trace_id]
+        self.interceptors = [Orders(provider.get_tracer("lanka"), self._contexts, self._keep)]
+        self.processors = [_with_trace_id]
 
     def traceparent(self) -> str | None:
-        return _traceparent(contexts.get_current())
+        return _carrier(contexts.get_current()).get("traceparent")
 
-    def about(self, subject: str) -> AbstractContextManager[Any]:
+    def about(self, subject: str, /) -> AbstractContextManager[Any]:
         span = _SPANS.get({}).get(subject)
         return _within(span) if span else nullcontext()
 
-    def apart(self, name: str) -> AbstractContextManager[Any]:
+    def apart(self, name: str, /) -> AbstractContextManager[Any]:
         return self._provider.get_tracer("lanka").start_as_current_span(name, Context())
 
     @asynccontextmanager
@@ -119,26 +120,24 @@ class On:
     async def _contexts(self, subjects: Sequence[str]) -> dict[str, Context]:
         unknown = [subject for subject in subjects if subject not in self._known]
         if unknown and self._pool:
-            try:
-                with suppress_instrumentation():
-                    async with asyncio.timeout(FOUND_WITHIN):
-                        found = await traceparents(self._pool, unknown)
-            except (Outage, TimeoutError) as error:
-                log.warning("a trace could not be looked up", error=str(error))
-            else:
-                if len(self._known) > REMEMBERED:
-                    self._known.clear()
-                self._known.update(found)
+            if len(self._known) > REMEMBERED:
+                self._known.clear()
+                unknown = list(subjects)
+            self._known |= await _in_time(traceparents(self._pool, unknown), {}, "a trace could not be looked up")
         return {s: W3C.extract({"traceparent": self._known[s]}, Context()) for s in subjects if s in self._known}
 
     async def _keep(self, traces: Mapping[str, str]) -> set[str]:
-        try:
-            with suppress_instrumentation():
-                async with asyncio.timeout(FOUND_WITHIN):
-                    return await keep(self._pool, traces) if self._pool else set()
-        except (Outage, TimeoutError) as error:
-            log.warning("a trace could not be kept", error=str(error))
-            return set()
+        return await _in_time(keep(self._pool, traces), set(), "a trace could not be kept") if self._pool else set()
+
+
+async def _in_time(asked: Awaitable[Found], nothing: Found, otherwise: str) -> Found:
+    try:
+        with suppress_instrumentation():
+            async with asyncio.timeout(FOUND_WITHIN):
+                return await asked
+    except (Outage, TimeoutError) as error:
+        log.warning(otherwise, error=str(error))
+        return nothing
 
 
 class SomebodysCalls(Sampler):
@@ -153,13 +152,12 @@ class SomebodysCalls(Sampler):
         trace_id: int,
         name: str,
         kind: SpanKind | None = None,
-        attributes: Attributes = None,
-        links: Sequence[Link] | None = None,
-        trace_state: TraceState | None = None,
+        *more: Any,
+        **named: Any,
     ) -> SamplingResult:
         if kind is SpanKind.CLIENT and not trace.get_current_span(parent_context).get_span_context().is_valid:
             return SamplingResult(Decision.DROP)
-        return self._configured.should_sample(parent_context, trace_id, name, kind, attributes, links, trace_state)
+        return self._configured.should_sample(parent_context, trace_id, name, kind, *more, **named)
 
     def get_description(self) -> str:
         return f"SomebodysCalls({self._configured.get_description()})"
@@ -181,8 +179,10 @@ class Orders(TracingInterceptor):
             for subject in subjects
             if subject not in found
         }
+        if not spans:
+            return found
         begun = {subject: trace.set_span_in_context(span, Context()) for subject, span in spans.items()}
-        kept = await self._keep({s: _traceparent(each) or "" for s, each in begun.items()}) if begun else set()
+        kept = await self._keep({subject: _carrier(each)["traceparent"] for subject, each in begun.items()})
         for subject in kept:
             spans[subject].end()  # one without an end is not told
         return found | {subject: begun[subject] for subject in kept}
@@ -207,18 +207,17 @@ class _Dispatches(OutboundInterceptor):
         if input.start_signal != "received":
             return await super().start_workflow(input)
         subjects = [event.subject for event in input.start_signal_args[0]]
+        alone = len(subjects) == 1
         orders = await self._tracing.found_or_begun(subjects)
         about: dict[str, str | int] = {"lanka.workflow_id": input.id, "lanka.orders": len(subjects)}
         span = self._tracing.tracer.start_span(
-            "dispatch" if len(subjects) == 1 else "dispatch batch",
-            context=orders.get(subjects[0], Context()) if len(subjects) == 1 else Context(),
+            "dispatch" if alone else "dispatch batch",
+            context=orders.get(subjects[0], Context()) if alone else Context(),
             kind=SpanKind.PRODUCER,
-            attributes=about | ({"lanka.order_id": subjects[0]} if len(subjects) == 1 else {}),
-            links=[] if len(subjects) == 1 else [Link(_span_in(each)) for each in orders.values()],
+            attributes=about | ({"lanka.order_id": subjects[0]} if alone else {}),
+            links=[] if alone else [Link(_span_in(each)) for each in orders.values()],
         )
-        carrier: dict[str, str] = {}
-        W3C.inject(carrier, trace.set_span_in_context(span))
-        payload = self._tracing.payload_converter.to_payloads([carrier])[0]
+        payload = self._tracing.payload_converter.to_payloads([_carrier(trace.set_span_in_context(span))])[0]
         input.headers = {**input.headers, self._tracing.header_key: payload}
         try:
             handle = await self._bare.start_workflow(input)
@@ -231,7 +230,7 @@ class _Dispatches(OutboundInterceptor):
             self._failed = input.id
             raise
         span.end()
-        if len(subjects) > 1:
+        if not alone:
             link = [Link(span.get_span_context())]
             for subject, order in orders.items():
                 attributes = about | {"lanka.order_id": subject}
@@ -296,20 +295,18 @@ class _Consumers(ActivityInboundInterceptor):
         return spans
 
 
-@contextmanager
-def _within(span: Span) -> Iterator[None]:
-    with trace.use_span(span, set_status_on_exception=False):
-        yield
+def _within(span: Span) -> AbstractContextManager[Any]:
+    return trace.use_span(span, set_status_on_exception=False)
 
 
 def _span_in(context: Context) -> SpanContext:
     return trace.get_current_span(context).get_span_context()
 
 
-def _traceparent(context: Context) -> str | None:
+def _carrier(context: Context) -> dict[str, str]:
     carrier: dict[str, str] = {}
     W3C.inject(carrier, context)
-    return carrier.get("traceparent")
+    return carrier
 
 
 def _with_trace_id(_: Any, __: str, event: structlog.types.EventDict) -> structlog.types.EventDict:

@@ -12,14 +12,6 @@ from workflows.chain_workflow import ChainWorkflow
 from workflows.ui_details import links_table
 
 
-def no_attributes(_: Sequence[AnyEvent]) -> TypedSearchAttributes:
-    return TypedSearchAttributes.empty
-
-
-def links_only(_: Sequence[AnyEvent]) -> str:
-    return ""
-
-
 @dataclass(frozen=True)
 class Chain:
     """`accepts`: what may come from outside (`POST /events`, the outbox).
@@ -36,8 +28,8 @@ class Chain:
     always_ends: bool = False
     queue: str = "order-confirmation"
     summary: Callable[[Sequence[AnyEvent]], str] = in_words
-    carried: Callable[[Sequence[AnyEvent]], str] = links_only
-    attributes: Callable[[Sequence[AnyEvent]], TypedSearchAttributes] = no_attributes
+    carried: Callable[[Sequence[AnyEvent]], str] = lambda _: ""
+    attributes: Callable[[Sequence[AnyEvent]], TypedSearchAttributes] = lambda _: TypedSearchAttributes.empty
 
     @property
     def table(self) -> Table:

@@ -1,7 +1,7 @@
 """All chains. One of another package takes part by its module's name in LANKA_CHAINS (see docs/a-new-chain.md)."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib import import_module
 
 from chain.event import AcceptedType, EventTypes, type_of
@@ -10,16 +10,11 @@ from workflows.chain import Chain
 BUILT_IN = ("workflows.order_confirmation", "support")
 
 
-def _modules() -> Sequence[str]:
-    """Each has a `CHAIN`, and a `consumers` for the worker."""
-    named = (name.strip() for name in os.environ.get("LANKA_CHAINS", "").split(","))
-    return list(dict.fromkeys([*BUILT_IN, *filter(None, named)]))
-
-
 def _load() -> Mapping[str, str]:
-    """The module of each chain, by the chain's name."""
+    """The module of each chain, by the chain's name. Each has a `CHAIN`, and `consumers` for the worker."""
+    named = (name.strip() for name in os.environ.get("LANKA_CHAINS", "").split(","))
     found: dict[str, str] = {}
-    for module in _modules():
+    for module in dict.fromkeys([*BUILT_IN, *filter(None, named)]):
         name = import_module(module).CHAIN.name
         if name in found:
             raise SystemExit(f"LANKA_CHAINS: the modules {found[name]} and {module} both have a chain called {name}")

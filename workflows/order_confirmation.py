@@ -11,7 +11,7 @@ with workflow.unsafe.imports_passed_through():
     from activities.check_price import CheckPrice
     from activities.finalize_order import FinalizeOrder
     from activities.note_events import NoteEvents
-    from activities.parts import OrderParts
+    from activities.parts import Parts
     from activities.refund_payment import RefundPayment
     from activities.reject_order import RejectOrder
     from activities.release_stock import ReleaseStock
@@ -126,7 +126,7 @@ CHAIN = Chain(
 )
 
 
-def consumers(parts: OrderParts) -> Sequence[object]:
+def consumers(parts: Parts) -> Sequence[object]:
     """The consumers of the table, each with its collaborators."""
     return [
         CheckPayment(parts.journal, parts.payments, parts.provider, parts.payment_deadline),

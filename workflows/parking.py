@@ -13,9 +13,7 @@ from chain.event import AnyEvent, Event, source_of, type_of
 from chain.table import Link, Table
 from workflows.ui_details import PARKED_STAGES
 
-MAX_ERROR = 1_000
-"""Characters of the last error that are kept."""
-
+MAX_ERROR = 1_000  # characters of the last error that are kept
 PARKING_PATCH = "parked-stages-when-changed"
 """The patch from which on the search attribute is written when it changes only, and each parking has its own id."""
 
@@ -38,10 +36,10 @@ class Parking:
 
     def parked(self, table: Table, attempts: int) -> AnyEvent:
         why = {"reason": self.reason, "attempts": attempts, "last_error": self.last_error}
-        return self._told(table.parked, self.id, why)
+        return self._event(table.parked, self.id, why)
 
     def released(self, table: Table, by: Command) -> AnyEvent:
-        return self._told(table.released, f"{self.id}.released", {"by": by.by, "why": by.why})
+        return self._event(table.released, f"{self.id}.released", {"by": by.by, "why": by.why})
 
     def matches(self, table: Table, bulk: BulkCommand) -> bool:
         return (
@@ -52,15 +50,15 @@ class Parking:
             and not (bulk.reject and self.firm)
         )
 
-    def _told(self, event: type[Event[Any]], event_id: str, data: dict[str, Any]) -> AnyEvent:
-        return AnyEvent(
-            id=event_id,
-            source=source_of(self.link.name),
-            type=type_of(event),
-            subject=self.subject,
-            time=workflow.now(),
-            data={"link": self.link.name, **data},
-        )
+    def _event(self, event: type[Event[Any]], event_id: str, data: dict[str, Any]) -> AnyEvent:
+        return event_now(event, event_id, self.link.name, self.subject, {"link": self.link.name, **data})
+
+
+def event_now(event: type[Event[Any]], event_id: str, maker: str, subject: str, data: dict[str, Any]) -> AnyEvent:
+    """An event that the router itself makes."""
+    return AnyEvent(
+        id=event_id, source=source_of(maker), type=type_of(event), subject=subject, time=workflow.now(), data=data
+    )
 
 
 class ShownQueues:

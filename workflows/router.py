@@ -19,25 +19,19 @@ from temporalio.exceptions import ActivityError, ApplicationError
 
 from chain.batch import Batch, Processed
 from chain.commands import CANCELLED_BY_CUSTOMER, REJECTED_BY_OPERATOR, BulkCommand, Command, Verdict, verdict_again
-from chain.event import BACKWARD, AnyEvent, Kind, id_of, in_words, source_of, type_of
+from chain.event import BACKWARD, AnyEvent, Kind, id_of, in_words, type_of
 from chain.table import Join, Link, Route, Table
-from workflows.parking import PARKING_PATCH, Parking, ShownQueues, why
+from workflows.parking import PARKING_PATCH, Parking, ShownQueues, event_now, why
 from workflows.ui_details import now_list
 
+# Without end. A consumer that reports an outage says itself when to try again; this is for a worker that died.
 OUTAGE_RETRIES = RetryPolicy(initial_interval=timedelta(milliseconds=250), maximum_interval=timedelta(seconds=10))
-"""Without end. A consumer that reports an outage says itself when to try again; this is for a worker that died."""
-
-HEARTBEAT_TIMEOUT = timedelta(seconds=5)
-"""How long a worker may be silent before its work is given to another."""
-
+HEARTBEAT_TIMEOUT = timedelta(seconds=5)  # how long a worker may be silent before its work is given to another
+# Before an event that failed unexpectedly, alone, is tried again. When they are used up it is parked.
 FAULT_PAUSES = (timedelta(seconds=1), timedelta(seconds=3))
-"""Before an event that failed unexpectedly, alone, is tried again. When they are used up it is parked."""
-
+# Before what could not be journalled is brought again: doubled each time, as a history holds 51,200 events.
 NOTE_PAUSE, LONGEST_NOTE_PAUSE = timedelta(seconds=1), timedelta(hours=1)
-"""Before what could not be journalled is brought again: doubled each time, as a history holds 51,200 events."""
-
-AFTER_ALL = (Kind.END, Kind.LATE)
-"""What is done about these events is done whatever has become of their subject."""
+AFTER_ALL = (Kind.END, Kind.LATE)  # what is done about these events is done whatever has become of their subject
 
 Outcome = Mapping[str, AnyEvent | None]
 """For each subject that is through: what the link made of it, or None."""
@@ -426,14 +420,9 @@ class Router:
         return [each for each in undecided if parking_id in (None, each.id)]
 
     def _withdraw(self, command: Command, reason: str) -> None:
-        event = AnyEvent(
-            id=id_of(command.subject, "withdrawal"),
-            source=source_of("withdrawal"),
-            type=type_of(self._table.withdrawn),
-            subject=command.subject,
-            time=workflow.now(),
-            data={"reason": reason, "detail": command.why, "by": command.by},
-        )
+        data = {"reason": reason, "detail": command.why, "by": command.by}
+        event_id = id_of(command.subject, "withdrawal")
+        event = event_now(self._table.withdrawn, event_id, "withdrawal", command.subject, data)
         self._subjects[command.subject].withdrawn = event
         self.wake([command.subject])
         # Journalled at once, as the way back may have to wait for a consumer that is under way.
@@ -448,14 +437,8 @@ class Router:
 def _joined(route: Route, join: Join, given: AnyEvent) -> AnyEvent:
     """What goes on when all links have agreed."""
     each = any(link.once == "event" for link in route.links)
-    return AnyEvent(
-        id=id_of(given.subject, join.name, given.id if each else None),
-        source=source_of(join.name),
-        type=type_of(join.into),
-        subject=given.subject,
-        time=workflow.now(),
-        data=given.data,
-    )
+    event_id = id_of(given.subject, join.name, given.id if each else None)
+    return event_now(join.into, event_id, join.name, given.subject, given.data)
 
 
 def _attempts(error: ActivityError) -> int:

@@ -17,8 +17,7 @@ PARKED_STAGES = SearchAttributeKey.for_keyword_list("ParkedStages")
 MAX_ATTRIBUTE_BYTES = 2_048
 """Of one search attribute, on every server (measured: 100 ids of 16 characters passed, 65 of 30 did not)."""
 
-NAMED = 20
-"""What is listed by name; a batch of a hundred would fill the page, and 20 KB are allowed."""
+NAMED = 20  # what is listed by name; a batch of a hundred would fill the page, and 20 KB are allowed
 
 
 def fitting(key: SearchAttributeKey[Sequence[str]], values: Sequence[str]) -> list[SearchAttributePair[Any]]:

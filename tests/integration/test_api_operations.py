@@ -20,12 +20,12 @@ from orders.events import OrderParked, OrderReleased, OrderWithdrawn, PaymentArr
 from orders.order import Order
 from orders.payment import Payment, PaymentStatus
 from store.database import Pool, transaction
-from store.dispatch import take_alone, take_oldest
+from store.dispatch import take, take_oldest
 from store.journal import record
 from store.operations import ParkedSubject
 from store.payments import Payments
 from store.webhooks import Webhooks
-from telemetry.switch import Off
+from telemetry.switch import Tracing
 from tests.integration.conftest import OPERATOR, calling
 from tests.servers import HANGS_AFTER, until
 from tests.shop import TwinProvider, accept, an_order, fetch, journal_of, paid, stock_up
@@ -351,7 +351,7 @@ async def at_work(client: Client, pool: Pool, provider: TwinProvider, database_u
         patch.setenv("DATABASE_URL", database_url)
         settings = WorkerSettings()
     async with AsyncExitStack() as stack:
-        parts = parts_of(pool, provider, settings, Off())  # type: ignore[arg-type]  # a twin
+        parts = parts_of(pool, provider, settings, Tracing())  # type: ignore[arg-type]  # a twin
         for name, queue in queues(parts).items():
             await stack.enter_async_context(_worker(client, name, queue))
         yield
@@ -410,7 +410,7 @@ async def test_a_cancel_and_the_dispatcher_never_both_take_an_order(pool: Pool) 
     await accept(pool, first, second)
     async with pool.acquire() as dispatcher:
         async with transaction(pool) as cancelling:
-            await take_alone(cancelling, first.order_id, f"order-{first.order_id}", 1)
+            await take(cancelling, [first.order_id], f"order-{first.order_id}", 1)
             taking = asyncio.create_task(
                 take_oldest(
                     dispatcher,

@@ -18,7 +18,7 @@ from orders.events import (
 )
 from orders.order import Order
 from store.database import Pool, connected
-from store.dispatch import mark_dispatched, pending_work, take_alone, take_oldest, taken_before, taken_with
+from store.dispatch import mark_dispatched, pending_work, take, take_oldest, taken_before, taken_with
 from store.operations import Compensation, Operations
 from store.overview import Overview
 from tests.shop import accept, an_order, fetch, paid, the_journal, untyped
@@ -59,8 +59,8 @@ async def test_the_version_is_written_when_an_order_is_taken_and_stays(pool: Poo
     waits, batched, alone = orders = [an_order(cup=1) for _ in range(3)]
     await accept(pool, *orders)
     async with connected(pool) as connection:
-        await take_alone(connection, alone.order_id, f"order-{alone.order_id}", 7)
-        await take_alone(connection, alone.order_id, "another", 8)
+        await take(connection, [alone.order_id], f"order-{alone.order_id}", 7)
+        await take(connection, [alone.order_id], "another", 8)
     await dispatched(pool, waits, batched, version=3)
 
     kept = await fetch(pool, "SELECT subject, version FROM subjects ORDER BY version")

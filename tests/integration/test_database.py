@@ -31,3 +31,15 @@ async def test_a_connection_that_is_closed_under_us_is_an_outage_and_the_next_on
         await use_what_is_closed(pool, way, times)
     async with way(pool) as connection:
         assert await connection.fetchval("SELECT 1") == 1
+
+
+async def take_too_long(pool: Pool) -> None:
+    async with transaction(pool) as tx:
+        await tx.execute("SET LOCAL statement_timeout = 1")
+        await tx.fetchval("SELECT 'pay_1', pg_sleep(5)")
+
+
+async def test_an_outage_is_told_to_a_batch_without_naming_any_of_it(pool: Pool) -> None:
+    with pytest.raises(Outage) as told:
+        await take_too_long(pool)
+    assert told.value.for_all == "PostgreSQL: QueryCanceledError"

@@ -16,12 +16,14 @@ from api.live import pictured
 from benchmarks.funnel import count_step, counted, plant, standing_in
 from chain.event import AnyEvent
 from store.database import Pool, open_pool, transaction
+from store.funnel import Funnel
+from store.intake import Intake, register
 from store.journal import record
 from store.overview import Overview
 from tests.integration.conftest import OPERATOR, SHOP
 from tests.servers import HANGS_AFTER
 from tests.shop import accept, an_order
-from workflows.chains import TYPES
+from workflows.chains import CHAINS, TYPES, accepted
 from workflows.order_confirmation import TABLE
 
 WAY = (("payment", "PaymentConfirmed"), ("cart", "StockReserved"), ("price", "PriceConfirmed"))
@@ -154,6 +156,25 @@ async def test_it_tells_what_became_of_the_orders(operator: httpx.AsyncClient, p
     assert links["price"]["p95_seconds"] == pytest.approx(4, rel=0.1)
     assert links["payment"]["p50_seconds"] == pytest.approx(2, rel=0.1)
     assert links["finalize"]["p50_seconds"] == pytest.approx(2, rel=0.1)
+
+
+async def test_what_begins_and_ends_from_outside_is_counted(pool: Pool) -> None:
+    now = datetime.now(UTC)
+    caller = {"customer_id": "cus_1", "language": "uk", "skill": "orders"}
+    told = [
+        AnyEvent(id=kind, source="/phones/assign", type=f"lanka.{kind}", subject="call_1", time=now, data=data)
+        for kind, data in (("SupportCallStarted", caller), ("SupportCallEnded", {}))
+    ]
+    async with transaction(pool) as tx:
+        await register(tx, accepted())
+    await Intake(pool).publish(told)
+
+    made = await Funnel(pool, {"support": CHAINS["support"].table.inputs}).made("support", now - HOUR, now + HOUR)
+
+    assert sorted((each.link, each.type, each.seconds, each.events) for each in made) == [
+        ("", "lanka.SupportCallEnded", None, 1),
+        ("", "lanka.SupportCallStarted", None, 1),
+    ]
 
 
 async def test_hours_are_told_apart(operator: httpx.AsyncClient, pool: Pool) -> None:
