@@ -35,13 +35,6 @@ class Carried(NamedTuple):
     traceparent: str | None
     done: Mapping[str, int | None]
 
-    @property
-    def dispatched(self) -> bool:
-        return self.dispatched_at is not None
-
-
-Carriage = Carried
-
 
 class ParkedSubject(BaseModel):
     """A parking: a subject at a link where it waits for a person. `reason` groups what fails alike."""
@@ -102,8 +95,6 @@ class Operations(Store):
             subject,
         )
         return Carried(**row) if row else None
-
-    carriage = carried
 
     async def taken(self, subject: str, workflow_id: str, version: int) -> DispatchBatch:
         """The batch that the subject travels in; if none has taken it yet, it goes alone, in this workflow."""
