@@ -42,13 +42,14 @@ class Status(StrEnum):
 
 
 Outcome = Literal[Status.PENDING, Status.AUTHORIZED, Status.CAPTURED, Status.DECLINED, Status.EXPIRED]
+Change = Literal["capture", "refund", "settle"]
 Decision = Literal[Status.AUTHORIZED, Status.CAPTURED, Status.DECLINED, Status.EXPIRED]
 
 
 class Operation(BaseModel):
     """A call that changed the payment. `amount` is the money that moved, 0 if only an authorisation went."""
 
-    operation: Literal["capture", "refund", "settle"]
+    operation: Change
     key: str | None
     amount: int
     at: AwareDatetime
@@ -162,21 +163,18 @@ class Ledger:
 
 def _captured(payment: Payment, key: str) -> Payment:
     _must_be(payment, Status.AUTHORIZED)
-    operation = Operation(operation="capture", key=key, amount=payment.amount, at=datetime.now(UTC))
-    return _changed(payment, operation, Status.CAPTURED, captured_amount=payment.amount)
+    return _changed(payment, "capture", key, Status.CAPTURED, captured_amount=payment.amount)
 
 
 def _refunded(payment: Payment, key: str) -> Payment:
     _must_be(payment, Status.AUTHORIZED, Status.CAPTURED)
-    operation = Operation(operation="refund", key=key, amount=payment.captured_amount, at=datetime.now(UTC))
-    return _changed(payment, operation, Status.REFUNDED, refunded_amount=payment.captured_amount)
+    return _changed(payment, "refund", key, Status.REFUNDED, refunded_amount=payment.captured_amount)
 
 
 def _settled(payment: Payment, decision: Decision) -> Payment:
     _must_be(payment, Status.PENDING)
     taken = payment.amount if decision == Status.CAPTURED else 0
-    operation = Operation(operation="settle", key=None, amount=taken, at=datetime.now(UTC))
-    return _changed(payment, operation, decision, captured_amount=taken)
+    return _changed(payment, "settle", None, decision, captured_amount=taken)
 
 
 def _reused(operation: str, payment_id: str) -> Problem:
@@ -188,5 +186,6 @@ def _must_be(payment: Payment, *allowed: Status) -> None:
         raise Problem(409, f"payment_{payment.status}", f"payment {payment.id} is {payment.status}")
 
 
-def _changed(payment: Payment, operation: Operation, status: Status, **amounts: int) -> Payment:
-    return payment.model_copy(update={"status": status, "operations": (*payment.operations, operation), **amounts})
+def _changed(payment: Payment, operation: Change, key: str | None, status: Status, **moved: int) -> Payment:
+    done = Operation(operation=operation, key=key, amount=sum(moved.values()), at=datetime.now(UTC))
+    return payment.model_copy(update={"status": status, "operations": (*payment.operations, done), **moved})
