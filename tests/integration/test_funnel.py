@@ -33,7 +33,7 @@ MANNERS = ("waiting", "in_progress", "parked")
 
 @pytest.fixture
 def standing(pool: Pool) -> Overview:
-    return Overview(pool, moves_within=MOVES_WITHIN, compensation=Compensation(["refund"], ["late-refund"]))
+    return Overview(pool, moves_within=MOVES_WITHIN, compensation=Compensation("orders", ["refund"], ["late-refund"]))
 
 
 @pytest.fixture
