@@ -14,8 +14,7 @@ from temporalio.workflow import UpdateMethodMultiParam
 
 from api.problems import MAX_TEXT, Code, Problem
 from chain.commands import BulkCommand, Command, Verdict, verdict_again
-from dispatch.dispatcher import start_of
-from dispatch.temporal import Temporal
+from dispatch.temporal import Temporal, start_of
 from orders.words import Status
 from store.dispatch import DispatchBatch
 from store.failpoints import reach
@@ -64,7 +63,7 @@ class Commands:
             return _after_the_end(order)
         if order.withdrawn:  # decided before, also where the workflow that has decided is lost
             return verdict_again(order.withdrawn)
-        if order.workflow_id and order.dispatched:
+        if order.workflow_id and order.dispatched_at:
             verdict = await self._ask(order.workflow_id, ChainWorkflow.cancel, command)
         else:
             # It may arrive before the order does: the workflow remembers it, and the dispatcher brings the order.

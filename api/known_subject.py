@@ -10,7 +10,7 @@ from api.shared import Shared
 from chain.event import AnyEvent, Kind
 from chain.steps import Seen, Step, Trying, steps
 from chain.table import Table, in_order
-from store.operations import Carriage, ParkedSubject
+from store.operations import Carried, ParkedSubject
 
 MOVES_WITHIN = timedelta(seconds=0.75)
 """What has happened to a subject within this time shows that it moves."""
@@ -23,7 +23,7 @@ class Known(NamedTuple):
     """`events`: its journal as its chain tells it; `parked`: where it waits for a person."""
 
     table: Table
-    carriage: Carriage
+    carriage: Carried
     events: Sequence[AnyEvent]
     parked: Sequence[ParkedSubject]
 
@@ -42,7 +42,7 @@ class Known(NamedTuple):
 
 async def known_subject(here: Shared, subject: str) -> Known | None:
     """None where nobody knows it. Raises the problem `chain_not_found`, where this code has not its chain."""
-    carriage, told = await asyncio.gather(here.operations.carriage(subject), here.journal.of(subject))
+    carriage, told = await asyncio.gather(here.operations.carried(subject), here.journal.of(subject))
     if carriage is None or not told:
         return None
     table = chain_named(carriage.chain)

@@ -10,7 +10,7 @@ from chain.event import BACKWARD, Kind, type_of
 from chain.table import Link, Route, Table
 
 
-class Told(NamedTuple):
+class Entry(NamedTuple):
     """An event of the journal, as far as it matters here. `link` made it; `reason` is what a refusal gives."""
 
     link: str
@@ -29,53 +29,53 @@ class Position(NamedTuple):
 
 
 def links_at(
-    table: Table, told: Collection[str], done: Collection[str], version: int | None = None, *, ended: bool = False
+    table: Table, types: Collection[str], done: Collection[str], version: int | None = None, *, ended: bool = False
 ) -> tuple[str, ...]:
     """The links where a subject stands.
 
-    `told`: types of its events, at least those that are not of a straight way. `done`: the links that have claimed it,
+    `types`: of its events, at least those that are not of a straight way. `done`: the links that have claimed it,
     with an event or without a word. `version`: that of the table which it was dispatched with; None: today's.
     """
-    return _Standing(table, told, done, version, ended=ended).at()
+    return _Standing(table, types, done, version, ended=ended).at()
 
 
-def position(table: Table, told: Sequence[Told], done: Collection[str], version: int | None = None) -> Position:
+def position(table: Table, journal: Sequence[Entry], done: Collection[str], version: int | None = None) -> Position:
     """All that follows from a whole journal, oldest event first."""
-    at = links_at(table, {each.type for each in told}, done, version)
-    decisive = decisive_of(table, told)
-    link = at[0] if at else _decided(table, told, decisive, version)
+    at = links_at(table, {each.type for each in journal}, done, version)
+    decisive = decisive_of(table, journal)
+    link = at[0] if at else _decided(table, journal, decisive, version)
     return Position(at, link, decisive.reason if decisive else None)
 
 
-def decisive_of(table: Table, told: Sequence[Told]) -> Told | None:
+def decisive_of(table: Table, journal: Sequence[Entry]) -> Entry | None:
     """What sent the subject back: a withdrawal before all else, of several refusals that of the earliest link."""
-    backward = [each for each in told if table.types.kind(each.type) in BACKWARD]
+    backward = [each for each in journal if table.types.kind(each.type) in BACKWARD]
     withdrawn = [each for each in backward if table.types.kind(each.type) is Kind.WITHDRAWAL]
     ranks = {link.name: rank for rank, link in enumerate(table.links)}
     return min(withdrawn or backward, key=lambda each: ranks.get(each.link, len(ranks)), default=None)
 
 
-def _decided(table: Table, told: Sequence[Told], decisive: Told | None, version: int | None) -> str | None:
+def _decided(table: Table, journal: Sequence[Entry], decisive: Entry | None, version: int | None) -> str | None:
     """The link that refused or that made the end; of a subject that was taken back, the one that it had come to."""
     if decisive is None:
-        return next((each.link for each in reversed(told) if table.types.kind(each.type) is Kind.END), None)
+        return next((each.link for each in reversed(journal) if table.types.kind(each.type) is Kind.END), None)
     if table.types.kind(decisive.type) is Kind.REFUSAL:
         return decisive.link
-    came = [each for each in told if table.types.kind(each.type) in (Kind.START, Kind.FACT, Kind.PENDING)]
+    came = [each for each in journal if table.types.kind(each.type) in (Kind.START, Kind.FACT, Kind.PENDING)]
     here = links_at(table, {each.type for each in came}, {each.link for each in came}, version)
     return here[0] if here else None
 
 
 class _Standing:
     def __init__(
-        self, table: Table, told: Collection[str], done: Collection[str], version: int | None, *, ended: bool
+        self, table: Table, types: Collection[str], done: Collection[str], version: int | None, *, ended: bool
     ) -> None:
         self._table = table
         self._done = set(done)
         self._version = table.version if version is None else version
-        self._told = {type_of(table.starts), *told}
-        self._told |= set(self._silent())
-        self._kinds = {table.types.kind(each) for each in self._told} | ({Kind.END} if ended else set())
+        self._types = {type_of(table.starts), *types}
+        self._types |= set(self._silent())
+        self._kinds = {table.types.kind(each) for each in self._types} | ({Kind.END} if ended else set())
 
     def at(self) -> tuple[str, ...]:
         if Kind.END in self._kinds:
@@ -87,13 +87,13 @@ class _Standing:
         return tuple(link.name for link in self._table.links if link in here)
 
     def _silent(self) -> Iterator[str]:
-        """The types of the events that are not told, but made: a link that has worked and has told of nothing else has
+        """The types of the events that are not given, but made: a link that has worked and of which none is given has
         made the first of what it makes. One that the way back has closed may never have worked.
         """
         worked = [link for link in self._table.links if link.name in self._done]
         closed = {name for link in worked for name in self._table.closes(link)}
         for link in worked:
-            if link.makes and link.name not in closed and self._told.isdisjoint(map(type_of, link.makes)):
+            if link.makes and link.name not in closed and self._types.isdisjoint(map(type_of, link.makes)):
                 yield type_of(link.makes[0])
 
     def _goes_back(self) -> bool:
@@ -105,7 +105,7 @@ class _Standing:
         assert self._table.back, "a refusal leads back"
         if not self._done.isdisjoint(link.name for link in self._table.back.stages[0]):
             return True  # the first links there close the forward ones
-        refusals = self._table.types.of(Kind.REFUSAL) & self._told
+        refusals = self._table.types.of(Kind.REFUSAL) & self._types
         return not any(self._held_up(stage, refusals) for stage in self._forward_stages())
 
     def _forward_stages(self) -> Iterator[Sequence[Link]]:
@@ -118,16 +118,16 @@ class _Standing:
         return refused and len(done) < len(stage)
 
     def _missing(self, *kinds: Kind) -> set[Link]:
-        """The links that have still to work on what was told of these kinds."""
-        told = [each for each in self._told if self._table.types.kind(each) in kinds]
-        routes = {self._table.by_type[each] for each in told if each in self._table.by_type}
+        """The links that have still to work on events of these kinds."""
+        given = [each for each in self._types if self._table.types.kind(each) in kinds]
+        routes = {self._table.by_type[each] for each in given if each in self._table.by_type}
         return {link for route in routes for link in self._ahead(route)}
 
     def _ahead(self, route: Route) -> Sequence[Link]:
         for stage in route.of_version(self._version):
             if missing := [link for link in stage if link.name not in self._done]:
                 return missing
-            if any(type_of(each) in self._told & self._table.by_type.keys() for link in stage for each in link.makes):
+            if any(type_of(each) in self._types & self._table.by_type.keys() for link in stage for each in link.makes):
                 return ()  # that goes on along a route of its own
         joined = self._table.by_type.get(type_of(route.join.into)) if route.join else None
         return self._ahead(joined) if joined else ()

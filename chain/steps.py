@@ -64,7 +64,7 @@ class Step:
 
 
 class Group(Protocol):
-    """Subjects of which the same is known. `fresh`: something has happened to them just now. `told`: types of their
+    """Subjects of which the same is known. `fresh`: something has happened to them just now. `types`: of their
     events, at least those that are not of a straight way. `parked`: link and reason of each parking.
     """
 
@@ -79,7 +79,7 @@ class Group(Protocol):
     @property
     def done(self) -> Collection[str]: ...
     @property
-    def told(self) -> Collection[str]: ...
+    def types(self) -> Collection[str]: ...
     @property
     def parked(self) -> Sequence[tuple[str, str]]: ...
 
@@ -88,7 +88,7 @@ def states_at(table: Table, group: Group) -> Mapping[str, State]:
     """The links where the subjects of a group stand, and how. `RECEIVED` is no link: accepted, and not dispatched."""
     if not group.dispatched:
         return {RECEIVED: State.WAITING}
-    at = links_at(table, group.told, group.done, group.version, ended=group.ended)
+    at = links_at(table, group.types, group.done, group.version, ended=group.ended)
     here = {name: manner(table.by_name[name], moves=group.fresh) for name in at}
     return here | {link: State.PARKED for link, _ in group.parked}
 
@@ -120,27 +120,27 @@ class _Steps:
 
     def all(self) -> Sequence[Step]:
         straight = {link for stage in self._table.straight for link in stage}
-        routes = [(self._told(route), route) for route in self._table.all_routes]
+        routes = [(self._began(route), route) for route in self._table.all_routes]
         found: dict[Link, datetime | None] = {}
-        for told, route in routes:
-            for link, since in self._along(route, told):
-                if told or link in straight:
+        for began, route in routes:
+            for link, since in self._along(route, began):
+                if began or link in straight:
                     found[link] = found.get(link) or since
         in_table = (link for link in self._table.links if link in found and link.since <= self._version)
         return [self._step(link, found[link]) for link in in_table]
 
-    def _told(self, route: Route) -> datetime | None:
+    def _began(self, route: Route) -> datetime | None:
         """When the event came that takes this route; of several the first."""
         types = [kind for kind, other in self._table.by_type.items() if other is route]
         joined = [other for other in self._table.routes.values() if other.join and type_of(other.join.into) in types]
         times = [self._times[each] for each in types if each in self._times]
         return min(times, default=None) or next((self._through(other.stages[-1]) for other in joined), None)
 
-    def _along(self, route: Route, told: datetime | None) -> Iterable[tuple[Link, datetime | None]]:
-        since = told
+    def _along(self, route: Route, began: datetime | None) -> Iterable[tuple[Link, datetime | None]]:
+        since = began
         for stage in route.of_version(self._version):
             yield from ((link, since) for link in stage)
-            since = (self._through(stage) or told) if route.back and told else self._through(stage)
+            since = (self._through(stage) or began) if route.back and began else self._through(stage)
 
     def _through(self, stage: Sequence[Link]) -> datetime | None:
         """When all links of the stage had spoken, those that have something to say."""

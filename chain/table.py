@@ -218,16 +218,16 @@ class Table:
 def in_order(table: Table, events: Sequence[AnyEvent]) -> list[AnyEvent]:
     """The journal of a subject with what links side by side have made in the order of the links.
 
-    They commit in whichever order they please; a reader should not see the same story told in two ways.
+    They commit in whichever order they please; a reader should not see the same story in two ways.
     """
-    told = list(events)
+    sorted_so_far = list(events)
     for stage in _side_by_side(table):
         ranks = {source_of(link.name): rank for rank, link in enumerate(stage)}
-        places = [place for place, event in enumerate(told) if event.source in ranks]
-        sorted_events = sorted((told[place] for place in places), key=lambda event: ranks[event.source])
+        places = [place for place, event in enumerate(sorted_so_far) if event.source in ranks]
+        sorted_events = sorted((sorted_so_far[place] for place in places), key=lambda event: ranks[event.source])
         for place, event in zip(places, sorted_events, strict=True):
-            told[place] = event
-    return told
+            sorted_so_far[place] = event
+    return sorted_so_far
 
 
 def _side_by_side(table: Table) -> Iterator[Sequence[Link]]:

@@ -23,7 +23,6 @@ from dispatch.lost_workflows import bring_back_lost
 from dispatch.message_delivery import deliver_messages
 from dispatch.payment_webhooks import deliver_news
 from dispatch.temporal import signal_with_start
-from dispatch.temporal import start_of as start_of  # noqa: PLC0414, for api
 from store.database import Pool, Transaction, connected, session
 from store.dispatch import (
     ACCEPTED,

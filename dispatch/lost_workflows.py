@@ -27,7 +27,7 @@ brought_again = Counter("lanka_workflows_lost_total", "Workflows of open orders 
 
 RELEASED = {type_of(chain.table.parked): chain.table.released for chain in CHAINS.values()}
 
-LATE_LINKS = CHAINS[CHAIN].table.answering(Kind.LATE)
+LATE_LINKS = CHAIN, CHAINS[CHAIN].table.answering(Kind.LATE)
 
 AT_ONCE = 10
 LOOKED_AT = 100  # workflows that one look asks Temporal for; the next look goes on behind them

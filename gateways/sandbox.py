@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPMethod, HTTPStatus
-from typing import Annotated, Any, NamedTuple, Self
+from typing import Annotated, Any, NamedTuple, Self, TypeVar
 from urllib.parse import quote, urlencode
 
 import aiohttp
@@ -29,6 +29,7 @@ PAGE = 1000
 """Payments in one page of the books; the sandbox gives no more."""
 
 Amount = Annotated[int, Field(ge=0)]
+M = TypeVar("M", bound=BaseModel)
 
 
 class Answer(BaseModel):
@@ -125,12 +126,7 @@ class SandboxPayments:
     async def _page(self, after: str | None, timeout: float) -> Page:
         query = {"limit": PAGE} | ({"after": after} if after else {})
         answered = await self._ask(HTTPMethod.GET, f"/payments?{urlencode(query)}", _in(timeout))
-        if answered.status != HTTPStatus.OK:
-            raise UnexpectedAnswer(f"{answered}")
-        try:
-            page = Page.model_validate_json(answered.content)
-        except ValidationError as error:
-            raise UnexpectedAnswer(f"{answered}; that is no page of payments") from error
+        page = _read(Page, answered, "page of payments")
         if page.next_after is not None and page.next_after == after:
             raise UnexpectedAnswer(f"{answered}; that page leads to itself")
         return page
@@ -144,14 +140,14 @@ class SandboxPayments:
             if payment is None:
                 raise UnexpectedAnswer(f"{answered}; then there was no such payment")
             return payment
-        return self._read(answered, payment_id)
+        return self._answer(answered, payment_id)
 
     async def _find(self, payment_id: str, deadline: float) -> Payment | None:
         answered = await self._ask(HTTPMethod.GET, _path(payment_id), deadline)
         # A 404 from anybody else, a proxy or another program at this address, is no word about the payment.
         if answered.status == HTTPStatus.NOT_FOUND and b'"payment_not_found"' in answered.content:
             return None
-        return self._read(answered, payment_id)
+        return self._answer(answered, payment_id)
 
     async def _ask(
         self, method: HTTPMethod, path: str, deadline: float, headers: dict[str, str] | None = None
@@ -175,13 +171,8 @@ class SandboxPayments:
             raise Outage(f"{answered}", for_all=said, retry_after=_retry_after(answered.retry_after))
         return answered
 
-    def _read(self, answered: Answered, payment_id: str) -> Payment:
-        if answered.status != HTTPStatus.OK:
-            raise UnexpectedAnswer(f"{answered}")
-        try:
-            answer = Answer.model_validate_json(answered.content)
-        except ValidationError as error:
-            raise UnexpectedAnswer(f"{answered}; that is no payment") from error
+    def _answer(self, answered: Answered, payment_id: str) -> Payment:
+        answer = _read(Answer, answered, "payment")
         if answer.id != payment_id:
             raise UnexpectedAnswer(f"{answered}; that is another payment")
         return self._payment(answer)
@@ -189,6 +180,15 @@ class SandboxPayments:
     def _payment(self, answer: Answer) -> Payment:
         told = {name: getattr(answer, name) for name in Answer.model_fields if name != "id"}
         return Payment(provider=self.name, payment_id=answer.id, **told)
+
+
+def _read(model: type[M], answered: Answered, what: str) -> M:
+    if answered.status != HTTPStatus.OK:
+        raise UnexpectedAnswer(f"{answered}")
+    try:
+        return model.model_validate_json(answered.content)
+    except ValidationError as error:
+        raise UnexpectedAnswer(f"{answered}; that is no {what}") from error
 
 
 def _in(seconds: float) -> float:

@@ -19,6 +19,8 @@ from workflows.order_confirmation import TABLE
 BESIDE = ("┬ ", "└ ")
 """Before links that work side by side."""
 
+PAUSES = (Kind.PARKED, Kind.RELEASED)
+
 
 class Wait(NamedTuple):
     """`attempt`: the one that follows what has failed."""
@@ -34,12 +36,15 @@ class OrderProgress:
     """What has happened to one order so far; rendered, it is its chain."""
 
     def __init__(self) -> None:
-        self._events: list[AnyEvent] = []
+        self._told: list[AnyEvent] = []
+        self._events: list[Event[Any]] = []  # the same, each as what it is
         self._parked: dict[str, Parking] = {}
         self._waits: dict[str, Wait] = {}
 
-    def line(self, event: AnyEvent) -> str:
+    def line(self, told: AnyEvent) -> str:
         """Takes the next event, and tells it in a line of Rich's markup."""
+        event = TABLE.types[told.type].model_validate(vars(told))
+        self._told.append(told)
         self._events.append(event)
         self._note_parking(event)
         return (
@@ -55,9 +60,9 @@ class OrderProgress:
 
     def __rich__(self) -> RenderableType:
         table = Table.grid(padding=(0, 1))
-        made = {maker_of(event.source): event for event in self._events if not _is_pause(event)}
+        made = {maker_of(event.source): event for event in self._events if event.kind not in PAUSES}
         parked = {link: Trying(each.attempts, each.last_error) for link, each in self._parked.items()}
-        shown = {step.link: step for step in steps(TABLE, Seen(self._events, dict.fromkeys(made), parked=parked))}
+        shown = {step.link: step for step in steps(TABLE, Seen(self._told, dict.fromkeys(made), parked=parked))}
         for stage in dict.fromkeys(stage for route in TABLE.all_routes for stage in route.stages):
             beside = [shown[link] for link in stage if link in shown]
             for nth, step in enumerate(beside):
@@ -65,11 +70,11 @@ class OrderProgress:
                 table.add_row(*self._row(step, branch + step.link.name, made.get(step.link.name)))
         return Group(table, *self._end())
 
-    def _row(self, step: Step, name: str, event: AnyEvent | None) -> list[RenderableType]:
+    def _row(self, step: Step, name: str, event: Event[Any] | None) -> list[RenderableType]:
         if step.state is State.PARKED:
             return [Text("‖", "yellow"), name, Text(_parking(self._parked[step.link.name]), "yellow")]
         if event:
-            mark = Text("✘", "red") if isinstance(_data(event), Refusal) else Text("✔", "green")
+            mark = Text("✘", "red") if isinstance(event.data, Refusal) else Text("✔", "green")
             result = Text.from_markup(f"{short(event.type)}  {_result(event)}")
             return [mark, name, result, f"{self._since(event):.3f} s"]
         if step.state in (State.AHEAD, State.LEFT_OUT):
@@ -78,39 +83,35 @@ class OrderProgress:
         return [Spinner("dots", style="cyan"), name, Text(f"waits, {wait}", "yellow") if wait else Text("…", "dim")]
 
     def _end(self) -> Iterator[Text]:
-        if self._events and is_end(self._events[-1]):
+        if self._events and self._events[-1].kind is Kind.END:
             yield self._outcome(self._events[-1])
             return
         if self._parked:
             yield Text("parked: `lanka parked release` lets it go on, `lanka parked reject` ends it", "yellow")
         yield Text("Ctrl-C stops watching, not the order", "dim")
 
-    def _outcome(self, end: AnyEvent) -> Text:
-        data = _typed(end).data
+    def _outcome(self, end: Event[Any]) -> Text:
+        data = end.data
         if isinstance(data, ConfirmedOrder):
             return Text(
                 f"confirmed as {data.order_number}: {written(data.total, data.currency)} is taken", "bold green"
             )
-        back = [data for data in map(_data, self._events) if isinstance(data, Refund)]
+        back = [event.data for event in self._events if isinstance(event.data, Refund)]
         money = f"{written(back[-1].amount, back[-1].currency)} goes back" if back else "no money is kept"
-        return Text(f"{_typed(end).status}, {in_words(data.reason)}: {data.detail}; {money}", "bold red")
+        return Text(f"{end.status}, {in_words(data.reason)}: {data.detail}; {money}", "bold red")
 
-    def _note_parking(self, event: AnyEvent) -> None:
+    def _note_parking(self, event: Event[Any]) -> None:
         """A parking is over with a release, and with whatever else goes on or back."""
-        data, kind = _data(event), TABLE.types.kind(event.type)
+        data = event.data
         if isinstance(data, Parking):
             self._parked[data.link] = data
-        elif kind in (Kind.WITHDRAWAL, Kind.END):
+        elif event.kind in (Kind.WITHDRAWAL, Kind.END):
             self._parked.clear()
         else:
             self._parked.pop(data.link if isinstance(data, Release) else maker_of(event.source), None)
 
-    def _since(self, event: AnyEvent) -> float:
+    def _since(self, event: Event[Any]) -> float:
         return (event.time - self._events[0].time).total_seconds()
-
-
-def is_end(event: AnyEvent) -> bool:
-    return TABLE.types.kind(event.type) is Kind.END
 
 
 def _waits(page: Mapping[str, Any]) -> Iterator[tuple[str, Wait]]:
@@ -128,20 +129,8 @@ def _waits(page: Mapping[str, Any]) -> Iterator[tuple[str, Wait]]:
             yield step["link"], Wait("no answer yet")
 
 
-def _is_pause(event: AnyEvent) -> bool:
-    return TABLE.types.kind(event.type) in (Kind.PARKED, Kind.RELEASED)
-
-
-def _typed(event: AnyEvent) -> Event[Any]:
-    return TABLE.types[event.type].model_validate(vars(event))
-
-
-def _data(event: AnyEvent) -> Any:
-    return _typed(event).data
-
-
-def _result(event: AnyEvent) -> str:  # noqa: PLR0911, one for each kind
-    match _data(event):
+def _result(event: Event[Any]) -> str:  # noqa: PLR0911, one for each kind
+    match event.data:
         case ConfirmedOrder(order_number=number):
             return f"[bold]{number}[/bold]"
         case Refusal(reason=reason, detail=detail):

@@ -12,10 +12,11 @@ import httpx
 from rich.console import Console
 from rich.live import Live
 
-from chain.event import AnyEvent
+from chain.event import AnyEvent, Kind
 from lanka.home import Connection
-from lanka.order_progress import OrderProgress, is_end
+from lanka.order_progress import OrderProgress
 from orders.money import written
+from workflows.order_confirmation import TABLE
 
 LINES = 3
 
@@ -129,7 +130,7 @@ async def _events(shop: httpx.AsyncClient, order_id: str) -> AsyncIterator[AnyEv
             async for now_at, event in _stream(shop, order_id, mark):
                 mark, broken = now_at, 0
                 yield event
-                if is_end(event):
+                if TABLE.types.kind(event.type) is Kind.END:
                     return
         except (httpx.TransportError, httpx.HTTPStatusError) as error:
             if isinstance(error, httpx.HTTPStatusError) and not error.response.is_server_error:

@@ -88,21 +88,24 @@ class _Life:
         return self.process is not None and self.process.returncode is None
 
     async def _live(self) -> None:
-        name, quick_deaths = self.part.name, 0
-        self.process = await self._spawn()
-        self._spawned()
+        name, death, quick_deaths = self.part.name, "", 0
         while True:
             born = time.monotonic()
-            code = await self.process.wait()
-            death = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+            try:
+                self.process = await self._spawn()
+            except OSError as error:  # too many processes, too little memory: that passes
+                death = str(error)
+            else:
+                if death:
+                    self._say("lanka", f"{name} died ({death}), started again as pid {self.process.pid}")
+                self._spawned()
+                code = await self.process.wait()
+                death = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
             quick_deaths = quick_deaths + 1 if time.monotonic() - born < QUICK_DEATH else 0
             if quick_deaths > 1:
                 pause = min(LONGEST_PAUSE, 2.0 ** (min(quick_deaths, 10) - 3))
                 self._say("lanka", f"{name} died ({death}), starts again in {pause:g} s")
                 await asyncio.sleep(pause)
-            self.process = await self._spawn()
-            self._say("lanka", f"{name} died ({death}), started again as pid {self.process.pid}")
-            self._spawned()
 
     async def _spawn(self) -> asyncio.subprocess.Process:
         part = self.part

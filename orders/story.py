@@ -11,7 +11,7 @@ from pydantic import AwareDatetime, BaseModel
 
 from chain.commands import CANCELLED_BY_CUSTOMER
 from chain.event import AnyEvent, Kind, maker_of, type_of
-from chain.position import Told, decisive_of
+from chain.position import Entry, decisive_of
 from chain.steps import State, Step
 from chain.table import Table
 from chain.words import Language, LinkWords, Text
@@ -159,7 +159,7 @@ class _Telling:
         self._by_type = {event.type: event for event in reversed(events)}
         self._end = next((event for event in events if table.types.kind(event.type) is Kind.END), None)
         self._decisive = decisive_of(
-            table, [Told(maker_of(event.source), event.type, event.data.get("reason")) for event in events]
+            table, [Entry(maker_of(event.source), event.type, event.data.get("reason")) for event in events]
         )
         self._parked = any(step.state is State.PARKED for step in steps)
         self._deadline = self._awaited()

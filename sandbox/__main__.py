@@ -37,9 +37,8 @@ def main() -> None:
     # uvicorn shuts down on SIGTERM and then sends it itself again: this makes the second one a clean exit.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     settings = Settings()
-    webhooks = None
-    if settings.webhook_url and settings.webhook_secret:
-        webhooks = Webhooks(settings.webhook_url, settings.webhook_secret)
+    url, secret = settings.webhook_url, settings.webhook_secret
+    webhooks = Webhooks(url, secret) if url and secret else None
     with closing(Ledger(settings.database)) as ledger:
         uvicorn.run(
             create_app(ledger, webhooks),

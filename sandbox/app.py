@@ -45,8 +45,7 @@ def create_app(ledger: Ledger, webhooks: Webhooks | None) -> FastAPI:
     app.state.webhooks = webhooks
     app.include_router(calls)
     app.add_middleware(FaultInjection, faults=ledger.faults)
-    app.add_exception_handler(Problem, _refused)
-    app.add_exception_handler(HTTPException, _no_such_call)
+    app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     return app
 
@@ -54,11 +53,6 @@ def create_app(ledger: Ledger, webhooks: Webhooks | None) -> FastAPI:
 async def _ledger(request: Request) -> Ledger:
     ledger: Ledger = request.app.state.ledger
     return ledger
-
-
-async def _webhooks(request: Request) -> Webhooks | None:
-    webhooks: Webhooks | None = request.app.state.webhooks
-    return webhooks
 
 
 async def _key(idempotency_key: Annotated[str | None, Header(max_length=255)] = None) -> str:
@@ -105,15 +99,11 @@ async def refund(ledger: Books, payment_id: str, key: Key) -> Payment:
 
 @calls.post("/payments/{payment_id}/settle")
 async def settle(
-    ledger: Books,
-    webhooks: Annotated[Webhooks | None, Depends(_webhooks)],
-    background: BackgroundTasks,
-    payment_id: str,
-    settlement: Settlement,
+    ledger: Books, request: Request, background: BackgroundTasks, payment_id: str, settlement: Settlement
 ) -> Payment:
     payment = ledger.settle(payment_id, settlement.outcome)
-    if webhooks is not None:
-        background.add_task(webhooks.send, payment)
+    if request.app.state.webhooks:
+        background.add_task(request.app.state.webhooks.send, payment)
     return payment
 
 
@@ -134,13 +124,9 @@ async def livez() -> dict[str, str]:
 
 
 def _refused(_request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, Problem)
-    return problem(error.status, error.code, error.detail)
-
-
-def _no_such_call(_request: Request, error: Exception) -> JSONResponse:
+    """What the ledger refuses, and what is no call at all."""
     assert isinstance(error, HTTPException)
-    code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
+    code = getattr(error, "code", HTTPStatus(error.status_code).phrase.lower().replace(" ", "_"))
     return problem(error.status_code, code, str(error.detail), error.headers)
 
 

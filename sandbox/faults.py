@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from random import SystemRandom
 
 from fastapi.responses import Response
@@ -80,9 +81,7 @@ async def _nowhere(_message: Message) -> None:
 
 
 async def _silence(receive: Receive) -> None:
-    try:
+    with suppress(TimeoutError, asyncio.CancelledError):  # cancelled: the provider is being shut down
         async with asyncio.timeout(LONGEST_SILENCE):
             while (await receive())["type"] != "http.disconnect":
                 pass
-    except (TimeoutError, asyncio.CancelledError):  # cancelled: the provider is being shut down
-        pass

@@ -42,13 +42,14 @@ class Status(StrEnum):
 
 
 Outcome = Literal[Status.PENDING, Status.AUTHORIZED, Status.CAPTURED, Status.DECLINED, Status.EXPIRED]
+Change = Literal["capture", "refund", "settle"]
 Decision = Literal[Status.AUTHORIZED, Status.CAPTURED, Status.DECLINED, Status.EXPIRED]
 
 
 class Operation(BaseModel):
     """A call that changed the payment. `amount` is the money that moved, 0 if only an authorisation went."""
 
-    operation: Literal["capture", "refund", "settle"]
+    operation: Change
     key: str | None
     amount: int
     at: AwareDatetime
@@ -82,19 +83,10 @@ class Ledger:
 
     def create(self, amount: int, currency: str, outcome: Outcome, key: str | None = None) -> Payment:
         """With a key, once for each key."""
-        with self._db:
-            self._db.execute("BEGIN IMMEDIATE")
-            row = self._db.execute("SELECT operation, payment FROM answers WHERE key = ?", (key,)).fetchone()
-            if row is None:
-                payment = self._created(amount, currency, outcome)
-                if key:
-                    answer = (key, "create", payment.id, payment.model_dump_json())
-                    self._db.execute("INSERT INTO answers VALUES (?, ?, ?, ?)", answer)
-                return payment
-            first = Payment.model_validate_json(row[1])
-            if (row[0], first.amount, first.currency, first.status) != ("create", amount, currency, outcome):
-                raise Problem(422, "idempotency_key_reused", "this key was used for something else")
-            return first
+        payment = self._once("create", None, key, lambda: self._created(amount, currency, outcome))
+        if (payment.amount, payment.currency, payment.status) != (amount, currency, outcome):
+            raise _reused("create", payment.id)
+        return payment
 
     def _created(self, amount: int, currency: str, outcome: Outcome) -> Payment:
         payment = Payment(
@@ -127,11 +119,11 @@ class Ledger:
 
     def capture(self, payment_id: str, key: str) -> Payment:
         """Takes the whole authorised amount."""
-        return self._once("capture", payment_id, key, _captured)
+        return self._once("capture", payment_id, key, lambda: self._write(_captured(self.find(payment_id), key)))
 
     def refund(self, payment_id: str, key: str) -> Payment:
         """Gives all captured money back, or lets the authorisation go."""
-        return self._once("refund", payment_id, key, _refunded)
+        return self._once("refund", payment_id, key, lambda: self._write(_refunded(self.find(payment_id), key)))
 
     def settle(self, payment_id: str, decision: Decision) -> Payment:
         """Decides a pending payment, as the customer's bank would."""
@@ -146,7 +138,7 @@ class Ledger:
     def set_faults(self, faults: Faults) -> None:
         self._db.execute("INSERT OR REPLACE INTO faults VALUES (1, ?)", (faults.model_dump_json(),))
 
-    def _once(self, operation: str, payment_id: str, key: str, change: Callable[[Payment, str], Payment]) -> Payment:
+    def _once(self, operation: str, payment_id: str | None, key: str | None, act: Callable[[], Payment]) -> Payment:
         # A refusal is not remembered: it changed nothing, and the refund of a payment that was still pending
         # must be possible with the same key once the payment is settled.
         with self._db:
@@ -155,14 +147,13 @@ class Ledger:
                 "SELECT operation, payment_id, payment FROM answers WHERE key = ?", (key,)
             ).fetchone()
             if row is None:
-                payment = self._write(change(self.find(payment_id), key))
-                self._db.execute(
-                    "INSERT INTO answers VALUES (?, ?, ?, ?)",
-                    (key, operation, payment_id, payment.model_dump_json()),
-                )
+                payment = act()
+                if key:
+                    answer = (key, operation, payment.id, payment.model_dump_json())
+                    self._db.execute("INSERT INTO answers VALUES (?, ?, ?, ?)", answer)
                 return payment
-            if (operation, payment_id) != (row[0], row[1]):
-                raise Problem(422, "idempotency_key_reused", f"this key was used to {row[0]} payment {row[1]}")
+            if (operation, payment_id or row[1]) != (row[0], row[1]):
+                raise _reused(row[0], row[1])
             return Payment.model_validate_json(row[2])
 
     def _write(self, payment: Payment) -> Payment:
@@ -172,21 +163,22 @@ class Ledger:
 
 def _captured(payment: Payment, key: str) -> Payment:
     _must_be(payment, Status.AUTHORIZED)
-    operation = Operation(operation="capture", key=key, amount=payment.amount, at=datetime.now(UTC))
-    return _changed(payment, operation, Status.CAPTURED, captured_amount=payment.amount)
+    return _changed(payment, "capture", key, Status.CAPTURED, captured_amount=payment.amount)
 
 
 def _refunded(payment: Payment, key: str) -> Payment:
     _must_be(payment, Status.AUTHORIZED, Status.CAPTURED)
-    operation = Operation(operation="refund", key=key, amount=payment.captured_amount, at=datetime.now(UTC))
-    return _changed(payment, operation, Status.REFUNDED, refunded_amount=payment.captured_amount)
+    return _changed(payment, "refund", key, Status.REFUNDED, refunded_amount=payment.captured_amount)
 
 
 def _settled(payment: Payment, decision: Decision) -> Payment:
     _must_be(payment, Status.PENDING)
     taken = payment.amount if decision == Status.CAPTURED else 0
-    operation = Operation(operation="settle", key=None, amount=taken, at=datetime.now(UTC))
-    return _changed(payment, operation, decision, captured_amount=taken)
+    return _changed(payment, "settle", None, decision, captured_amount=taken)
+
+
+def _reused(operation: str, payment_id: str) -> Problem:
+    return Problem(422, "idempotency_key_reused", f"this key was used to {operation} payment {payment_id}")
 
 
 def _must_be(payment: Payment, *allowed: Status) -> None:
@@ -194,5 +186,6 @@ def _must_be(payment: Payment, *allowed: Status) -> None:
         raise Problem(409, f"payment_{payment.status}", f"payment {payment.id} is {payment.status}")
 
 
-def _changed(payment: Payment, operation: Operation, status: Status, **amounts: int) -> Payment:
-    return payment.model_copy(update={"status": status, "operations": (*payment.operations, operation), **amounts})
+def _changed(payment: Payment, operation: Change, key: str | None, status: Status, **moved: int) -> Payment:
+    done = Operation(operation=operation, key=key, amount=sum(moved.values()), at=datetime.now(UTC))
+    return payment.model_copy(update={"status": status, "operations": (*payment.operations, done), **moved})

@@ -4,24 +4,18 @@ from collections.abc import Mapping
 from http import HTTPStatus
 
 from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
 
 
-class Problem(Exception):
+class Problem(HTTPException):
     """A request that is refused."""
 
     def __init__(self, status: int, code: str, detail: str) -> None:
-        super().__init__(detail)
-        self.status = status
+        super().__init__(status, detail)
         self.code = code
-        self.detail = detail
 
 
 def problem(status: int, code: str, detail: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    body = {
-        "type": "about:blank",
-        "title": HTTPStatus(status).phrase,
-        "status": status,
-        "code": code,
-        "detail": detail,
-    }
+    title = HTTPStatus(status).phrase
+    body = {"type": "about:blank", "title": title, "status": status, "code": code, "detail": detail}
     return JSONResponse(body, status, headers, media_type="application/problem+json")

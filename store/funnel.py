@@ -25,7 +25,8 @@ class Made(NamedTuple):
 
 _EVENTS = """
     SELECT hour, chain, link, type, coalesce(reason, '') AS reason,
-           coalesce(ceil(ln(greatest(ms, 1)) / ln($5::float8)), -1)::smallint AS bucket, count(*) AS events
+           CASE WHEN ms IS NULL THEN -1 ELSE ceil(ln(greatest(ms, 1)) / ln($5::float8)) END::smallint AS bucket,
+           count(*) AS events
     FROM (
         SELECT date_trunc('hour', made.time, 'UTC') AS hour, subjects.chain, made.type,
                CASE WHEN made.source LIKE '/lanka/%' THEN substr(made.source, 8) ELSE '' END AS link,

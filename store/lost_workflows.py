@@ -21,11 +21,17 @@ class Carrier(NamedTuple):
 
 
 async def long_under_way(
-    connection: Transaction, *, chains: Sequence[str], late: Sequence[str], since: timedelta, after: str, limit: int
+    connection: Transaction,
+    *,
+    chains: Sequence[str],
+    late: tuple[str, Sequence[str]],
+    since: timedelta,
+    after: str,
+    limit: int,
 ) -> list[Carrier]:
     """By id, from behind `after`.
 
-    Those that carry open subjects, and those that answer what came after the end, which is what the links `late` do.
+    Those that carry open subjects, and those that answer what came after the end: at the links of a chain, `late`.
     """
     rows = await connection.fetch(
         """
@@ -34,17 +40,18 @@ async def long_under_way(
             WHERE ended_at IS NULL AND dispatched_at < now() - $3::interval AND NOT at_rest
               AND chain = ANY($1::text[])
             UNION
-            SELECT $6 || id, chain FROM late_events($2) JOIN subjects USING (subject)
+            SELECT $6 || id, chain FROM late_events($7, $2) JOIN subjects USING (subject)
             WHERE time < now() - $3::interval AND chain = ANY($1::text[])
         ) AS carriers
         WHERE workflow_id > $4 ORDER BY workflow_id LIMIT $5
         """,
         chains,
-        late,
+        late[1],
         since,
         after,
         limit,
         LATE,
+        late[0],
     )
     return [Carrier(**row) for row in rows]
 

@@ -12,8 +12,9 @@ from store.webhooks import LATE
 
 
 class Compensation(NamedTuple):
-    """Names of the links that give money back: on the way `back`, and for what came `late`."""
+    """Names of the links of a chain that give money back: on the way `back`, and for what came `late`."""
 
+    chain: str
     back: Sequence[str]
     late: Sequence[str]
 
@@ -34,13 +35,6 @@ class Carried(NamedTuple):
     version: int | None
     traceparent: str | None
     done: Mapping[str, int | None]
-
-    @property
-    def dispatched(self) -> bool:
-        return self.dispatched_at is not None
-
-
-Carriage = Carried
 
 
 class ParkedSubject(BaseModel):
@@ -103,8 +97,6 @@ class Operations(Store):
         )
         return Carried(**row) if row else None
 
-    carriage = carried
-
     async def taken(self, subject: str, workflow_id: str, version: int) -> DispatchBatch:
         """The batch that the subject travels in; if none has taken it yet, it goes alone, in this workflow."""
         async with transaction(self._pool) as tx:
@@ -126,8 +118,8 @@ class Operations(Store):
         Not by status: a subject released at one of two links has another status, and money that comes after the end
         changes none.
         """
-        late = self._compensation.late
-        rows = await self._fetch(_PARKED, late, chain, subject, parking, links, reason, limit, LATE)
+        of_chain, _, late = self._compensation
+        rows = await self._fetch(_PARKED, late, chain, subject, parking, links, reason, limit, LATE, of_chain)
         return [ParkedSubject(**row) for row in rows]
 
     async def refunds(self) -> list[OwedRefund]:
@@ -145,7 +137,7 @@ class Operations(Store):
                     SELECT link FROM claims WHERE claims.subject = subjects.subject
                 )
                 UNION ALL
-                SELECT subject, time, true FROM late_events($2)
+                SELECT subject, time, true FROM late_events($3, $2)
             )
             SELECT subject AS order_id, coalesce(payments.payment_id, orders.payment_id) AS payment_id,
                    coalesce(amount, total) AS amount, coalesce(payments.currency, orders.currency) AS currency,
@@ -161,7 +153,9 @@ class Operations(Store):
             WHERE late OR coalesce(payments.state <> 'refunded', refusal.kind = 'withdrawal')
             ORDER BY since
             """,
-            *self._compensation,
+            self._compensation.back,
+            self._compensation.late,
+            self._compensation.chain,
         )
         return [OwedRefund(**row) for row in rows]
 
@@ -190,7 +184,7 @@ _PARKED = """
         SELECT subject, workflow_id FROM subjects
         WHERE ended_at IS NULL AND dispatched_at IS NOT NULL AND ($3::text IS NULL OR subject = $3)
         UNION ALL
-        SELECT subject, $8 || id FROM late_events($1) WHERE ($3::text IS NULL OR subject = $3)
+        SELECT subject, $8 || id FROM late_events($9, $1) WHERE ($3::text IS NULL OR subject = $3)
     )
     SELECT parked.id, chain, carried.subject, parked.data ->> 'link' AS link,
            parked.data ->> 'reason' AS reason, (parked.data ->> 'attempts')::integer AS attempts,

@@ -7,7 +7,7 @@ import asyncpg
 
 from chain.event import id_of, maker_of, source_of, type_of
 from chain.failures import LankaError
-from chain.position import Told, position
+from chain.position import Entry, position
 from chain.table import Table
 from orders.events import OrderReceived, ReceivedOrder
 from orders.order import Order
@@ -185,7 +185,7 @@ class Orders(Store):
         # `which` is one of the few texts made above, so that each gets the plan that suits it.
         rows = await self._fetch(
             f"""
-            SELECT chosen.*, told.*,
+            SELECT chosen.*, journalled.*,
                    ARRAY(SELECT DISTINCT link FROM claims WHERE claims.subject = chosen.order_id) AS done
             FROM (
                 SELECT orders.*, version, status_shown(status, taken_at) AS status
@@ -196,7 +196,7 @@ class Orders(Store):
                 SELECT array_agg(source ORDER BY position) AS sources, array_agg(type ORDER BY position) AS types,
                        array_agg(data ->> 'reason' ORDER BY position) AS reasons, max(time) AS updated_at
                 FROM journal WHERE journal.subject = chosen.order_id
-            ) AS told
+            ) AS journalled
             ORDER BY order_id DESC
             """,  # noqa: S608  # see above; every value is a parameter
             *values,
@@ -204,8 +204,9 @@ class Orders(Store):
         return [self._known(row) for row in rows]
 
     def _known(self, row: asyncpg.Record) -> KnownOrder:
-        told = [Told(maker_of(s), t, r) for s, t, r in zip(row["sources"], row["types"], row["reasons"], strict=True)]
-        at, link, reason = position(self._table, told, row["done"], row["version"])
+        entries = zip(row["sources"], row["types"], row["reasons"], strict=True)
+        journal = [Entry(maker_of(source), event_type, reason) for source, event_type, reason in entries]
+        at, link, reason = position(self._table, journal, row["done"], row["version"])
         stage = next((each.queue for each in self._table.links if each.name == link), None)
         return KnownOrder.model_validate({**row, "links_at": at, "link": link, "stage": stage, "reason": reason})
 

@@ -28,7 +28,7 @@ class Group(NamedTuple):
     """Open subjects of one chain of which the same is known.
 
     `fresh`: something has happened to them just now. `ended`: they have, but what came later is not answered.
-    `done`: links that have worked on them. `told`: the types of their events that are not those of a straight way,
+    `done`: links that have worked on them. `types`: of their events that are not those of a straight way,
     parkings apart. `parked`: link and reason of each place where they wait for a person.
     `owed`: how many have money to get back. `oldest`: when the first of them was received; `since`: the oldest of the
     events that brought them where they are, where somebody has asked for it.
@@ -40,7 +40,7 @@ class Group(NamedTuple):
     fresh: bool
     ended: bool
     done: frozenset[str]
-    told: frozenset[str]
+    types: frozenset[str]
     parked: tuple[tuple[str, str], ...]
     subjects: int
     owed: int
@@ -67,7 +67,7 @@ class Overview(Store):
 
     def __init__(self, pool: Pool, *, moves_within: timedelta, compensation: Compensation) -> None:
         super().__init__(pool)
-        self._asked = (moves_within, compensation.back, compensation.late)
+        self._asked = (moves_within, compensation.back, compensation.late, compensation.chain)
         self._counting: _Counting | None = None
 
     async def groups(self, *, since: bool = False) -> list[Group]:
@@ -133,7 +133,7 @@ class _Counting:
 
 
 def _group(row: asyncpg.Record) -> Group:
-    sets = {name: frozenset(row[name] or ()) for name in ("done", "told")}
+    sets = {name: frozenset(row[name] or ()) for name in ("done", "types")}
     return Group(**{**row, **sets, "parked": tuple((link, reason) for link, reason in row["parked"] or ())})
 
 
@@ -143,15 +143,15 @@ _GROUPS = """
         FROM subjects WHERE ended_at IS NULL
         UNION ALL
         SELECT subject, chain, version, received_at, dispatched_at, true
-        FROM subjects JOIN (SELECT DISTINCT subject FROM late_events($3)) AS late USING (subject)
+        FROM subjects JOIN (SELECT DISTINCT subject FROM late_events($4, $3)) AS late USING (subject)
         WHERE ended_at IS NOT NULL
     ), moved AS MATERIALIZED (  -- from the end of the journal, which has no index by time
-        SELECT DISTINCT subject FROM (SELECT subject, time FROM journal ORDER BY position DESC LIMIT $4) AS newest
+        SELECT DISTINCT subject FROM (SELECT subject, time FROM journal ORDER BY position DESC LIMIT $5) AS newest
         WHERE time > now() - $1::interval
     )
     SELECT chain, version, dispatched_at IS NOT NULL AS dispatched,
            coalesce(dispatched_at > now() - $1::interval, false) OR subject IN (SELECT subject FROM moved) AS fresh,
-           ended, claimed.done, turns.told, waits.parked,
+           ended, claimed.done, turns.types, waits.parked,
            count(*) AS subjects, count(money.owed) AS owed, min(received_at) AS oldest,
            min(waits.since) AS parked_since, min(last.time) AS since
     FROM standing
@@ -160,7 +160,7 @@ _GROUPS = """
         SELECT array_agg(DISTINCT link ORDER BY link) AS done FROM claims WHERE claims.subject = standing.subject
     ) AS claimed
     CROSS JOIN LATERAL (  -- by the indexes journal_turns and journal_late
-        SELECT array_agg(type ORDER BY type) FILTER (WHERE kind <> 'parked') AS told,
+        SELECT array_agg(type ORDER BY type) FILTER (WHERE kind <> 'parked') AS types,
                coalesce(bool_or(kind = 'parked'), false) AS parked,
                coalesce(bool_or(kind IN ('refusal', 'withdrawal')), false) AS refused
         FROM (
@@ -181,7 +181,7 @@ _GROUPS = """
         LIMIT 1
     ) AS money ON true
     LEFT JOIN LATERAL (
-        SELECT time FROM journal WHERE $5 AND journal.subject = standing.subject ORDER BY position DESC LIMIT 1
+        SELECT time FROM journal WHERE $6 AND journal.subject = standing.subject ORDER BY position DESC LIMIT 1
     ) AS last ON true
     GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
 """

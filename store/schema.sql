@@ -134,10 +134,12 @@ WHERE kind = 'parked'
         AND later.kind IN ('withdrawal', 'end')
   );
 
--- What came after the end and is not answered yet by all of these links.
-CREATE FUNCTION late_events(links text[]) RETURNS SETOF journal LANGUAGE sql STABLE AS $$
+-- What came after the end of a subject of this chain and is not answered yet by all of these links.
+CREATE FUNCTION late_events(chain text, links text[]) RETURNS SETOF journal LANGUAGE sql STABLE AS $$
     SELECT * FROM journal AS late
     WHERE kind = 'late' AND EXISTS (
+        SELECT FROM subjects WHERE subjects.subject = late.subject AND subjects.chain = late_events.chain
+    ) AND EXISTS (
         SELECT FROM unnest(links) AS wanted (link)
         WHERE NOT EXISTS (
             SELECT FROM claims

@@ -114,7 +114,7 @@ def compensation() -> Compensation:
     """Which links give money back: money is taken for orders only."""
     table = CHAINS["orders"].table
     back = table.answering(Kind.REFUSAL, Kind.WITHDRAWAL, refunds=True)
-    return Compensation(back, table.answering(Kind.LATE, refunds=True))
+    return Compensation("orders", back, table.answering(Kind.LATE, refunds=True))
 
 
 def _waiting(groups: Sequence[Group]) -> Iterator[Metric]:

@@ -23,7 +23,7 @@ from store.operations import Compensation, Operations
 from store.overview import Overview
 from tests.shop import accept, an_order, fetch, paid, the_journal, untyped
 
-BACK = Compensation(["refund"], ["late-refund"])
+BACK = Compensation("orders", ["refund"], ["late-refund"])
 PARKING = {"link": "cart", "reason": "key_error", "attempts": 3, "last_error": "KeyError"}
 WITHDRAWAL = {"reason": "cancelled_by_customer", "detail": "", "by": "shop"}
 REFUSAL = {"reason": "price_changed", "detail": ""}
@@ -145,7 +145,7 @@ async def test_money_that_came_late_is_owed_until_it_is_answered(pool: Pool) -> 
     assert [(each.reason, each.late) for each in owed] == [("price_changed", True)]
     (group,) = await Overview(pool, moves_within=timedelta(0), compensation=BACK).groups()
     assert (group.chain, group.version, group.ended, group.subjects, group.owed) == ("orders", 1, True, 1, 1)
-    assert "lanka.PaymentArrivedLate" in group.told
+    assert "lanka.PaymentArrivedLate" in group.types
     await fetch(pool, "INSERT INTO claims (subject, link) VALUES ($1, 'late-refund')", order.order_id)
     assert await Operations(pool, BACK).refunds() == []
     assert await Overview(pool, moves_within=timedelta(0), compensation=BACK).groups() == []

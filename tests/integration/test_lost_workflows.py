@@ -133,7 +133,7 @@ async def test_what_was_parked_is_released_and_what_was_taken_back_begins_with_t
         "id": f"{parked.order_id}.cart.parked.2.released",
         "data": here | {"by": "Lanka", "why": "its workflow was lost, another one takes its place"},
     }
-    assert await Operations(pool, Compensation(["refund"], ["late-refund"])).parked(limit=9) == []
+    assert await Operations(pool, Compensation("orders", ["refund"], ["late-refund"])).parked(limit=9) == []
 
 
 async def test_the_workflow_that_gives_late_money_back_is_brought_again(pool: Pool, client: Client) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 import pytest
 
 from chain.event import Kind
-from chain.position import Position, Told, links_at, position
+from chain.position import Entry, Position, links_at, position
 from chain.table import Table
 from tests import bakery
 from workflows.order_confirmation import TABLE
@@ -19,13 +19,13 @@ FORWARD = ("payment", "settlement", "cart", "price", "finalize")
 BACK = ("release", "refund", *FORWARD)
 
 
-def told(*events: str, prefix: str = "lanka") -> list[Told]:
+def told(*events: str, prefix: str = "lanka") -> list[Entry]:
     """`told("cart CartUnavailable out_of_stock")`: the link, the name of the event, and the reason if it has one."""
     parts = [(*event.split(), None)[:3] for event in events]
-    return [Told(str(link), f"{prefix}.{name}", reason) for link, name, reason in parts]
+    return [Entry(str(link), f"{prefix}.{name}", reason) for link, name, reason in parts]
 
 
-def made_by(events: Sequence[Told], table: Table) -> set[str]:
+def made_by(events: Sequence[Entry], table: Table) -> set[str]:
     """The links that have made these, which have claimed the subject by that."""
     return {event.link for event in events} & table.by_name.keys()
 
