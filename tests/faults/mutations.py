@@ -94,9 +94,9 @@ MUTATIONS = (
         "a workflow that has completed is not run again: ALLOW_DUPLICATE_FAILED_ONLY",
         (
             Change(
-                "dispatch/dispatcher.py",
-                "WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY",
-                "WorkflowIDReusePolicy.ALLOW_DUPLICATE",
+                "dispatch/temporal.py",
+                "policy.ALLOW_DUPLICATE if batch.again else policy.ALLOW_DUPLICATE_FAILED_ONLY",
+                "policy.ALLOW_DUPLICATE",
             ),
         ),
         (f"{ONE_ORDER}::test_an_order_that_is_sent_again_after_its_end_does_not_start_again",),

@@ -132,7 +132,7 @@ $("log-out").addEventListener("click", async () => {
 
 async function enter() {
   bar.hidden = false;
-  main.replaceChildren(h("p", { class: "empty" }, "Looking…"));
+  main.replaceChildren(h("div", { class: "page" }, h("div", { class: "heading" }, h("h1", {}, "Looking…"))));
   showLine();
   live.start();
   graphs = (await untilAnswered(allGraphs, { over: () => bar.hidden })) ?? graphs;
