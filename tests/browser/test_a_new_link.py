@@ -21,6 +21,7 @@ from playwright.async_api import Browser, Locator, Page, expect
 
 from lanka.home import Connection
 from tests.browser.conftest import PATIENCE
+from tests.browser.test_shop import buys, title
 from tests.e2e.customer import Customer
 from tests.e2e.machine import LANKA, Machine, a_machine
 from tests.servers import HANGS_AFTER, process, until
@@ -284,7 +285,7 @@ async def test_the_terminal_shows_it(shop: Shop) -> None:
         assert "fraud" in funnel.printed()
 
 
-async def test_both_pages_draw_it_at_its_place(shop: Shop, browser: Browser, before: bool) -> None:
+async def test_the_console_draws_it_at_its_place(shop: Shop, browser: Browser, before: bool) -> None:
     context = await browser.new_context(base_url=shop.connection.api, viewport={"width": 1280, "height": 900})
     context.set_default_timeout(PATIENCE)
     page = await context.new_page()
@@ -303,11 +304,26 @@ async def test_both_pages_draw_it_at_its_place(shop: Shop, browser: Browser, bef
     await context.close()
 
 
-async def places(page: Page, links: Sequence[str]) -> Mapping[str, tuple[float, float]]:
+async def test_the_shop_draws_it_at_its_place(shop: Shop, browser: Browser, before: bool) -> None:
+    context = await browser.new_context(
+        base_url=shop.connection.api, viewport={"width": 1280, "height": 900}, reduced_motion="reduce"
+    )
+    context.set_default_timeout(PATIENCE)
+    page = await context.new_page()
+    await page.goto("/")
+    await buys(page)
+    await title(page, "Your order is confirmed")
+    boxes = await places(page, ["payment", "cart", "price", "fraud", "finalize"], "#chain li")
+    await at_its_place(boxes, before=before)
+    await expect(page.locator('#chain li[data-link="fraud"]')).to_contain_text("Safety")
+    await context.close()
+
+
+async def places(page: Page, links: Sequence[str], within: str = "") -> Mapping[str, tuple[float, float]]:
     """The middle of each link in the picture."""
     found: dict[str, tuple[float, float]] = {}
     for link in links:
-        box = await visible(page.locator(f'[data-link="{link}"]').first)
+        box = await visible(page.locator(f'{within}[data-link="{link}"]').first)
         found[link] = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     return found
 
