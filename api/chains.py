@@ -57,7 +57,7 @@ class ChainAnswer(BaseModel):
     reasons: list[dict[str, str]]
 
 
-def language_of(request: Request, response: Response) -> Language:
+async def language_of(request: Request, response: Response) -> Language:
     """The caller's language, of those that there are words in."""
     response.headers.append("Vary", "Accept-Language")
     return preferred(_weighed(request.headers.getlist("accept-language")))

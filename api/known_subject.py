@@ -42,10 +42,12 @@ class Known(NamedTuple):
 
 async def known_subject(here: Shared, subject: str) -> Known | None:
     """None where nobody knows it. Raises the problem `chain_not_found`, where this code has not its chain."""
-    carriage, told = await asyncio.gather(here.operations.carried(subject), here.journal.of(subject))
-    if carriage is None or not told:
-        return None
+    carriage, events = await asyncio.gather(here.operations.carried(subject), here.journal.of(subject))
+    return await known_by(here, subject, carriage, events) if carriage and events else None
+
+
+async def known_by(here: Shared, subject: str, carriage: Carried, events: Sequence[AnyEvent]) -> Known:
     table = chain_named(carriage.chain)
-    has_parked = any(table.types.kind(event.type) is Kind.PARKED for event in told)
+    has_parked = any(table.types.kind(event.type) is Kind.PARKED for event in events)
     parked = await here.operations.parked(subject=subject, limit=AT_ONCE) if has_parked else []
-    return Known(table, carriage, in_order(table, told), parked)
+    return Known(table, carriage, in_order(table, events), parked)

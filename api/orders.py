@@ -1,6 +1,5 @@
 """Orders over HTTP: submit one, cancel one, read one or many, read one's journal."""
 
-import asyncio
 import base64
 import hashlib
 import re
@@ -17,7 +16,7 @@ from api.auth import Anybody, Caller
 from api.body import Body
 from api.chains import Spoken
 from api.commands import Answer, Text
-from api.known_subject import known_subject
+from api.known_subject import known_by
 from api.problems import MAX_PAGE, Code, Flaw, Problem, flaw_at, flaw_in, flawed, raises, refuse_repeated
 from api.shared import Here
 from api.stream import LIVE_OR_NOT, journal_of
@@ -214,9 +213,11 @@ async def submit_order(
 @router.get("/orders/{order_id}")
 async def read_order(here: Here, order_id: VisibleOrder, language: Spoken) -> ToldOrder:
     """Where the order stands, and what it tells its customer."""
-    order, known = await asyncio.gather(here.orders.find(order_id), known_subject(here, order_id))
-    if order is None or known is None:
+    whole = await here.orders.whole(order_id)
+    if whole is None:
         raise Problem(Code.ORDER_NOT_FOUND)
+    order, carried, events = whole
+    known = await known_by(here, order_id, carried, events)
     steps = known.steps(moves=True)  # for a customer only who waits for somebody outside waits
     return ToldOrder(
         **dict(OrderAnswer.about(order)),

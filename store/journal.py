@@ -3,7 +3,7 @@
 It knows subjects and links, not orders.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from typing import Any
@@ -176,7 +176,7 @@ async def read_events(connection: Transaction, which: str, *values: object) -> l
     return [event_of(row) for row in rows]
 
 
-def event_of(row: asyncpg.Record) -> AnyEvent:
+def event_of(row: asyncpg.Record | Mapping[str, Any]) -> AnyEvent:
     """The event in a row that has at least the columns of the journal."""
     return AnyEvent.model_construct(specversion="1.0", **{name: row[name] for name in _ENVELOPE})
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import asyncpg
 
-from chain.event import id_of, maker_of, source_of, type_of
+from chain.event import AnyEvent, id_of, maker_of, source_of, type_of
 from chain.failures import LankaError
 from chain.position import Entry, position
 from chain.table import Table
@@ -16,9 +16,13 @@ from orders.words import Status
 from store.database import Pool, Store, Transaction, columns, connected
 from store.failpoints import reach
 from store.group_commit import GroupCommit
+from store.journal import event_of
+from store.operations import Carried
 
 CHAIN = "orders"
 LINK = "intake"
+
+_JOURNALLED = ("source", "id", "type", "time", "data")
 
 
 class KeyReused(LankaError):
@@ -30,6 +34,14 @@ class Accepted(NamedTuple):
 
     order_id: str
     replayed: bool
+
+
+class Whole(NamedTuple):
+    """An order, what the database knows of it beside, and its journal, oldest event first."""
+
+    order: KnownOrder
+    carried: Carried
+    events: Sequence[AnyEvent]
 
 
 class _Wanted(NamedTuple):
@@ -129,6 +141,35 @@ class Orders(Store):
         if first["fingerprint"] != fingerprint:
             raise KeyReused(f"{key} was first sent with another order")
         return Accepted(first["subject"], replayed=True)
+
+    async def whole(self, order_id: str) -> Whole | None:
+        """The order with all that is known of it, in one look, as customers ask for it again and again."""
+        row = await self._first(
+            """
+            SELECT orders.*, chain, version, status_shown(status, taken_at) AS status, ended_at IS NOT NULL AS ended,
+                   workflow_id, dispatched_at, traceparent, journalled.*,
+                   (
+                       SELECT coalesce(jsonb_object_agg(link, attempts), '{}')
+                       FROM claims WHERE claims.subject = order_id
+                   ) AS done
+            FROM orders JOIN subjects ON subjects.subject = orders.order_id
+            CROSS JOIN LATERAL (
+                SELECT array_agg(source ORDER BY position) AS sources, array_agg(id ORDER BY position) AS ids,
+                       array_agg(type ORDER BY position) AS types, array_agg(time ORDER BY position) AS times,
+                       array_agg(data ORDER BY position) AS datas, max(time) AS updated_at,
+                       array_agg(data ->> 'reason' ORDER BY position) AS reasons,
+                       max(data ->> 'reason') FILTER (WHERE kind = 'withdrawal') AS withdrawn
+                FROM journal WHERE journal.subject = order_id
+            ) AS journalled
+            WHERE order_id = $1
+            """,
+            order_id,
+        )
+        if row is None:
+            return None
+        rows = zip(*(row[f"{name}s"] for name in _JOURNALLED), strict=True)
+        events = [event_of({**dict(zip(_JOURNALLED, each, strict=True)), "subject": order_id}) for each in rows]
+        return Whole(self._known(row), Carried(**{name: row[name] for name in Carried._fields}), events)
 
     async def find(self, order_id: str) -> KnownOrder | None:
         orders = await self._read("WHERE order_id = $1", order_id)
