@@ -82,8 +82,8 @@ class FinalizeOrder:
         return made
 
     def _confirmed(self, work: Work, event: CartConfirmed, number: str) -> OrderConfirmed:
-        told = event.data.order.model_dump(include={"customer_id", "payment_id", "total", "currency"})
-        return work.made(OrderConfirmed, event, {"order_number": number, **told})
+        taken_over = event.data.order.model_dump(include={"customer_id", "payment_id", "total", "currency"})
+        return work.made(OrderConfirmed, event, {"order_number": number, **taken_over})
 
 
 def refusal(payment: Payment) -> Refusal:

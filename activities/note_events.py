@@ -1,4 +1,4 @@
-"""Journals what the router itself has to tell: that a subject is parked, released or withdrawn."""
+"""Journals what the router itself makes: that a subject is parked, released or withdrawn."""
 
 from temporalio import activity
 

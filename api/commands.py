@@ -88,22 +88,22 @@ class Commands:
         return await self._ask(workflow_id, update, command) or Verdict.NOT_PARKED
 
     async def decide_all(self, commands: Mapping[str, BulkCommand]) -> int:
-        """Tells each workflow, by its id, what goes on there; returns how many subjects were told of.
+        """Signals each workflow, by its id, what goes on there; returns how many subjects that is.
 
         Raises the problem `not_decided`: then some may go on, and asking again takes the others.
         """
         limit = asyncio.Semaphore(SIGNALS_AT_ONCE)
 
-        async def tell(workflow_id: str, bulk: BulkCommand) -> int:
-            async def told(client: Client) -> int:
+        async def signal_one(workflow_id: str, bulk: BulkCommand) -> int:
+            async def signal(client: Client) -> int:
                 await client.get_workflow_handle(workflow_id).signal(ChainWorkflow.release, bulk)
                 reach("decide.after_signal")
                 return len(bulk.subjects or ())
 
             async with limit:
-                return await self._answered(told) or 0
+                return await self._answered(signal) or 0
 
-        return sum(await asyncio.gather(*(tell(workflow_id, bulk) for workflow_id, bulk in commands.items())))
+        return sum(await asyncio.gather(*(signal_one(workflow_id, bulk) for workflow_id, bulk in commands.items())))
 
     async def _found(self, subject: str) -> Carried:
         found = await self._operations.carried(subject)

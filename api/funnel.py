@@ -164,7 +164,7 @@ class Counts:
             try:
                 more = await self.store.count_on()
             except Outage:
-                pass  # the dispatcher tells it
+                pass  # the dispatcher logs it
             except Exception:
                 log.exception("the journal could not be counted, it is tried again")
             if not more:

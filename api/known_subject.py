@@ -20,7 +20,7 @@ AT_ONCE = 100
 
 
 class Known(NamedTuple):
-    """`events`: its journal as its chain tells it; `parked`: where it waits for a person."""
+    """`events`: its journal in the order of its chain; `parked`: where it waits for a person."""
 
     table: Table
     carriage: Carried

@@ -158,7 +158,7 @@ class Frame(NamedTuple):
 
 
 class LivePicture:
-    """Looks while somebody watches, and tells when what it sees has changed. Nobody looks while nobody watches."""
+    """Looks while somebody watches, and wakes them when what it sees has changed. Nobody looks while nobody watches."""
 
     def __init__(self, look: Callable[[], Awaitable[Picture]], *, every: float = EVERY) -> None:
         self._look = look

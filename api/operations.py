@@ -171,7 +171,7 @@ def _name(caller: Caller, by: str | None) -> str:
 
 
 def _in_turn(parked: list[ParkedSubject], wanted: BulkRequest, by: str, *, reject: bool) -> dict[str, BulkCommand]:
-    """What each workflow is told, so that over all of them one subject after the other goes on at the wanted rate.
+    """The command for each workflow, so that over all of them one subject after the other goes on at the wanted rate.
 
     The subjects of one workflow go on one behind the other, at the turn of its oldest.
     """

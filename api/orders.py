@@ -131,8 +131,10 @@ def explained(parsed: Any, flaws: Sequence[Flaw]) -> Sequence[Flaw]:
         if isinstance(line, dict) and "currency" in line and line["currency"] != currency
         for flaw in [flaw_at(("lines", nth, "currency"), Code.MIXED_CURRENCIES)]
     }
-    told = [mixed.get(flaw.pointer, flaw) for flaw in flaws]
-    return sorted(told, key=lambda flaw: flaw.code is not Code.MIXED_CURRENCIES)  # what says most comes first
+    explained_flaws = [mixed.get(flaw.pointer, flaw) for flaw in flaws]
+    return sorted(
+        explained_flaws, key=lambda flaw: flaw.code is not Code.MIXED_CURRENCIES
+    )  # what says most comes first
 
 
 OrderId = Annotated[Identifier, Path(description="the `order_id` of an accepted order")]

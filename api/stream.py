@@ -31,7 +31,7 @@ from workflows.chains import CHAINS, TYPES
 log = structlog.get_logger()
 
 GATHER = 0.05
-"""Seconds between two looks into the journal; what is told in the meantime is read in one."""
+"""Seconds between two looks into the journal; what is journalled in the meantime is read in one."""
 
 LOOK_ANYWAY = 5.0
 """Seconds after which all that is watched is looked at, should PostgreSQL's word have been lost."""
@@ -59,7 +59,7 @@ _MARK = re.compile(r"[0-9a-f]{1,15}(\.[0-9a-f]{1,15})*")
 
 
 def as_told(events: Sequence[AnyEvent]) -> list[AnyEvent]:
-    """The journal of a subject, in the order in which its chain tells it."""
+    """The journal of a subject, in the order of its chain."""
     types = {event.type for event in events}
     chain = next((chain for chain in CHAINS.values() if type_of(chain.table.starts) in types), None)
     return in_order(chain.table, events) if chain else list(events)
@@ -217,7 +217,7 @@ class Live:
         await connection.add_listener(CHANNEL, self._heard)
         connection.add_termination_listener(gone)
         try:
-            look_at_all = 0.0  # whatever was told while nobody listened
+            look_at_all = 0.0  # whatever was journalled while nobody listened
             while not connection.is_closed():
                 if (now := asyncio.get_running_loop().time()) >= look_at_all:
                     self._changed.update(self._watched)
@@ -265,7 +265,7 @@ class Live:
 
 @asynccontextmanager
 async def running_stream(pool: Pool) -> AsyncIterator[Live]:
-    """Follows the journal beside the requests of this process, until it is told to end."""
+    """Follows the journal beside the requests of this process, until it is cancelled."""
     live = Live(pool)
     async with beside(live.run()):
         with before_shutdown(live.close):

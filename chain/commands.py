@@ -50,7 +50,7 @@ class BulkCommand(BaseModel):
     """Release, or with `reject` rejection, of everything parked in a workflow, or of what matches.
 
     `stage` is the older way to name links: all forward ones of that task queue. `after` seconds the first goes on, and
-    then one every `apart` seconds, so that many workflows told at once keep a common rate.
+    then one every `apart` seconds, so that many workflows signalled at once keep a common rate.
     """
 
     model_config = ConfigDict(frozen=True)

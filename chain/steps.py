@@ -160,7 +160,7 @@ class _Steps:
         if link.name in self._at:
             return Step(link, manner(link, moves=self._seen.moves), since, None, *trying)
         if link.name in self._seen.done and link not in self._table.forward:
-            return Step(link, State.DONE, since, None, self._seen.done[link.name])  # and had nothing to tell
+            return Step(link, State.DONE, since, None, self._seen.done[link.name])  # and made nothing
         return Step(link, State.LEFT_OUT if self._over else State.AHEAD, since)
 
     def _how(self, link: Link, made: Sequence[AnyEvent]) -> State:

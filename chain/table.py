@@ -88,7 +88,7 @@ class Table:
     """One chain: what it begins with, the routes of its events, and what everything in it is called.
 
     `back`: where every refusal and withdrawal leads; without it a subject that is taken back has ended.
-    `note`: the consumer that journals what the router itself has to tell.
+    `note`: the consumer that journals what the router itself makes.
     """
 
     starts: type[Event[Any]]

@@ -25,7 +25,7 @@ STALE_AFTER = timedelta(minutes=1)
 async def deliver_news(connection: Transaction, client: Client) -> None:
     """A webhook is only a hint. The consumers ask the provider what is true."""
     for news in await unhandled(connection, stale_after=STALE_AFTER):
-        # One by one: what was told must not be told again because of what comes after it.
+        # One by one: what was signalled must not be signalled again because of what comes after it.
         await put_away(connection, news, handled=await _delivered(connection, client, news))
 
 

@@ -33,7 +33,7 @@ M = TypeVar("M", bound=BaseModel)
 
 
 class Answer(BaseModel):
-    """A payment as the sandbox tells it; nothing is converted, or nonsense would pass for money."""
+    """A payment as the sandbox answers it; nothing is converted, or nonsense would pass for money."""
 
     model_config = ConfigDict(strict=True)
 
@@ -178,8 +178,8 @@ class SandboxPayments:
         return self._payment(answer)
 
     def _payment(self, answer: Answer) -> Payment:
-        told = {name: getattr(answer, name) for name in Answer.model_fields if name != "id"}
-        return Payment(provider=self.name, payment_id=answer.id, **told)
+        amounts = {name: getattr(answer, name) for name in Answer.model_fields if name != "id"}
+        return Payment(provider=self.name, payment_id=answer.id, **amounts)
 
 
 def _read(model: type[M], answered: Answered, what: str) -> M:

@@ -39,7 +39,7 @@ def _lines(table: Table) -> Iterator[str]:
             yield from _stage(stage, "  then " if nth else "  ")
         if route.join:
             yield f"  all agreed -> {route.join.into.__name__}"
-    yield _names([table.parked, table.released, table.withdrawn], ", ") + " (told by the router)"
+    yield _names([table.parked, table.released, table.withdrawn], ", ") + " (made by the router)"
     yield from _stage([table.note], "  ")
 
 

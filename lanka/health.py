@@ -1,4 +1,4 @@
-"""How the parts are: asked again and again, told whenever that has changed."""
+"""How the parts are: asked again and again, said whenever that has changed."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -31,11 +31,11 @@ COMING = {State.STARTING, State.RESTARTING}
 
 
 class Health:
-    """`asks` has the name of each part that there will be; `tell` is called with nothing when a state has changed."""
+    """`asks` has the name of each part that there will be; `changed` is called when a state is another."""
 
-    def __init__(self, asks: Mapping[str, Ask], tell: Callable[[], None]) -> None:
+    def __init__(self, asks: Mapping[str, Ask], changed: Callable[[], None]) -> None:
         self._asks = asks
-        self._tell = tell
+        self._changed = changed
         self._pids: dict[str, int] = {}
         self._alive: Callable[[], Mapping[str, int]] = dict
         self._wake = asyncio.Event()
@@ -49,7 +49,7 @@ class Health:
         self._pids = dict(pids)
         self._wake.set()
         if new:
-            self._tell()
+            self._changed()
 
     async def watch(self, alive: Callable[[], Mapping[str, int]]) -> None:
         """Without end. `alive` gives the pids of the parts whose process lives."""
@@ -70,7 +70,7 @@ class Health:
             if self._pids[name] == pid:  # else it was another process that has answered, or has not
                 self.states[name] = self._state(name, alive=name in alive, answered=answered)
         if self.states != before:
-            self._tell()
+            self._changed()
 
     def _state(self, name: str, *, alive: bool, answered: bool) -> State:
         if not alive:

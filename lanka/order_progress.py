@@ -36,15 +36,15 @@ class OrderProgress:
     """What has happened to one order so far; rendered, it is its chain."""
 
     def __init__(self) -> None:
-        self._told: list[AnyEvent] = []
+        self._journal: list[AnyEvent] = []
         self._events: list[Event[Any]] = []  # the same, each as what it is
         self._parked: dict[str, Parking] = {}
         self._waits: dict[str, Wait] = {}
 
-    def line(self, told: AnyEvent) -> str:
-        """Takes the next event, and tells it in a line of Rich's markup."""
-        event = TABLE.types[told.type].model_validate(vars(told))
-        self._told.append(told)
+    def line(self, event_as_sent: AnyEvent) -> str:
+        """Takes the next event, and gives it as a line of Rich's markup."""
+        event = TABLE.types[event_as_sent.type].model_validate(vars(event_as_sent))
+        self._journal.append(event_as_sent)
         self._events.append(event)
         self._note_parking(event)
         return (
@@ -52,7 +52,7 @@ class OrderProgress:
         )
 
     def waits(self, page: Mapping[str, Any]) -> Iterator[str]:
-        """Takes what the page of the order (`GET /operations/orders/{id}`) says, and tells what it waits for anew."""
+        """Takes what the page of the order (`GET /operations/orders/{id}`) says, and gives what it waits for anew."""
         before, self._waits = self._waits, dict(_waits(page))
         for link, wait in self._waits.items():
             if link not in before or before[link].why != wait.why:
@@ -62,7 +62,7 @@ class OrderProgress:
         table = Table.grid(padding=(0, 1))
         made = {maker_of(event.source): event for event in self._events if event.kind not in PAUSES}
         parked = {link: Trying(each.attempts, each.last_error) for link, each in self._parked.items()}
-        shown = {step.link: step for step in steps(TABLE, Seen(self._told, dict.fromkeys(made), parked=parked))}
+        shown = {step.link: step for step in steps(TABLE, Seen(self._journal, dict.fromkeys(made), parked=parked))}
         for stage in dict.fromkeys(stage for route in TABLE.all_routes for stage in route.stages):
             beside = [shown[link] for link in stage if link in shown]
             for nth, step in enumerate(beside):

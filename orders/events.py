@@ -43,7 +43,7 @@ class Withdrawal(Refusal):
 
 
 class Why(BaseModel):
-    """What every refusal tells, and whatever else it carries: it may be journalled as it was read here."""
+    """What every refusal carries, and whatever else it carries: it may be journalled as it was read here."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 

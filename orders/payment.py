@@ -1,4 +1,4 @@
-"""A payment as its provider tells it."""
+"""A payment as its provider describes it."""
 
 from enum import StrEnum
 

@@ -86,12 +86,12 @@ class Journal(Store):
 
     async def append(self, events: Sequence[AnyEvent]) -> None:
         """Journals events that no consumer has made, each once."""
-        told = events[0].type.partition(".")[2]  # all are of one type
-        reach(f"{told}.before_transaction")
+        name = events[0].type.partition(".")[2]  # all are of one type
+        reach(f"{name}.before_transaction")
         async with transaction(self._pool) as tx:
             await record(tx, events, self._types)
-            reach(f"{told}.before_commit")
-        reach(f"{told}.after_commit")
+            reach(f"{name}.before_commit")
+        reach(f"{name}.after_commit")
 
     def about(self, subject: str) -> AbstractContextManager[object]:  # noqa: ARG002, for those who trace
         """What surrounds the external call for one subject: whoever traces puts the subject's own trace here."""

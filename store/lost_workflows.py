@@ -79,7 +79,7 @@ async def waits_for_another(connection: Transaction, workflow_id: str) -> bool:
 async def let_go(
     tx: Transaction, workflow_id: str, types: EventTypes, released: Mapping[str, type[Event[Any]]]
 ) -> list[str]:
-    """The subjects for which a lost workflow had still something to do: it is begun once more, with all it was told.
+    """The subjects for which a lost workflow had still something to do: it is begun once more, with all its messages.
 
     What was parked is tried again, and its journal says so. `released`: by the type of what parked, what releases it.
     """

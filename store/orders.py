@@ -62,7 +62,7 @@ class _Wanted(NamedTuple):
 
 
 class Orders(Store):
-    """`table`: that of the chain of orders, which tells where an order stands."""
+    """`table`: that of the chain of orders, by which is known where an order stands."""
 
     def __init__(self, pool: Pool, table: Table) -> None:
         super().__init__(pool)

@@ -1,4 +1,4 @@
-"""The outbox: what customers and shops are to be told, written in the transaction that makes it true."""
+"""The outbox: notifications for customers and shops, written in the transaction that makes it true."""
 
 from collections.abc import Sequence
 

@@ -114,9 +114,9 @@ async def _digest(connection: Transaction, provider: str, cutoff: datetime, type
     await connection.execute(
         """
         CREATE TEMPORARY TABLE digest ON COMMIT DROP AS  -- what the journal says of each order
-        SELECT told.*, last_time < $1 AS quiet,  -- nothing was journalled for as long as the grace
+        SELECT summed.*, last_time < $1 AS quiet,  -- nothing was journalled for as long as the grace
                NOT EXISTS (  -- not paid at another provider
-                   SELECT FROM payments WHERE payments.order_id = told.order_id AND provider <> $2
+                   SELECT FROM payments WHERE payments.order_id = summed.order_id AND provider <> $2
                ) AS ours
         FROM (
             SELECT orders.order_id, max(journal.time) AS last_time,
@@ -134,7 +134,7 @@ async def _digest(connection: Transaction, provider: str, cutoff: datetime, type
             JOIN journal ON journal.subject = orders.order_id
             LEFT JOIN unnest($3::text[], $4::text[]) AS gives (type, status) USING (type)
             GROUP BY orders.order_id
-        ) AS told
+        ) AS summed
         """,
         cutoff,
         provider,
@@ -225,7 +225,7 @@ CHECKS = (
             SELECT provider, payment_id, order_id FROM payments
             UNION
             SELECT data -> 'payment' ->> 'provider', data -> 'payment' ->> 'payment_id', subject
-            FROM journal WHERE data -> 'payment' ->> 'payment_id' IS NOT NULL  -- by whichever event told of it
+            FROM journal WHERE data -> 'payment' ->> 'payment_id' IS NOT NULL  -- in whichever event
         ) AS taken
         LEFT JOIN digest USING (order_id)
         GROUP BY provider, payment_id
@@ -269,8 +269,8 @@ CHECKS = (
         WITH known AS (
             SELECT order_id, orders.order_number, payment_id, subjects.status, ended_at IS NOT NULL AS ended,
                    coalesce(last_time, subjects.received_at) AS since,
-                   digest.status AS told, digest.ended AS told_ended,
-                   digest.order_number AS told_number, confirmed, refunded
+                   digest.status AS journal_status, digest.ended AS journal_ended,
+                   digest.order_number AS journal_number, confirmed, refunded
             FROM orders JOIN subjects ON subject = order_id LEFT JOIN digest USING (order_id)
             WHERE coalesce(quiet, true)
         ), wanted AS (
@@ -284,15 +284,15 @@ CHECKS = (
             SELECT order_id, 1 AS nth, format(
                 'status %s%s, journal %s%s',
                 status, CASE WHEN ended THEN ' (ended)' END,
-                coalesce(told, 'empty'), CASE WHEN told_ended THEN ' (ended)' END
+                coalesce(journal_status, 'empty'), CASE WHEN journal_ended THEN ' (ended)' END
             ) AS words
             FROM known
-            WHERE (status, ended) IS DISTINCT FROM (told, told_ended)
+            WHERE (status, ended) IS DISTINCT FROM (journal_status, journal_ended)
             UNION ALL
             SELECT order_id, 2, format(
-                'number %s, journal %s', coalesce(order_number, 'missing'), coalesce(told_number, 'none')
+                'number %s, journal %s', coalesce(order_number, 'missing'), coalesce(journal_number, 'none')
             )
-            FROM known WHERE order_number IS DISTINCT FROM told_number
+            FROM known WHERE order_number IS DISTINCT FROM journal_number
             UNION ALL
             SELECT order_id, 3, format('%s of %s sold, confirmed %s', coalesce(sold.quantity, 0), sku,
                                        coalesce(wanted.quantity, 0))

@@ -29,7 +29,7 @@ WAITING = Link(
     AssignOperator.assign_waiting,
     queue="support",
     makes=(OperatorAssigned,),
-    asks_again=timedelta(seconds=15),  # whoever frees an operator tells before that
+    asks_again=timedelta(seconds=15),  # whoever frees an operator wakes it before that
 )
 FREE = Link("free", AssignOperator.free_operator, queue="support", makes=())
 

@@ -14,7 +14,7 @@ METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 
 class RequestSeconds:
-    """ASGI middleware. Routes are told by their pattern, so that there are few."""
+    """ASGI middleware. Routes are named by their pattern, so that there are few."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -30,7 +30,7 @@ class Tracing:
         return None
 
     def about(self, _subject: str, /) -> AbstractContextManager[Any]:
-        """Within it, what a consumer does is told in the subject's own trace."""
+        """Within it, what a consumer does belongs to the subject's own trace."""
         return nullcontext()
 
     def apart(self, _name: str, /) -> AbstractContextManager[Any]:

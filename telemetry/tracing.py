@@ -63,7 +63,7 @@ FindContexts = Callable[[Sequence[str]], Any]
 """Awaited, it gives the trace context of each subject that has one."""
 
 KeepTraces = Callable[[Mapping[str, str]], Any]
-"""Awaited, it has kept the `traceparent` of those subjects that had none, and tells which."""
+"""Awaited, it has kept the `traceparent` of those subjects that had none, and returns which."""
 
 
 def exporting_provider(service: str) -> TracerProvider:
@@ -184,7 +184,7 @@ class Orders(TracingInterceptor):
         begun = {subject: trace.set_span_in_context(span, Context()) for subject, span in spans.items()}
         kept = await self._keep({subject: _carrier(each)["traceparent"] for subject, each in begun.items()})
         for subject in kept:
-            spans[subject].end()  # one without an end is not told
+            spans[subject].end()  # one without an end is not sent
         return found | {subject: begun[subject] for subject in kept}
 
     def intercept_client(self, next: OutboundInterceptor) -> OutboundInterceptor:  # noqa: A002, Temporal's name
@@ -224,7 +224,7 @@ class _Dispatches(OutboundInterceptor):
         except Exception as error:
             span.record_exception(error)
             span.set_status(StatusCode.ERROR, type(error).__name__)
-            # It is tried again until Temporal is back: only the first time is told, a span without an end is not.
+            # It is tried again until Temporal is back: only the first time is sent, a span without an end is not.
             if self._failed != input.id:
                 span.end()
             self._failed = input.id

@@ -1,4 +1,4 @@
-"""What the workflows of all chains share: how they are told of events and of what people want, and when they end."""
+"""What the workflows of all chains share: how events and commands reach them, and when they end."""
 
 import asyncio
 from typing import ClassVar

@@ -108,7 +108,7 @@ class Router:
         for event in fresh:
             self._seen.add((event.source, event.id))
             self._subjects[event.subject].carried = True
-            if event.type == back:  # its workflow was lost, or was told of the command first
+            if event.type == back:  # its workflow was lost, or got the command first
                 self._subjects[event.subject].withdrawn = event
         await self._direct(fresh)
 
