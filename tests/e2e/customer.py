@@ -30,7 +30,11 @@ async def held_at_the_cart(connection: Connection, sku: str) -> AsyncIterator[No
 class Customer:
     def __init__(self, connection: Connection) -> None:
         self.api = httpx.AsyncClient(
-            base_url=connection.api, timeout=HANGS_AFTER, headers=_bearer(connection.keys["shop"])
+            base_url=connection.api,
+            timeout=HANGS_AFTER,
+            headers=_bearer(connection.keys["shop"]),
+            # The server closes what was idle for 5 s, perhaps at the moment at which it is used again.
+            limits=httpx.Limits(keepalive_expiry=2),
         )
         self.operator = _bearer(connection.keys["operator"])
         self.payments = httpx.AsyncClient(base_url=connection.payments or "", timeout=HANGS_AFTER)
