@@ -103,7 +103,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.section("what was broken, and what became of the orders")
         terminalreporter.write_line(shown(added))
         page: Path | None = config.getoption(PAGE)
-        if page and not terminalreporter.stats.keys() & {"failed", "error"}:
+        # Each process of pytest-xdist comes here as well, and knows of its own tests only.
+        shows_all = not hasattr(config, "workerinput")
+        if page and shows_all and not terminalreporter.stats.keys() & {"failed", "error"}:
             passed, minutes = len(terminalreporter.stats["passed"]), (time.monotonic() - config.stash[BEGAN]) / 60
             write(page, f"{passed} tests in {minutes:.0f} minutes:", added)
 

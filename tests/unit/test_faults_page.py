@@ -1,7 +1,12 @@
 """The page of `make faults`: its table is made from the rows of the run."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import pytest
+
+from tests.faults import table
 from tests.faults.table import BEGIN, END, Row, write
 
 
@@ -35,3 +40,18 @@ def test_the_table_is_made_anew_and_the_rest_of_the_page_stays(tmp_path: Path) -
 The rest.
 """
     )
+
+
+@pytest.mark.parametrize("worker", [True, False], ids=["one of several processes", "the one that shows all"])
+def test_only_who_knows_of_all_tests_makes_the_page_anew(tmp_path: Path, worker: bool) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"{table.BEGIN}before{table.END}")
+    rows = table.Rows()
+    rows.added.append(table.Row("a process", 1, 1, 0, 0, 0, 0, None, None))
+    known: dict[str, Any] = {"getoption": lambda _: page, "stash": {table.ROWS: rows, table.BEGAN: 0.0}}
+    config: Any = SimpleNamespace(**(known | ({"workerinput": {}} if worker else {})))
+    reporter: Any = SimpleNamespace(section=print, write_line=print, stats={"passed": [1]})
+
+    table.pytest_terminal_summary(reporter, config)
+
+    assert ("before" in page.read_text()) is worker
