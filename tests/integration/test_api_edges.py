@@ -77,7 +77,7 @@ async def test_our_own_mistake_is_logged_with_its_trace_and_not_told(
     async def mistaken(*_: object) -> None:
         raise ZeroDivisionError("secret")
 
-    monkeypatch.setattr("store.orders.Orders.find", mistaken)
+    monkeypatch.setattr("store.orders.Orders.whole", mistaken)
     with capture_logs() as logs:
         answer = await api.get("/orders/some")
     assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
