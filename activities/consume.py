@@ -28,18 +28,9 @@ class Journal(Protocol):
     """See `store.journal.Journal`."""
 
     async def process_once(
-        self,
-        link: str,
-        events: Sequence[E],
-        decide: Decide[E],
-        *,
-        unrecorded: bool = False,
-        closes: Sequence[str] = (),
-        attempt: int = 1,
-        each: bool = False,
+        self, batch: Batch, events: Sequence[E], decide: Decide[E], attempt: int
     ) -> list[AnyEvent]: ...
-
-    async def done(self, link: str, events: Sequence[Event[Any]], *, each: bool = False) -> set[str]: ...
+    async def done(self, batch: Batch, events: Sequence[Event[Any]]) -> set[str]: ...
     async def append(self, events: Sequence[AnyEvent]) -> None: ...
     def about(self, subject: str) -> AbstractContextManager[object]: ...
 
@@ -67,7 +58,7 @@ async def call_then_consume(
     What this link has already done is not asked again.
     """
     events, failures = _read(batch, kind)
-    done = await journal.done(batch.link, events, each=batch.each)
+    done = await journal.done(batch, events)
     answers: dict[str, A] = {}
     limit = asyncio.Semaphore(CALLS_AT_ONCE)
     # If the whole batch failed before, there is no quick neighbour to be held up, and all may be slow.
@@ -86,7 +77,7 @@ async def call_then_consume(
         except Exception as failure:  # noqa: BLE001, whatever it is, it is this event's alone
             failures[event.subject] = failure
 
-    undone = [event for event in events if (event.id if batch.each else event.subject) not in done]
+    undone = [event for event in events if batch.made_id(event) not in done]
     await asyncio.gather(*map(answer, undone))
 
     ready = [event for event in events if event.subject not in failures]
@@ -118,15 +109,7 @@ async def _record(
     made: list[AnyEvent] = []
     attempt = batch.tried + _attempt()
     if events:
-        made = await journal.process_once(
-            batch.link,
-            events,
-            decide,
-            unrecorded=batch.unrecorded,
-            closes=batch.closes,
-            attempt=attempt,
-            each=batch.each,
-        )
+        made = await journal.process_once(batch, events, decide, attempt)
     left_out = [event.subject for event in batch.events if event.subject in failures]
     tried = attempt if serious else batch.tried
     return Processed(events=made, left_out=left_out, pause=max(map(_asked_for, serious), default=0.0), tried=tried)

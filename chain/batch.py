@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from chain.event import AnyEvent, Event
+from chain.event import AnyEvent, Event, id_of
 
 E = TypeVar("E", bound=Event[Any])
 
@@ -29,6 +29,10 @@ class Batch(BaseModel):
     closes: list[str] = Field(default_factory=list)
     tried: int = 0
 
+    def made_id(self, event: Event[Any]) -> str:
+        """The id of what the link makes of the event: one of each subject, or one of each event."""
+        return id_of(event.subject, self.link, event.id if self.each else None)
+
 
 class Processed(BaseModel):
     """The next event of each subject that has one, and the subjects that could not be processed yet.
@@ -47,13 +51,12 @@ class Processed(BaseModel):
 
 @dataclass(frozen=True)
 class Work:
-    """One transaction at one link. `transaction` is the store's; a consumer only passes it on."""
+    """One transaction at the link of a batch. `transaction` is the store's; a consumer only passes it on."""
 
     transaction: Any
-    link: str
+    batch: Batch
     time: datetime
-    each: bool = False
 
     def made(self, kind: type[E], of: Event[Any], data: Any) -> E:
         """The event that this link makes of the subject of `of`."""
-        return kind.made_by(self.link, of.subject, self.time, data, of.id if self.each else None)
+        return kind.made_by(self.batch.link, of.subject, self.time, data, of.id if self.batch.each else None)

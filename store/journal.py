@@ -11,7 +11,7 @@ from typing import Any
 import asyncpg
 from pydantic_core import to_json, to_jsonable_python
 
-from chain.batch import Work
+from chain.batch import Batch, Work
 from chain.event import AnyEvent, Event, EventTypes, id_of, source_of
 from store.database import Pool, Store, Transaction, columns, connected, transaction
 from store.failpoints import reach
@@ -26,63 +26,61 @@ _COLUMNS = ", ".join(_ENVELOPE)
 
 
 class Journal(Store):
-    """`types`: the events of all chains, which tell what each event means for its subject."""
+    """`types`: the events of all chains, which tell what each event means for its subject.
 
-    def __init__(self, pool: Pool, types: EventTypes) -> None:
+    `about`: what surrounds the external call for one subject; whoever traces puts the subject's own trace here.
+    """
+
+    def __init__(
+        self, pool: Pool, types: EventTypes, about: Callable[[str], AbstractContextManager[object]] = nullcontext
+    ) -> None:
         super().__init__(pool)
         self._types = types
+        self.about = about
 
     async def process_once(
-        self,
-        link: str,
-        events: Sequence[Event[Any]],
-        decide: Decide,
-        *,
-        unrecorded: bool = False,
-        closes: Sequence[str] = (),
-        attempt: int = 1,
-        each: bool = False,
+        self, batch: Batch, events: Sequence[Event[Any]], decide: Decide, attempt: int = 1
     ) -> list[AnyEvent]:
-        """Lets `link` work on each event's subject once, in one transaction, and returns what it made of them.
+        """Lets the link work on each event's subject once, in one transaction, and returns what it made of them.
 
-        Claims each (subject, link), gives `decide` the events whose claim is new, journals what it returns and
-        commits. For the others the events journalled the first time are returned. `unrecorded` events are
-        journalled before `decide` is asked. The links that `link` `closes` have nothing more to do with the subjects,
-        should an attempt at them still be under way somewhere. `attempt` is kept with the claim if it is not the first.
-        `each`: the link works once on each event instead, and of a subject there may be several.
+        `events`: those of `batch` that can be worked on, as the consumer has read them. Claims each (subject, link),
+        gives `decide` the events whose claim is new, journals what it returns and commits. For the others the events
+        journalled the first time are returned. `unrecorded` events are journalled before `decide` is asked. The links
+        that this one `closes` have nothing more to do with the subjects, should an attempt at them still be under way
+        somewhere. `attempt` is kept with the claim if it is not the first. With `each` the link works once on each
+        event instead, and of a subject there may be several.
         """
-        ids = [id_of(event.subject, link, event.id if each else None) for event in events]
+        link = batch.link
         wanted: dict[str, Event[Any]] = {}
-        for made_id, event in zip(ids, events, strict=True):
-            wanted.setdefault(made_id, event)
+        for event in events:
+            wanted.setdefault(batch.made_id(event), event)
         reach(f"{link}.before_transaction")
         async with transaction(self._pool) as tx:
-            claimed, now = await self._claim(tx, link, [*wanted.values()], closes, attempt, each=each)
+            claimed, now = await _claim(tx, batch, [*wanted.values()], attempt)
             fresh = [event for made_id, event in wanted.items() if made_id in claimed]
             made: list[AnyEvent] = []
             if fresh:
-                made = [_untyped(event) for event in await decide(Work(tx, link, now, each), fresh)]
-                await record(tx, [*fresh, *made] if unrecorded else made, self._types)
+                made = [_untyped(event) for event in await decide(Work(tx, batch, now), fresh)]
+                await record(tx, [*fresh, *made] if batch.unrecorded else made, self._types)
             earlier = [made_id for made_id in wanted if made_id not in claimed]
             mine = "source = $1 AND id = ANY($2::text[])"
             known = await read_events(tx, mine, source_of(link), earlier) if earlier else []
             reach(f"{link}.before_commit")
         reach(f"{link}.after_commit")
         outcome = {event.id: event for event in (*known, *made)}
-        return [outcome[made_id] for made_id in ids if made_id in outcome]
+        return [outcome[made_id] for made_id in map(batch.made_id, events) if made_id in outcome]
 
-    async def done(self, link: str, events: Sequence[Event[Any]], *, each: bool = False) -> set[str]:
-        """The subjects that `link` has already worked on; with `each` the ids of the events instead."""
+    async def done(self, batch: Batch, events: Sequence[Event[Any]]) -> set[str]:
+        """Of what the link has already worked on: the ids of what it made, or would have if it had said something."""
         rows = await self._fetch(
             """
             SELECT subject, event FROM unnest($2::text[], $3::text[]) AS given (subject, event)
             JOIN claims USING (subject, event) WHERE link = $1
             """,
-            link,
-            [event.subject for event in events],
-            [event.id if each else "" for event in events],
+            batch.link,
+            *_given(batch, events),
         )
-        return {row["event" if each else "subject"] for row in rows}
+        return {id_of(subject, batch.link, event or None) for subject, event in rows}
 
     async def append(self, events: Sequence[AnyEvent]) -> None:
         """Journals events that no consumer has made, each once."""
@@ -93,47 +91,47 @@ class Journal(Store):
             reach(f"{name}.before_commit")
         reach(f"{name}.after_commit")
 
-    def about(self, subject: str) -> AbstractContextManager[object]:  # noqa: ARG002, for those who trace
-        """What surrounds the external call for one subject: whoever traces puts the subject's own trace here."""
-        return nullcontext()
-
     async def of(self, subject: str) -> list[AnyEvent]:
         """All events of the subject, oldest first."""
         async with connected(self._pool) as connection:
             return await read_events(connection, "subject = $1 ORDER BY position", subject)
 
-    @staticmethod
-    async def _claim(
-        tx: Transaction, link: str, events: Sequence[Event[Any]], closes: Sequence[str], attempt: int, *, each: bool
-    ) -> tuple[set[str], datetime]:
-        """The ids of what may be made now, and the transaction's time."""
-        # Sorted, so that two attempts at overlapping batches wait for each other instead of deadlocking.
-        row = await tx.fetchrow(
-            """
-            WITH claimed AS (
-                INSERT INTO claims (subject, link, event, attempts)
-                SELECT subject, link, CASE WHEN link = $4 THEN event ELSE '' END,
-                       CASE WHEN link = $4 THEN nullif($5::integer, 1) END
-                FROM unnest($1::text[], $2::text[]) AS given (subject, event), unnest($3::text[]) AS link
-                WHERE event = '' OR NOT EXISTS (  -- closed
-                    SELECT FROM claims WHERE claims.subject = given.subject AND claims.link = $4 AND claims.event = ''
-                )
-                ORDER BY 1, 2, 3
-                ON CONFLICT DO NOTHING
-                RETURNING subject, link, event
+
+async def _claim(
+    tx: Transaction, batch: Batch, events: Sequence[Event[Any]], attempt: int
+) -> tuple[set[str], datetime]:
+    """The ids of what may be made now, and the transaction's time."""
+    # Sorted, so that two attempts at overlapping batches wait for each other instead of deadlocking.
+    row = await tx.fetchrow(
+        """
+        WITH claimed AS (
+            INSERT INTO claims (subject, link, event, attempts)
+            SELECT subject, link, CASE WHEN link = $4 THEN event ELSE '' END,
+                   CASE WHEN link = $4 THEN nullif($5::integer, 1) END
+            FROM unnest($1::text[], $2::text[]) AS given (subject, event), unnest($3::text[]) AS link
+            WHERE event = '' OR NOT EXISTS (  -- closed
+                SELECT FROM claims WHERE claims.subject = given.subject AND claims.link = $4 AND claims.event = ''
             )
-            SELECT now() AS now, array_agg(subject) AS subjects, array_agg(event) AS events
-            FROM claimed WHERE link = $4
-            """,
-            [event.subject for event in events],
-            [event.id if each else "" for event in events],
-            [link, *closes],
-            link,
-            attempt,
+            ORDER BY 1, 2, 3
+            ON CONFLICT DO NOTHING
+            RETURNING subject, link, event
         )
-        assert row, "an aggregate has a row"
-        pairs = zip(row["subjects"] or (), row["events"] or (), strict=True)
-        return {id_of(subject, link, event or None) for subject, event in pairs}, row["now"]
+        SELECT now() AS now, array_agg(subject) AS subjects, array_agg(event) AS events
+        FROM claimed WHERE link = $4
+        """,
+        *_given(batch, events),
+        [batch.link, *batch.closes],
+        batch.link,
+        attempt,
+    )
+    assert row, "an aggregate has a row"
+    pairs = zip(row["subjects"] or (), row["events"] or (), strict=True)
+    return {id_of(subject, batch.link, event or None) for subject, event in pairs}, row["now"]
+
+
+def _given(batch: Batch, events: Sequence[Event[Any]]) -> tuple[Sequence[str], Sequence[str]]:
+    """What is claimed, as two columns: the subjects, and the events where the link takes each by itself."""
+    return [event.subject for event in events], [event.id if batch.each else "" for event in events]
 
 
 async def record(tx: Transaction, events: Sequence[Event[Any]], types: EventTypes) -> None:

@@ -5,16 +5,14 @@ journalled it, so that the sum over all workers is right however often a consume
 """
 
 from collections import Counter as Tally
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Sequence
 from typing import Any
 
 from prometheus_client import Counter, Histogram
 
-from chain.batch import Work
-from chain.event import AnyEvent, Event, EventTypes, Kind, id_of, short
+from chain.batch import Batch, Work
+from chain.event import AnyEvent, Event, Kind, short
 from orders.events import OrderConfirmed
-from store.database import Pool
 from store.journal import Decide, Journal
 from workflows.chains import CHAINS
 
@@ -41,33 +39,21 @@ failed = Counter(
 
 
 class CountedJournal(Journal):
-    """Counts what a link has made once it is committed, and not what had been made before.
-
-    `about`: what surrounds the work on one subject, see `telemetry.switch.Tracing`.
-    """
-
-    def __init__(
-        self, pool: Pool, types: EventTypes, about: Callable[[str], AbstractContextManager[object]] = nullcontext
-    ) -> None:
-        super().__init__(pool, types)
-        self._about = about
-
-    def about(self, subject: str) -> AbstractContextManager[object]:
-        return self._about(subject)
+    """Counts what a link has made once it is committed, and not what had been made before."""
 
     async def process_once(
-        self, link: str, events: Sequence[Event[Any]], decide: Decide, *, each: bool = False, **more: Any
+        self, batch: Batch, events: Sequence[Event[Any]], decide: Decide, attempt: int = 1
     ) -> list[AnyEvent]:
         given: dict[str, Event[Any]] = {}
         made: list[Event[Any]] = []
 
         async def noting(work: Work, fresh: Sequence[Any]) -> Sequence[Event[Any]]:
-            given.update((id_of(event.subject, link, event.id if each else None), event) for event in fresh)
+            given.update((batch.made_id(event), event) for event in fresh)
             made[:] = await decide(work, fresh)
             return made
 
-        outcome = await super().process_once(link, events, noting, each=each, **more)
-        _count(link, given, made)
+        outcome = await super().process_once(batch, events, noting, attempt)
+        _count(batch.link, given, made)
         return outcome
 
 

@@ -88,6 +88,11 @@ def payment_confirmed(order: Order) -> AnyEvent:
     return untyped(PaymentConfirmed.made_by("payment", order.order_id, datetime.now(UTC), data))
 
 
+def at(link: str, *, each: bool = False, unrecorded: bool = False, closes: Sequence[str] = ()) -> Batch:
+    """For the journal, which is given the events beside it."""
+    return Batch(link=link, events=[], each=each, unrecorded=unrecorded, closes=list(closes))
+
+
 def batch(link: str, events: Sequence[AnyEvent], *, unrecorded: bool = False) -> Batch:
     return Batch(link=link, events=events, unrecorded=unrecorded)
 

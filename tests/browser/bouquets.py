@@ -77,9 +77,9 @@ class Florist:
     @activity.defn
     async def arrange(self, batch: Batch) -> Processed:
         async def decide(work: Work, events: Sequence[AnyEvent]) -> list[Event[Bouquet]]:
-            if work.link == "tie" and any(event.data.get("ribbon") == "torn" for event in events):
+            if batch.link == "tie" and any(event.data.get("ribbon") == "torn" for event in events):
                 raise ValueError("the ribbon is torn")
-            made = TABLE.by_name[work.link].makes[0]
+            made = TABLE.by_name[batch.link].makes[0]
             return [work.made(made, event, Bouquet(ribbon=event.data.get("ribbon", "none"))) for event in events]
 
         return await consume(self._journal, batch, AnyEvent, decide)

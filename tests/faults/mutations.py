@@ -53,7 +53,7 @@ MUTATIONS = (
         (
             Change(
                 JOURNAL,
-                "ON CONFLICT DO NOTHING\n                RETURNING subject",
+                "ON CONFLICT DO NOTHING\n            RETURNING subject",
                 "ON CONFLICT (subject, link, event) DO UPDATE SET link = excluded.link RETURNING subject",
             ),
         ),

@@ -47,6 +47,7 @@ from tests.shop import (
     TwinProvider,
     accept,
     an_order,
+    at,
     batch,
     fetch,
     journal_of,
@@ -480,7 +481,7 @@ async def test_subjects_claimed_in_opposite_orders_never_deadlock(pool: Pool) ->
         return []
 
     both_ways = itertools.islice(itertools.cycle([given, given[::-1]]), 8)
-    await asyncio.gather(*(the_journal(pool).process_once("cart", events, work) for events in both_ways))
+    await asyncio.gather(*(the_journal(pool).process_once(at("cart"), events, work) for events in both_ways))
 
     assert worked == dict.fromkeys((event.subject for event in given), 1)
 

@@ -14,7 +14,7 @@ from orders.events import CartConfirmed, OrderCancelled, OrderParked, OrderRejec
 from store.database import Pool, connected, open_pool
 from store.journal import CHANNEL
 from tests.servers import HANGS_AFTER, free_port, until
-from tests.shop import accept, an_order, fetch, journal_of, paid, stock_up, the_journal, untyped
+from tests.shop import accept, an_order, at, fetch, journal_of, paid, stock_up, the_journal, untyped
 
 NOTHING: dict[str, Any] = {"reservations": ()}
 
@@ -31,18 +31,18 @@ async def test_a_link_works_on_an_order_once(pool: Pool) -> None:
         worked.extend(event.subject for event in given)
         return await reserve(work, given)
 
-    first = await the_journal(pool).process_once("cart", events, decide)
-    again = await the_journal(pool).process_once("cart", events, decide)
+    first = await the_journal(pool).process_once(at("cart"), events, decide)
+    again = await the_journal(pool).process_once(at("cart"), events, decide)
 
     assert worked == [event.subject for event in events]
     assert again == first
-    assert await the_journal(pool).done("cart", events) == {e.subject for e in events}
+    assert await the_journal(pool).done(at("cart"), events) == {f"{e.subject}.cart" for e in events}
 
 
 async def test_the_attempt_that_succeeded_is_kept_where_it_was_not_the_first(pool: Pool) -> None:
     late, soon = await accept(pool, an_order(cup=1), an_order(cup=2))
-    await the_journal(pool).process_once("cart", [late], reserve, closes=["price"], attempt=7)
-    await the_journal(pool).process_once("cart", [late, soon], reserve, attempt=1)
+    await the_journal(pool).process_once(at("cart", closes=["price"]), [late], reserve, attempt=7)
+    await the_journal(pool).process_once(at("cart"), [late, soon], reserve, attempt=1)
 
     kept = await fetch(pool, "SELECT subject, link, attempts FROM claims WHERE attempts IS NOT NULL")
     assert kept == [{"subject": late.subject, "link": "cart", "attempts": 7}]
@@ -58,15 +58,15 @@ async def test_a_link_may_work_on_each_event_of_an_order_by_itself(pool: Pool) -
         return await reserve(work, given)
 
     journal = the_journal(pool)
-    await journal.process_once("cart", [first], decide, each=True)
-    made = await journal.process_once("cart", [first, second, second], decide, each=True)
+    await journal.process_once(at("cart", each=True), [first], decide)
+    made = await journal.process_once(at("cart", each=True), [first, second, second], decide)
     assert worked == [first.id, "second"]
     assert [event.id for event in made] == [f"{first.subject}.cart.{name}" for name in (first.id, "second", "second")]
-    assert await journal.done("cart", [first, second, third], each=True) == {first.id, "second"}
-    assert await journal.done("cart", [third]) == set()
+    assert await journal.done(at("cart", each=True), [first, second, third]) == {event.id for event in made}
+    assert await journal.done(at("cart"), [third]) == set()
 
-    await journal.process_once("reject", [first], reserve, closes=["cart"])
-    assert await journal.process_once("cart", [third], decide, each=True) == []
+    await journal.process_once(at("reject", closes=["cart"]), [first], reserve)
+    assert await journal.process_once(at("cart", each=True), [third], decide) == []
     assert worked == [first.id, "second"]
 
 
@@ -78,7 +78,7 @@ async def test_two_events_of_one_order_are_worked_on_once_where_the_link_takes_t
         worked.extend(event.id for event in given)
         return await reserve(work, given)
 
-    made = await the_journal(pool).process_once("cart", [first, first.model_copy(update={"id": "second"})], decide)
+    made = await the_journal(pool).process_once(at("cart"), [first, first.model_copy(update={"id": "second"})], decide)
     assert worked == [first.id]
     assert [event.id for event in made] == [f"{first.subject}.cart"] * 2
 
@@ -93,7 +93,7 @@ async def test_a_second_attempt_waits_for_the_first_and_finds_its_event(pool: Po
 
     # Overlapping deliveries, in opposite orders: nobody deadlocks, nobody works twice.
     attempts = await asyncio.gather(
-        *(the_journal(pool).process_once("cart", events if n % 2 else events[::-1], decide) for n in range(8))
+        *(the_journal(pool).process_once(at("cart"), events if n % 2 else events[::-1], decide) for n in range(8))
     )
 
     assert sorted(worked) == sorted(event.subject for event in events)
@@ -102,9 +102,9 @@ async def test_a_second_attempt_waits_for_the_first_and_finds_its_event(pool: Po
 
 async def test_what_comes_back_is_in_the_order_of_the_batch(pool: Pool) -> None:
     events = await accept(pool, *(an_order(cup=1) for _ in range(5)))
-    await the_journal(pool).process_once("cart", events[1:3], reserve)
+    await the_journal(pool).process_once(at("cart"), events[1:3], reserve)
 
-    made = await the_journal(pool).process_once("cart", events, reserve)
+    made = await the_journal(pool).process_once(at("cart"), events, reserve)
 
     assert [event.subject for event in made] == [event.subject for event in events]
 
@@ -118,11 +118,11 @@ async def test_an_attempt_that_fails_leaves_nothing_behind(pool: Pool) -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        await the_journal(pool).process_once("cart", events, fail)
+        await the_journal(pool).process_once(at("cart"), events, fail)
 
     assert await fetch(pool, "SELECT * FROM catalogue") == []
     assert await journal_of(pool, order) == ["OrderReceived"]
-    assert len(await the_journal(pool).process_once("cart", events, reserve)) == 1
+    assert len(await the_journal(pool).process_once(at("cart"), events, reserve)) == 1
 
 
 async def test_a_link_with_nothing_to_say_is_done_all_the_same(pool: Pool) -> None:
@@ -134,8 +134,8 @@ async def test_a_link_with_nothing_to_say_is_done_all_the_same(pool: Pool) -> No
         worked += 1
         return []
 
-    assert await the_journal(pool).process_once("refund", events, say_nothing) == []
-    assert await the_journal(pool).process_once("refund", events, say_nothing) == []
+    assert await the_journal(pool).process_once(at("refund"), events, say_nothing) == []
+    assert await the_journal(pool).process_once(at("refund"), events, say_nothing) == []
     assert worked == 1
 
 
@@ -147,7 +147,7 @@ async def test_the_routers_own_event_is_journalled_with_the_one_that_follows_it(
     )
 
     for _ in range(2):
-        await the_journal(pool).process_once("cart", [untyped(joined)], reserve, unrecorded=True)
+        await the_journal(pool).process_once(at("cart", unrecorded=True), [untyped(joined)], reserve)
 
     assert await journal_of(pool, order) == ["OrderReceived", "CartConfirmed", "StockReserved"]
 
@@ -181,7 +181,7 @@ async def test_an_end_event_ends_the_order_and_tells_whoever_listens(pool: Pool)
             heard.append(notification[2])
 
         await connection.add_listener(CHANNEL, hear)
-        await the_journal(pool).process_once("reject", events, reject)
+        await the_journal(pool).process_once(at("reject"), events, reject)
         await until(lambda: heard == [CHANNEL], HANGS_AFTER, "the notification")
         await connection.remove_listener(CHANNEL, hear)
 

@@ -34,7 +34,7 @@ from telemetry import exposition
 from telemetry.exposition import Exposition
 from telemetry.metrics import CountedJournal
 from tests.servers import free_port
-from tests.shop import accept, an_order, fetch, paid, payment_confirmed, the_journal, untyped
+from tests.shop import accept, an_order, at, fetch, paid, payment_confirmed, the_journal, untyped
 from workflows.chains import TYPES
 
 Samples = dict[tuple[str, ...], float]
@@ -61,7 +61,7 @@ async def goes_on(pool: Pool, link: str, order: Order, kind: type[Event[Any]], d
         return [work.made(kind, event, data) for event in events]
 
     given = untyped(OrderReceived.made_by("intake", order.order_id, order.received_at, {"order": order}))
-    await the_journal(pool).process_once(link, [given], decide)
+    await the_journal(pool).process_once(at(link), [given], decide)
 
 
 async def dispatched(pool: Pool, *orders: Order) -> None:
@@ -252,7 +252,7 @@ async def test_an_end_is_counted_once_however_often_the_consumer_is_called(pool:
     events = await accept(pool, an_order(cup=1), an_order(cup=1), an_order(cup=1))
 
     for some in (events[:1], events, events):
-        assert len(await CountedJournal(pool, TYPES).process_once("reject", some, reject)) == len(some)
+        assert len(await CountedJournal(pool, TYPES).process_once(at("reject"), some, reject)) == len(some)
 
     assert counted("lanka_orders_ended_total", **why) - ends == 3
     assert counted("lanka_link_seconds_count", **took) - links == 3
@@ -266,7 +266,7 @@ async def test_a_link_that_works_on_each_event_is_counted_for_each(pool: Pool) -
     async def reserve(work: Work, events: Sequence[AnyEvent]) -> list[Event[Any]]:
         return [work.made(StockReserved, event, {"reservations": ()}) for event in events]
 
-    made = await CountedJournal(pool, TYPES).process_once("cart", [first, second], reserve, each=True)
+    made = await CountedJournal(pool, TYPES).process_once(at("cart", each=True), [first, second], reserve)
 
     assert len({event.id for event in made}) == 2
     assert counted("lanka_link_seconds_count", link="cart", made="StockReserved") - before == 2
@@ -283,7 +283,7 @@ async def test_what_is_not_committed_is_not_counted(pool: Pool) -> None:
         return await reject(work, given)
 
     with pytest.raises(asyncpg.UniqueViolationError):
-        await CountedJournal(pool, TYPES).process_once("reject", events, break_the_commit)
+        await CountedJournal(pool, TYPES).process_once(at("reject"), events, break_the_commit)
 
     assert counted("lanka_orders_ended_total", **why) == before
 
@@ -298,7 +298,7 @@ async def test_a_link_takes_from_the_event_it_was_given_to_the_one_it_made(pool:
     async def reserve(work: Work, events: Sequence[AnyEvent]) -> list[Event[Any]]:
         return [work.made(StockReserved, event, {"reservations": ()}) for event in events]
 
-    await CountedJournal(pool, TYPES).process_once("cart", [waited], reserve)
+    await CountedJournal(pool, TYPES).process_once(at("cart"), [waited], reserve)
 
     seconds = counted("lanka_link_seconds_sum", link="cart", made="StockReserved") - before
     assert 100 <= seconds <= (datetime.now(UTC) - given_at).total_seconds()

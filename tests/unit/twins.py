@@ -5,8 +5,8 @@ from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from typing import Any
 
-from chain.batch import Work
-from chain.event import AnyEvent, Event, id_of
+from chain.batch import Batch, Work
+from chain.event import AnyEvent, Event
 from orders.payment import Payment
 from tests.shop import untyped
 from workflows.order_confirmation import TABLE
@@ -30,22 +30,18 @@ class TwinJournal:
 
     async def process_once(
         self,
-        link: str,
+        batch: Batch,
         events: Sequence[Any],
         decide: Callable[[Work, Sequence[Any]], Awaitable[Sequence[Event[Any]]]],
-        *,
-        unrecorded: bool = False,
-        closes: Sequence[str] = (),
-        attempt: int = 1,
-        each: bool = False,
+        attempt: int,
     ) -> list[AnyEvent]:
         self.attempts.append(attempt)
         self.transactions.append([event.subject for event in events])
-        fresh = {name: event for event in events if (name := _made_id(link, event, each=each)) not in self.made}
-        made = {event.id: untyped(event) for event in await decide(Work(None, link, NOW, each), [*fresh.values()])}
-        self.recorded += [*([untyped(event) for event in fresh.values()] if unrecorded else []), *made.values()]
+        fresh = {name: event for event in events if (name := batch.made_id(event)) not in self.made}
+        made = {event.id: untyped(event) for event in await decide(Work(None, batch, NOW), [*fresh.values()])}
+        self.recorded += [*([untyped(event) for event in fresh.values()] if batch.unrecorded else []), *made.values()]
         self.made |= {name: made.get(name) for name in fresh}
-        known = [self.made[_made_id(link, event, each=each)] for event in events]
+        known = [self.made[batch.made_id(event)] for event in events]
         return [event for event in known if event]
 
     async def append(self, events: Sequence[AnyEvent]) -> None:
@@ -54,14 +50,8 @@ class TwinJournal:
     def about(self, subject: str) -> AbstractContextManager[object]:
         return nullcontext()
 
-    async def done(self, link: str, events: Sequence[Event[Any]], *, each: bool = False) -> set[str]:
-        there = [event for event in events if _made_id(link, event, each=each) in self.made]
-        return {event.id if each else event.subject for event in there}
-
-
-def _made_id(link: str, event: Event[Any], *, each: bool) -> str:
-    """The id of what `link` makes of the event."""
-    return id_of(event.subject, link, event.id if each else None)
+    async def done(self, batch: Batch, events: Sequence[Event[Any]]) -> set[str]:
+        return {batch.made_id(event) for event in events} & self.made.keys()
 
 
 class TwinPayments:
