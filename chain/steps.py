@@ -1,10 +1,10 @@
 """The steps of one subject: every link that concerns it, in the order of the table, and how it is there."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from chain.event import BACKWARD, AnyEvent, Kind, maker_of, type_of
 from chain.position import links_at
@@ -63,25 +63,20 @@ class Step:
     reason: str | None = None
 
 
-class Group(Protocol):
-    """Subjects of which the same is known. `fresh`: something has happened to them just now. `types`: of their
-    events, at least those that are not of a straight way. `parked`: link and reason of each parking.
+@dataclass(frozen=True)
+class Group:
+    """Subjects of which the same is known. `fresh`: something has happened to them just now. `ended`: they have, but
+    what came later is not answered. `done`: links that have worked on them. `types`: of their events that are not those
+    of a straight way, parkings apart. `parked`: link and reason of each place where they wait for a person.
     """
 
-    @property
-    def version(self) -> int | None: ...
-    @property
-    def dispatched(self) -> bool: ...
-    @property
-    def fresh(self) -> bool: ...
-    @property
-    def ended(self) -> bool: ...
-    @property
-    def done(self) -> Collection[str]: ...
-    @property
-    def types(self) -> Collection[str]: ...
-    @property
-    def parked(self) -> Sequence[tuple[str, str]]: ...
+    version: int | None
+    dispatched: bool
+    fresh: bool
+    ended: bool
+    done: frozenset[str]
+    types: frozenset[str]
+    parked: tuple[tuple[str, str], ...]
 
 
 def states_at(table: Table, group: Group) -> Mapping[str, State]:

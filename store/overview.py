@@ -6,11 +6,13 @@ the journal is.
 
 from collections import Counter, deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
 import asyncpg
 
+from chain import steps
 from store.database import Pool, Store, Transaction, connected
 from store.operations import Compensation
 
@@ -24,24 +26,15 @@ FORGOTTEN_AFTER = timedelta(minutes=1)  # when nobody has looked for so long, co
 Made = tuple[str, str]  # the source and the type of an event
 
 
-class Group(NamedTuple):
-    """Open subjects of one chain of which the same is known.
+@dataclass(frozen=True)
+class Group(steps.Group):
+    """Open subjects of one chain, and how many there are.
 
-    `fresh`: something has happened to them just now. `ended`: they have, but what came later is not answered.
-    `done`: links that have worked on them. `types`: of their events that are not those of a straight way,
-    parkings apart. `parked`: link and reason of each place where they wait for a person.
     `owed`: how many have money to get back. `oldest`: when the first of them was received; `since`: the oldest of the
     events that brought them where they are, where somebody has asked for it.
     """
 
     chain: str
-    version: int | None
-    dispatched: bool
-    fresh: bool
-    ended: bool
-    done: frozenset[str]
-    types: frozenset[str]
-    parked: tuple[tuple[str, str], ...]
     subjects: int
     owed: int
     oldest: datetime
