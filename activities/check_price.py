@@ -10,15 +10,8 @@ from activities.consume import Journal, consume
 from chain.batch import Batch, Processed, Work
 from chain.event import Event
 from orders.events import PaidOrder, PaymentConfirmed, PriceChanged, PriceConfirmed, Refusal
-from orders.money import written
+from orders.money import Price, written
 from orders.words import Reason
-
-
-class Price(Protocol):
-    @property
-    def unit_price(self) -> int: ...
-    @property
-    def currency(self) -> str: ...
 
 
 class Catalogue(Protocol):

@@ -1,6 +1,6 @@
 """Money: whole minor units with an ISO 4217 code. No float ever touches it."""
 
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from iso4217 import Currency
 from pydantic import AfterValidator, Field
@@ -19,6 +19,13 @@ def _known(code: str) -> str:
 
 CurrencyCode = Annotated[str, Field(pattern=r"^[A-Z]{3}$", examples=["EUR"]), AfterValidator(_known)]
 UnitPrice = Annotated[int, Field(strict=True, ge=1, le=MAX_UNIT_PRICE, description="minor units", examples=[1350])]
+
+
+class Price(NamedTuple):
+    """The price of one, in minor units."""
+
+    unit_price: int
+    currency: str
 
 
 def written(amount: int, currency: str) -> str:

@@ -2,19 +2,12 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
 from chain.failures import LankaError
+from orders.money import Price
 from store.database import Store, Transaction, columns, transaction
-
-
-class Price(NamedTuple):
-    """The price of one, in minor units."""
-
-    unit_price: int
-    currency: str
 
 
 class Product(BaseModel):

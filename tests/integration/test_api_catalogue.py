@@ -3,7 +3,8 @@ from typing import Any
 
 import httpx
 
-from store.catalogue import Catalogue, Price
+from orders.money import Price
+from store.catalogue import Catalogue
 from store.database import Pool, transaction
 from store.seed import seed
 from tests.integration.conftest import KEYS, OPERATOR

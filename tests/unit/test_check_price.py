@@ -1,7 +1,6 @@
 """price: what the customer saw against the catalogue as of the moment the order was received."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,6 +8,7 @@ import pytest
 
 from activities.check_price import CheckPrice, refusal
 from orders.events import PaidOrder, PriceChanged, PriceConfirmed
+from orders.money import Price
 from orders.order import Order
 from orders.words import Reason
 from tests.shop import PRICE, an_order, batch, paid, payment_confirmed
@@ -18,10 +18,8 @@ YESTERDAY = datetime(2030, 1, 1, tzinfo=UTC)
 TODAY = YESTERDAY + timedelta(days=1)
 
 
-@dataclass(frozen=True)
-class Price:
-    unit_price: int
-    currency: str = "EUR"
+def euros(unit_price: int) -> Price:
+    return Price(unit_price, "EUR")
 
 
 class TwinCatalogue:
@@ -52,12 +50,12 @@ def refused(catalogue_price: Price | None, tolerance: int = 0, amount: int | Non
 
 
 def test_the_price_the_customer_saw_holds_while_the_catalogue_agrees() -> None:
-    assert refused(Price(PRICE)) is None
+    assert refused(euros(PRICE)) is None
 
 
 @pytest.mark.parametrize("now", [PRICE + 1, PRICE - 1])
 def test_without_a_tolerance_one_cent_is_too_much(now: int) -> None:
-    assert refused(Price(now)) == (
+    assert refused(euros(now)) == (
         Reason.PRICE_CHANGED,
         f"cup: EUR 2.50 seen, EUR {now / 100:.2f} in the catalogue",
     )
@@ -74,7 +72,7 @@ def test_without_a_tolerance_one_cent_is_too_much(now: int) -> None:
     ],
 )
 def test_a_tolerance_is_a_share_of_the_price_in_the_catalogue(now: int, tolerance: int, holds: bool) -> None:
-    assert (refused(Price(now), tolerance) is None) is holds
+    assert (refused(euros(now), tolerance) is None) is holds
 
 
 def test_the_same_number_in_another_currency_is_another_price() -> None:
@@ -89,14 +87,14 @@ def test_what_has_no_price_cannot_be_sold() -> None:
 
 
 def test_the_payment_must_come_to_the_sum_of_the_lines() -> None:
-    assert refused(Price(PRICE), amount=499) == (
+    assert refused(euros(PRICE), amount=499) == (
         Reason.PAYMENT_AMOUNT_MISMATCH,
         "paid EUR 4.99, the lines come to EUR 5.00",
     )
 
 
 async def test_the_price_of_the_moment_of_the_order_counts_not_the_price_of_now() -> None:
-    catalogue = TwinCatalogue(cup=[(YESTERDAY, Price(PRICE)), (TODAY, Price(PRICE + 50))])
+    catalogue = TwinCatalogue(cup=[(YESTERDAY, euros(PRICE)), (TODAY, euros(PRICE + 50))])
     before = an_order(cup=1).model_copy(update={"received_at": TODAY - timedelta(seconds=1)})
     after = an_order(cup=1).model_copy(update={"received_at": TODAY})
 
