@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Protocol
 
-from activities import check_cart, check_payment, check_price, finalize_order, refund_payment
+from activities import check_cart, check_payment, check_price, finalize_order, refund_payment, reject_order
 from activities.consume import Journal
 from activities.release_stock import Stock as StockToRelease
 from orders.ports import PaymentBooks, PaymentProvider
@@ -14,6 +14,9 @@ class Stock(check_cart.Stock, finalize_order.Stock, StockToRelease, Protocol): .
 
 
 class Payments(check_payment.Payments, finalize_order.Payments, refund_payment.Payments, Protocol): ...
+
+
+class Outbox(finalize_order.Outbox, reject_order.Outbox, Protocol): ...
 
 
 class Provider(PaymentProvider, PaymentBooks, Protocol): ...
@@ -33,7 +36,7 @@ class Parts:
     stock: Stock
     payments: Payments
     catalogue: check_price.Catalogue
-    outbox: finalize_order.Outbox
+    outbox: Outbox
     provider: Provider
     payment_deadline: timedelta
     price_tolerance: int

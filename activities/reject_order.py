@@ -1,16 +1,19 @@
 """finalize, going back: closes a refused order, once its stock is released and its money given back."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from temporalio import activity
 
 from activities.consume import Journal, consume
-from activities.finalize_order import Outbox
 from chain.batch import Batch, Processed, Work
 from chain.event import Event
 from orders.events import OrderCancelled, OrderRejected, Refused
 from orders.words import Reason
+
+
+class Outbox(Protocol):
+    async def put(self, tx: Any, events: Sequence[Event[Any]]) -> None: ...
 
 
 class RejectOrder:
