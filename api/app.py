@@ -25,6 +25,7 @@ from api import (
     subjects,
     webhooks,
 )
+from api.answers import answer_with_problems, problem_response
 from api.auth import Callers
 from api.backlog import Backlog, BacklogSettings
 from api.closing import beside
@@ -35,7 +36,7 @@ from api.funnel import Counts
 from api.known_subject import MOVES_WITHIN
 from api.live import Picture, running_picture
 from api.openapi import document_routes
-from api.problems import answer_with_problems
+from api.problems import Code, Problem
 from api.sandbox import Sandbox
 from api.shared import Shared
 from api.stream import running_stream
@@ -54,8 +55,8 @@ from store.overview import Overview
 from store.sessions import Sessions
 from store.webhooks import Webhooks
 from telemetry.exposition import Exposition, compensation
-from telemetry.logs import RequestLog, set_up_logs
-from telemetry.requests import RequestSeconds
+from telemetry.logs import set_up_logs
+from telemetry.requests import Requests
 from telemetry.switch import Tracing, tracing_of
 from web import routes as pages
 from workflows.chains import CHAINS, TYPES, accepted, module_of
@@ -99,8 +100,7 @@ def create_app() -> FastAPI:
         app.mount(f"/static/{folder}", pages.static_files(folder))
     answer_with_problems(app)
     document_routes(app, SentEvent, Picture)
-    app.add_middleware(RequestLog)
-    app.add_middleware(RequestSeconds)
+    app.add_middleware(Requests, our_mistake=problem_response(Problem(Code.INTERNAL_ERROR)))
     return app
 
 

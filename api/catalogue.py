@@ -6,12 +6,12 @@ from fastapi import APIRouter, Depends, Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.auth import Anybody, Operator
-from api.body import Body
-from api.problems import MAX_NAME, MAX_ON_HAND, Code, Problem, raises
+from api.body import Body, Name
+from api.problems import MAX_ON_HAND, Code, Problem, raises
 from api.shared import Here
-from orders.money import CurrencyCode, UnitPrice
+from orders.money import CurrencyCode, Price, UnitPrice
 from orders.order import Identifier
-from store.catalogue import BelowReserved, Price, Product
+from store.catalogue import BelowReserved, Product
 
 
 class ProductRequest(BaseModel):
@@ -19,10 +19,10 @@ class ProductRequest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: Annotated[str, Field(pattern=r"^\P{Cc}+$", max_length=MAX_NAME)]
+    name: Name
     unit_price: UnitPrice
     currency: CurrencyCode
-    on_hand: Annotated[int, Field(strict=True, ge=0, le=MAX_ON_HAND)]
+    on_hand: Annotated[int, Field(strict=True, ge=0, le=MAX_ON_HAND), Code.ON_HAND_OUT_OF_RANGE]
 
 
 router = APIRouter(tags=["catalogue"])

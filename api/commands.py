@@ -3,16 +3,16 @@
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Annotated, Any, NamedTuple, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 from temporalio.client import Client, RPCTimeoutOrCancelledError, WithStartWorkflowOperation, WorkflowUpdateFailedError
 from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.workflow import UpdateMethodMultiParam
 
-from api.problems import MAX_TEXT, Code, Problem
+from api.problems import Code, Problem
 from chain.commands import BulkCommand, Command, Verdict, verdict_again
 from dispatch.temporal import Temporal, start_of
 from orders.words import Status
@@ -27,8 +27,6 @@ ANSWERED_WITHIN = 5.0
 """Seconds that a workflow gets to decide; with a worker at hand it takes milliseconds."""
 
 SIGNALS_AT_ONCE = 20
-
-Text = Annotated[str, Field(pattern=r"^\P{Cc}+$", max_length=MAX_TEXT)]
 
 T = TypeVar("T")
 Update: TypeAlias = "UpdateMethodMultiParam[[ChainWorkflow, Command], Any]"

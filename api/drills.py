@@ -12,9 +12,9 @@ from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.auth import Operator
-from api.body import Body
+from api.body import Body, PerSecond
 from api.orders import OrderRequest
-from api.problems import MAX_DRILL, MAX_RATE, MIN_RATE, Code, Problem, raises
+from api.problems import MAX_DRILL, Code, Problem, raises
 from api.sandbox import M, PaymentAnswer, Sandbox
 from api.shared import Here
 from chain.failures import Outage
@@ -33,6 +33,8 @@ LINES = 3
 
 log = structlog.get_logger()
 
+Rate = Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False), Code.INVALID_FAULTS]
+
 
 class Faults(BaseModel):
     """What is broken at the sandbox provider. A rate is the chance, from 0 to 1, of each call.
@@ -43,11 +45,11 @@ class Faults(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    down: Annotated[bool, Field(strict=True)] = False
-    latency_ms: Annotated[int, Field(strict=True, ge=0, le=600_000)] = 0
-    error_rate: Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)] = 0
-    timeout_rate: Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)] = 0
-    garbage_rate: Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)] = 0
+    down: Annotated[bool, Field(strict=True), Code.INVALID_FAULTS] = False
+    latency_ms: Annotated[int, Field(strict=True, ge=0, le=600_000), Code.INVALID_FAULTS] = 0
+    error_rate: Rate = 0
+    timeout_rate: Rate = 0
+    garbage_rate: Rate = 0
 
 
 class DrillRequest(BaseModel):
@@ -55,8 +57,8 @@ class DrillRequest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    orders: Annotated[int, Field(strict=True, ge=1, le=MAX_DRILL)]
-    rate_per_second: Annotated[float, Field(strict=True, ge=MIN_RATE, le=MAX_RATE, allow_inf_nan=False)] = 20
+    orders: Annotated[int, Field(strict=True, ge=1, le=MAX_DRILL), Code.INVALID_NUMBER]
+    rate_per_second: PerSecond = 20
 
 
 class DrillAnswer(BaseModel):

@@ -11,10 +11,21 @@ from fastapi import APIRouter, Path, Request, Response
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
-from api import problems
 from api.auth import Shop
 from api.body import JSON, media_type, parsed, read_body
-from api.problems import Code, Flaw, Problem, flaw_at, flaw_in, flawed, in_body, raises
+from api.problems import (
+    MAX_ATTRIBUTE,
+    MAX_EVENTS,
+    Code,
+    Flaw,
+    Problem,
+    codes_of,
+    flaw_at,
+    flaw_in,
+    flawed,
+    in_body,
+    raises,
+)
 from api.shared import Here, Shared
 from api.stream import LIVE_OR_NOT, journal_of
 from chain.event import AnyEvent
@@ -82,17 +93,20 @@ class SentEvent(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    specversion: Literal["1.0"]
-    id: Annotated[str, Field(pattern=r"^\P{Cc}+$", max_length=problems.MAX_ATTRIBUTE)]
-    source: Annotated[str, Field(pattern=_URI_REFERENCE, max_length=problems.MAX_ATTRIBUTE), AfterValidator(_not_ours)]
+    specversion: Annotated[Literal["1.0"], Code.UNSUPPORTED_SPECVERSION]
+    id: Annotated[str, Field(pattern=r"^\P{Cc}+$", max_length=MAX_ATTRIBUTE), Code.INVALID_EVENT_ID]
+    source: Annotated[
+        str, Field(pattern=_URI_REFERENCE, max_length=MAX_ATTRIBUTE), AfterValidator(_not_ours), Code.INVALID_SOURCE
+    ]
     type: Annotated[str, AfterValidator(_routed)]
     subject: Identifier
     time: Annotated[
         AwareDatetime | None,
         BeforeValidator(_written),
         Field(ge=datetime(1970, 1, 1, tzinfo=UTC), lt=datetime(9999, 1, 1, tzinfo=UTC), description="default: now"),
+        Code.INVALID_TIME,
     ] = None
-    datacontenttype: Annotated[str, Field(pattern=r"^(?i:application/json)\s*(;|$)")] = JSON
+    datacontenttype: Annotated[str, Field(pattern=r"^(?i:application/json)\s*(;|$)"), Code.UNSUPPORTED_DATA] = JSON
     data: Annotated[
         dict[str, Any], BeforeValidator(lambda sent: {} if sent is None else sent), AfterValidator(_storable)
     ] = {}
@@ -127,14 +141,14 @@ router = APIRouter(tags=["events"])
             "description": "`application/json` is the data of one event, whose attributes are headers: `ce-id`, ...",
             "content": {
                 STRUCTURED: {"schema": _SENT},
-                BATCH: {"schema": {"type": "array", "items": _SENT, "minItems": 1, "maxItems": problems.MAX_EVENTS}},
+                BATCH: {"schema": {"type": "array", "items": _SENT, "minItems": 1, "maxItems": MAX_EVENTS}},
                 JSON: {"schema": {"type": "object"}},
             },
         }
     },
 )
 @raises(Code.SUBJECT_OF_ANOTHER_CHAIN, Code.TOO_MANY_EVENTS, Code.NOT_AN_ARRAY, Code.BACKLOG_FULL)
-@raises(*problems.codes_of(SentEvent), Code.NO_ROUTE, Code.RESERVED_SOURCE)
+@raises(*codes_of(SentEvent), Code.NO_ROUTE, Code.RESERVED_SOURCE)
 async def take_events(request: Request, here: Here, _: Shop) -> Stored:
     events = await _events(request)
     # What only follows does not make the backlog longer; it may even be what makes it shorter.
@@ -182,7 +196,7 @@ async def _events(request: Request) -> list[AnyEvent]:
         batch = parsed(await read_body(request))
         if not isinstance(batch, list):
             raise flawed([flaw_at((), Code.NOT_AN_ARRAY)])
-        if not 1 <= len(batch) <= problems.MAX_EVENTS:
+        if not 1 <= len(batch) <= MAX_EVENTS:
             raise flawed([flaw_at((), Code.TOO_MANY_EVENTS)])
         return _good([_structured(document, (nth,)) for nth, document in enumerate(batch)])
     raise Problem(
@@ -201,10 +215,7 @@ def _good(events: Sequence[AnyEvent | list[Flaw]]) -> list[AnyEvent]:
 def _structured(document: Any, at: tuple[int, ...]) -> AnyEvent | list[Flaw]:
     if isinstance(document, dict) and document.get("specversion", "1.0") != "1.0":  # which has other rules
         return [flaw_at((*at, "specversion"), Code.UNSUPPORTED_SPECVERSION)]
-    try:
-        return _checked(document)
-    except ValidationError as error:
-        return in_body(error, at)
+    return _checked(document, at)
 
 
 def _binary(request: Request, body: bytes) -> AnyEvent | list[Flaw]:
@@ -216,18 +227,21 @@ def _binary(request: Request, body: bytes) -> AnyEvent | list[Flaw]:
     if unknown := [name for name in headers if name.removeprefix(_CE) not in _HEADERS]:
         return [flaw_in(name, Code.UNKNOWN_FIELD) for name in unknown]
     attributes = {name.removeprefix(_CE): unquote(value) for name, value in sent}
+    found = _checked(attributes | ({"data": parsed(body)} if body else {}))
+    return [_in_message(flaw) for flaw in found] if isinstance(found, list) else found
+
+
+def _checked(sent: Any, at: tuple[int, ...] = ()) -> AnyEvent | list[Flaw]:
+    """The event, or what is wrong with its envelope or with the data that its type asks for."""
+    model: type[BaseModel] = SentEvent
     try:
-        return _checked(attributes | ({"data": parsed(body)} if body else {}))
+        event = SentEvent.model_validate(sent)
+        envelope = event.model_dump(exclude={"datacontenttype"}) | {"time": event.time or datetime.now(UTC)}
+        model = TYPES[event.type]
+        data = model.model_validate(envelope).model_dump(mode="json")["data"]
     except ValidationError as error:
-        return [_in_message(flaw) for flaw in in_body(error)]
-
-
-def _checked(sent: Any) -> AnyEvent:
-    """Raises pydantic's error, of the envelope or of the data that the type asks for."""
-    event = SentEvent.model_validate(sent)
-    envelope = event.model_dump(exclude={"datacontenttype"}) | {"time": event.time or datetime.now(UTC)}
-    known = TYPES[event.type].model_validate(envelope)
-    return AnyEvent.model_validate(envelope | {"data": known.model_dump(mode="json")["data"]})
+        return in_body(error, model, at)
+    return AnyEvent.model_validate(envelope | {"data": data})
 
 
 def _in_message(flaw: Flaw) -> Flaw:

@@ -102,9 +102,9 @@ class Window(BaseModel):
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
 
     chain: str = CHAIN
-    hours: Annotated[int, Field(ge=1, le=MAX_HOURS)] = 24
-    since: Annotated[AwareDatetime | None, Field(alias="from")] = None
-    to: AwareDatetime | None = None
+    hours: Annotated[int, Field(ge=1, le=MAX_HOURS), Code.INVALID_WINDOW] = 24
+    since: Annotated[AwareDatetime | None, Field(alias="from"), Code.INVALID_WINDOW] = None
+    to: Annotated[AwareDatetime | None, Code.INVALID_WINDOW] = None
 
     def bounds(self, now: datetime) -> tuple[datetime, datetime]:
         until = self.to or now

@@ -1,6 +1,6 @@
 """The OpenAPI document. What FastAPI cannot see of a route is found in what it depends on: bodies and problems."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from fastapi import FastAPI
@@ -9,9 +9,10 @@ from fastapi.routing import APIRoute, iter_route_contexts
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from api.answers import MEDIA_TYPE, codes_of_parameters
 from api.auth import SAFE
 from api.body import JSON, Body
-from api.problems import MEDIA_TYPE, Code, ProblemDetails, codes_of_names
+from api.problems import Code, Flaw, ProblemCode, ProblemDetails
 
 _REF = "#/components/schemas/{model}"
 
@@ -23,6 +24,7 @@ def document_routes(app: FastAPI, *models: type[BaseModel]) -> None:
     def openapi() -> dict[str, Any]:
         document = generate()
         named: dict[type[BaseModel], None] = dict.fromkeys([*models, ProblemDetails])
+        known: dict[ProblemCode, None] = dict.fromkeys(Code)
         for context in iter_route_contexts(app.routes):
             if not isinstance(context.route, APIRoute) or not context.route.include_in_schema:
                 continue
@@ -34,12 +36,16 @@ def document_routes(app: FastAPI, *models: type[BaseModel]) -> None:
                 for body in bodies:
                     operation["requestBody"] = _request_body(body)
                 operation["responses"].pop("422", None)  # FastAPI's own words for what is wrong
-                codes = {Code.INTERNAL_ERROR, *_raised(calls), *_of_parameters(context.dependant)}
+                codes = {Code.INTERNAL_ERROR, *_raised(calls), *_of_parameters(operation, context.dependant)}
+                known |= dict.fromkeys(sorted(codes))
                 operation["responses"] |= _problems(codes, safe=method in SAFE)
         schemas = document["components"]["schemas"]
         for unused in ("HTTPValidationError", "ValidationError"):
             schemas.pop(unused, None)
         schemas |= models_json_schema([(model, "validation") for model in named], ref_template=_REF)[1]["$defs"]
+        schemas["Code"] = {"title": "Code", "description": ProblemCode.__doc__, "type": "string", "enum": [*known]}
+        for model in (Flaw, ProblemDetails):  # the codes are an open list
+            schemas[model.__name__]["properties"]["code"] = {"$ref": _REF.format(model="Code")}
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend it
@@ -52,21 +58,18 @@ def _calls(dependant: Dependant) -> Iterator[Callable[..., Any]]:
         yield from _calls(inner)
 
 
-def _raised(calls: Iterable[Callable[..., Any]]) -> Iterator[Code]:
+def _raised(calls: Iterable[Callable[..., Any]]) -> Iterator[ProblemCode]:
     for call in calls:
         yield from getattr(call, "raises", ())
 
 
-def _of_parameters(dependant: Dependant) -> set[Code]:
-    found = codes_of_names(parameter.alias for parameter in dependant.path_params if parameter.field_info.metadata)
-    for parameter in dependant.query_params:
-        found |= {Code.UNKNOWN_PARAMETER, Code.REPEATED_PARAMETER}
-        assert isinstance(parameter.field_info.annotation, type(BaseModel)), "what is asked for is read as one model"
-        found |= codes_of_names(parameter.field_info.annotation.model_json_schema()["properties"])
-    return found.union(*map(_of_parameters, dependant.dependencies))
+def _of_parameters(operation: Mapping[str, Any], dependant: Dependant) -> set[ProblemCode]:
+    asked = any(each["in"] == "query" for each in operation.get("parameters", ()))
+    of_all = {Code.UNKNOWN_PARAMETER, Code.REPEATED_PARAMETER} if asked else set()
+    return {*of_all, *codes_of_parameters(dependant).values()}
 
 
-def _problems(codes: set[Code], *, safe: bool) -> dict[str, Any]:
+def _problems(codes: set[ProblemCode], *, safe: bool) -> dict[str, Any]:
     """Problem responses. Where nothing is changed it does not matter from which origin."""
     by_status: dict[str, list[str]] = {}
     for code in sorted(codes - ({Code.OTHER_ORIGIN} if safe else set())):

@@ -8,9 +8,9 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field
 
 from api.auth import Caller, Operator
-from api.body import Body
-from api.commands import Answer, Text
-from api.problems import MAX_RATE, MAX_RELEASE, MIN_RATE, Code, raises, refuse_repeated
+from api.body import Body, PerSecond, Text
+from api.commands import Answer
+from api.problems import MAX_RELEASE, Code, raises, refuse_repeated
 from api.shared import Here
 from chain.commands import BulkCommand
 from chain.table import Link
@@ -24,17 +24,17 @@ FORWARD: Sequence[Link] = [link for chain in CHAINS.values() for link in chain.t
 QUEUES = {(name, link.name): link.queue for name, chain in CHAINS.items() for link in chain.table.links}
 
 
-def _one_of(known: set[str]) -> tuple[object, object]:
+def _one_of(known: set[str], code: Code) -> tuple[object, ...]:
     def checked(name: str) -> str:
         if name not in known:
             raise ValueError(f"{name!r} is none of {', '.join(sorted(known))}")
         return name
 
-    return AfterValidator(checked), Field(json_schema_extra={"enum": [*sorted(known)]})
+    return AfterValidator(checked), Field(json_schema_extra={"enum": [*sorted(known)]}), code
 
 
-LinkName = Annotated[str, *_one_of({link.name for link in LINKS})]
-Stage = Annotated[str, *_one_of({link.queue for link in LINKS})]
+LinkName = Annotated[str, *_one_of({link.name for link in LINKS}, Code.INVALID_LINK)]
+Stage = Annotated[str, *_one_of({link.queue for link in LINKS}, Code.INVALID_STAGE)]
 
 SHOWN = 100
 """Subjects that a dry run names."""
@@ -69,8 +69,8 @@ class Parked(BaseModel):
 class BulkRequest(Parked):
     """The same, oldest first, at most `limit`, at this rate. `reason` is that of the parking, `why` the person's."""
 
-    rate_per_second: Annotated[float, Field(strict=True, ge=MIN_RATE, le=MAX_RATE, allow_inf_nan=False)] = 20
-    limit: Annotated[int, Field(strict=True, ge=1, le=MAX_RELEASE)] = MAX_RELEASE
+    rate_per_second: PerSecond = 20
+    limit: Annotated[int, Field(strict=True, ge=1, le=MAX_RELEASE), Code.INVALID_LIMIT] = MAX_RELEASE
     dry_run: Annotated[bool, Field(strict=True)] = False
     why: Text
     by: Text | None = None

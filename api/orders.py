@@ -13,9 +13,9 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from api.auth import Anybody, Caller
-from api.body import Body
+from api.body import Body, Text
 from api.chains import Spoken
-from api.commands import Answer, Text
+from api.commands import Answer
 from api.known_subject import known_by
 from api.problems import MAX_PAGE, Code, Flaw, Problem, flaw_at, flaw_in, flawed, raises, refuse_repeated
 from api.shared import Here
@@ -103,10 +103,10 @@ class Wanted(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    status: Status | None = None
+    status: Annotated[Status | None, Code.INVALID_STATUS] = None
     customer_id: Identifier | None = None
-    limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = 50
-    cursor: Annotated[str | None, Field(description="`next_cursor` of the page before")] = None
+    limit: Annotated[int, Field(ge=1, le=MAX_PAGE), Code.INVALID_LIMIT] = 50
+    cursor: Annotated[str | None, Field(description="`next_cursor` of the page before"), Code.INVALID_CURSOR] = None
 
 
 @raises(Code.IDEMPOTENCY_KEY_MISSING, Code.IDEMPOTENCY_KEY_INVALID)

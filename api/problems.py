@@ -1,25 +1,24 @@
-"""Every error the API answers with: RFC 9457 `application/problem+json` with a stable `code`."""
+"""What the API says is wrong: RFC 9457 problems with a stable `code`.
 
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+A chain brings codes of its own as an enum of `ProblemCode`. Its models say which fields mean which code, as ours do:
+`Annotated[int, Field(ge=1), Code.TOO_LIGHT]`. Workflows import that with their events, so no web framework is here.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import StrEnum
-from http import HTTPStatus
-from typing import Any, Self, TypeVar
+from functools import cache
+from typing import TYPE_CHECKING, Any, Self, TypeVar, get_args
 from urllib.parse import quote
 
-import structlog
-from fastapi import FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
-from fastapi.routing import iter_route_contexts
-from pydantic import BaseModel, ValidationError
-from starlette.exceptions import HTTPException
-from starlette.routing import Match
+from pydantic import AliasChoices, BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
-from chain.failures import Outage
 from orders.money import MAX_UNIT_PRICE
 from orders.order import MAX_LINES, MAX_QUANTITY
 
-MEDIA_TYPE = "application/problem+json"
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
 MAX_ON_HAND = 10**12
 MAX_NAME = 200
 MAX_PAGE = 100
@@ -28,13 +27,10 @@ MAX_RELEASE, MIN_RATE, MAX_RATE = 1000, 0.01, 1000
 MAX_DRILL = 500
 MAX_ATTRIBUTE = 255  # source and id together must fit into an index of PostgreSQL
 MAX_EVENTS = 100
-MAX_SKILLS = 20
 MAX_HOURS = 24 * 366
 
-log = structlog.get_logger()
 
-
-class Code(StrEnum):
+class ProblemCode(StrEnum):
     """What went wrong. The codes are stable; beside each stand its HTTP status and what the client can do."""
 
     status: int
@@ -46,6 +42,14 @@ class Code(StrEnum):
         member.status = status
         member.advice = advice
         return member
+
+    @property
+    def heading(self) -> str:
+        return self.value.replace("_", " ").capitalize()
+
+
+class Code(ProblemCode):
+    """Those of the API itself, and of orders."""
 
     API_KEY_MISSING = "api_key_missing", 401, "Send the header 'Authorization: Bearer <API key>'."
     API_KEY_INVALID = "api_key_invalid", 401, "The API key is unknown or revoked; send another one."
@@ -106,9 +110,6 @@ class Code(StrEnum):
     INVALID_NUMBER = "invalid_number", 422, f"Send a whole number from 1 to {MAX_DRILL}."
     INVALID_WINDOW = "invalid_window", 422, f"Send hours from 1 to {MAX_HOURS}, or from and to (RFC 3339 with offset)."
     INVALID_CURSOR = "invalid_cursor", 422, "Send the next_cursor of an earlier answer, unchanged."
-    INVALID_LANGUAGE = "invalid_language", 422, f"Send 1 to {MAX_SKILLS} codes such as uk (ISO 639)."
-    INVALID_SKILLS = "invalid_skills", 422, f"Send 1 to {MAX_SKILLS} skills, each an id such as orders."
-    INVALID_AVAILABILITY = "invalid_availability", 422, "Send true or false."
     NO_ROUTE = "no_route", 422, "No chain takes events of this type; `lanka chains` prints those that are taken."
     RESERVED_SOURCE = "reserved_source", 422, "Sources that begin with /lanka/ are our own; send another one."
     UNSUPPORTED_SPECVERSION = "unsupported_specversion", 422, "Send CloudEvents of version 1.0."
@@ -131,15 +132,11 @@ class Code(StrEnum):
     PAYMENTS_NOT_CONFIGURED = "payments_not_configured", 503, "There is no sandbox: set LANKA_PAYMENTS_URL."
     DATABASE_UNAVAILABLE = "database_unavailable", 503, "Nothing is lost: send it again after Retry-After."
 
-    @property
-    def heading(self) -> str:
-        return self.value.replace("_", " ").capitalize()
-
 
 class Flaw(BaseModel):
     """One thing that is wrong. `pointer` is a JSON pointer (RFC 6901) into the body, as a URI fragment."""
 
-    code: Code
+    code: ProblemCode
     detail: str
     pointer: str | None = None
     parameter: str | None = None
@@ -152,7 +149,7 @@ class ProblemDetails(BaseModel):
     title: str
     status: int
     detail: str
-    code: Code
+    code: ProblemCode
     errors: Sequence[Flaw] | None = None
 
 
@@ -161,7 +158,7 @@ class Problem(Exception):
 
     def __init__(
         self,
-        code: Code,
+        code: ProblemCode,
         detail: str | None = None,
         *,
         errors: Sequence[Flaw] | None = None,
@@ -174,16 +171,10 @@ class Problem(Exception):
         self.headers = headers
 
 
-def answer_with_problems(app: FastAPI) -> None:
-    """Makes every error of the app a problem. Unexpected exceptions are up to `telemetry.logs`."""
-    for kind in (Problem, RequestValidationError, HTTPException, Outage):
-        app.add_exception_handler(kind, _answer)
-
-
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def raises(*codes: Code) -> Callable[[F], F]:
+def raises(*codes: ProblemCode) -> Callable[[F], F]:
     """Says with which problems a route, or something that a route depends on, may end a request (see `api.openapi`)."""
 
     def marked(call: F) -> F:
@@ -191,19 +182,6 @@ def raises(*codes: Code) -> Callable[[F], F]:
         return call
 
     return marked
-
-
-def problem_response(problem: Problem) -> Response:
-    details = ProblemDetails(
-        type=f"urn:lanka:problem:{problem.code}",
-        title=problem.code.heading,
-        status=problem.code.status,
-        detail=problem.detail,
-        code=problem.code,
-        errors=problem.errors,
-    )
-    content = json.dumps(details.model_dump(mode="json", exclude_none=True))
-    return Response(content, problem.code.status, problem.headers, MEDIA_TYPE)
 
 
 def flawed(errors: Sequence[Flaw]) -> Problem:
@@ -214,7 +192,7 @@ def flawed(errors: Sequence[Flaw]) -> Problem:
     return Problem(first.code, f"{f'{where}: ' if where else ''}{first.detail}{others}", errors=errors)
 
 
-def refuse_repeated(request: Request) -> None:
+def refuse_repeated(request: "Request") -> None:
     """Raises the problem `repeated_parameter`: FastAPI would take the last of two."""
     names = [name for name, _ in request.query_params.multi_items()]
     if twice := next((name for name in names if names.count(name) > 1), None):
@@ -239,32 +217,13 @@ _BY_SIZE = {
     ("lines", "too_long"): Code.TOO_MANY_LINES,
 }
 _NAMES = {
-    Code.INVALID_ID: "customer_id payment_id order_id sku skill operator_id subject",
+    Code.INVALID_ID: "customer_id payment_id order_id sku subject",
     Code.UNKNOWN_CURRENCY: "currency",
     Code.QUANTITY_OUT_OF_RANGE: "quantity",
     Code.UNIT_PRICE_OUT_OF_RANGE: "unit_price",
-    Code.ON_HAND_OUT_OF_RANGE: "on_hand",
-    Code.INVALID_NAME: "name",
-    Code.INVALID_STATUS: "status",
-    Code.INVALID_LINK: "link",
-    Code.INVALID_STAGE: "stage",
-    Code.INVALID_TEXT: "reason why by key q parking",
-    Code.INVALID_RATE: "rate_per_second",
-    Code.INVALID_FAULTS: "down latency_ms error_rate timeout_rate garbage_rate",
-    Code.INVALID_NUMBER: "orders",
-    Code.INVALID_LIMIT: "limit",
-    Code.INVALID_CURSOR: "cursor",
-    Code.INVALID_WINDOW: "hours from to",
-    Code.INVALID_SKILLS: "skills",
-    Code.INVALID_LANGUAGE: "language languages",
-    Code.INVALID_AVAILABILITY: "available",
-    Code.UNSUPPORTED_SPECVERSION: "specversion",
-    Code.INVALID_SOURCE: "source",
-    Code.INVALID_EVENT_ID: "id",
-    Code.INVALID_TIME: "time",
-    Code.UNSUPPORTED_DATA: "datacontenttype",
 }
-_BY_NAME = {name: code for code, names in _NAMES.items() for name in names.split()}
+_BY_NAME: Mapping[str, ProblemCode] = {name: code for code, names in _NAMES.items() for name in names.split()}
+"""What the language of the shop, which knows of no problems, does not declare."""
 
 _OF_TYPES = {"integer": Code.NOT_AN_INTEGER, "string": Code.NOT_A_STRING, "array": Code.NOT_AN_ARRAY}
 _OF_BODIES = (
@@ -279,30 +238,61 @@ _OF_BODIES = (
 Location = Sequence[str | int]
 
 
-def codes_of(model: type[BaseModel]) -> set[Code]:
+def codes_of(model: type[BaseModel]) -> set[ProblemCode]:
     """What may be wrong with a body that is read as `model`."""
     schema = model.model_json_schema()
-    found = set(_OF_BODIES)
+    by_field = codes_by_field(model)
+    found: set[ProblemCode] = set(_OF_BODIES)
     for part in (schema, *schema.get("$defs", {}).values()):
         found |= {Code.MISSING_FIELD} if part.get("required") else set()
         for name, field in part.get("properties", {}).items():
             kinds = {each.get("type") for each in (field, *field.get("anyOf", []))}
-            found |= {_BY_NAME.get(name, Code.INVALID_VALUE), *(_OF_TYPES[kind] for kind in kinds & _OF_TYPES.keys())}
+            found |= {by_field.get(name, Code.INVALID_VALUE), *(_OF_TYPES[kind] for kind in kinds & _OF_TYPES.keys())}
             found |= {code for (named, _), code in _BY_SIZE.items() if named == name}
     return found
 
 
-def codes_of_names(names: Iterable[str]) -> set[Code]:
-    return {_BY_NAME[name] for name in names if name in _BY_NAME}
+@cache
+def codes_by_field(model: type[BaseModel]) -> Mapping[str, ProblemCode]:
+    """The code of each field that has one, of the model and of those in it, by the names that a client may use."""
+    found: dict[str, ProblemCode] = {}
+    models = [model]
+    for each in models:  # which grows meanwhile
+        for name, field in each.model_fields.items():
+            alias = field.validation_alias or name
+            for named in alias.choices if isinstance(alias, AliasChoices) else [alias]:
+                if code := code_of(str(named), field):
+                    found[str(named)] = code
+            within = (part for part in _parts(field.annotation) if isinstance(part, type))
+            models += [part for part in within if issubclass(part, BaseModel) and part not in models]
+    return found
 
 
-def in_body(error: ValidationError, at: Location = ()) -> list[Flaw]:
-    """`at`: the place of what was read within the body."""
+def code_of(name: str, field: FieldInfo) -> ProblemCode | None:
+    """The code that the field declares; one of a part of it, such as the items of a list, is the last to be asked."""
+    declared = (part for part in (*field.metadata, *_parts(field.annotation)) if isinstance(part, ProblemCode))
+    return next(declared, None) or _BY_NAME.get(name)
+
+
+def _parts(annotation: Any) -> Iterator[Any]:
+    yield annotation
+    for inner in get_args(annotation):
+        yield from _parts(inner)
+
+
+def in_body(error: ValidationError, model: type[BaseModel], at: Location = ()) -> list[Flaw]:
+    """What is wrong with what was read as `model`. `at`: its place within the body."""
     found = error.errors(include_url=False, include_context=False, include_input=False)
-    return [flaw_at((*at, *each["loc"]), _code(each["type"], each["loc"])) for each in found]
+    by_field = codes_by_field(model)
+    return [flaw_at((*at, *each["loc"]), _code(each["type"], each["loc"], by_field)) for each in found]
 
 
-def flaw_at(location: Location, code: Code) -> Flaw:
+def in_parameter(kind: str, location: Location, by_field: Mapping[str, ProblemCode]) -> Flaw:
+    code = Code.UNKNOWN_PARAMETER if kind == "extra_forbidden" else _code("", location, by_field)
+    return flaw_in(str(location[-1]), code)
+
+
+def flaw_at(location: Location, code: ProblemCode) -> Flaw:
     """A flaw at this place of the body."""
     # A field name is the client's: it may hold control characters, or half a surrogate pair.
     escaped = (str(part).replace("~", "~0").replace("/", "~1") for part in location)
@@ -310,49 +300,11 @@ def flaw_at(location: Location, code: Code) -> Flaw:
     return Flaw(code=code, detail=code.advice, pointer=pointer)
 
 
-def flaw_in(parameter: str, code: Code) -> Flaw:
+def flaw_in(parameter: str, code: ProblemCode) -> Flaw:
     """A flaw of a parameter of the path or the query, or of a header."""
     return Flaw(code=code, detail=code.advice, parameter=parameter)
 
 
-def _code(kind: str, location: Location) -> Code:
+def _code(kind: str, location: Location, by_field: Mapping[str, ProblemCode]) -> ProblemCode:
     name = next((part for part in reversed(location) if isinstance(part, str)), "")
-    return _BY_TYPE.get(kind) or _BY_SIZE.get((name, kind)) or _BY_NAME.get(name) or Code.INVALID_VALUE
-
-
-# ---- the edge ----------------------------------------------------------------------------------------------------
-
-
-async def _answer(request: Request, error: Exception) -> Response:
-    return problem_response(_problem_of(request, error))
-
-
-def _problem_of(request: Request, error: Exception) -> Problem:
-    match error:
-        case Problem():
-            return error
-        case RequestValidationError():  # of the path, the query or a header; bodies are read by `api.body`
-            return flawed([_of_parameter(each["type"], each["loc"]) for each in error.errors()])
-        case Outage():
-            log.warning("database unavailable", error=str(error))
-            seconds = max(1, round(error.retry_after or 1))
-            return Problem(Code.DATABASE_UNAVAILABLE, headers={"Retry-After": str(seconds)})
-        case HTTPException(status_code=HTTPStatus.NOT_FOUND):
-            return Problem(Code.NOT_FOUND)
-        case HTTPException(status_code=HTTPStatus.METHOD_NOT_ALLOWED):
-            return Problem(Code.METHOD_NOT_ALLOWED, headers={"Allow": ", ".join(_allowed(request))})
-    return Problem(Code.BAD_REQUEST)
-
-
-def _of_parameter(kind: str, location: Location) -> Flaw:
-    code = Code.UNKNOWN_PARAMETER if kind == "extra_forbidden" else _code("", location)
-    return flaw_in(str(location[-1]), code)
-
-
-def _allowed(request: Request) -> list[str]:
-    # Starlette names the methods of the first route with this path only.
-    methods: set[str] = set()
-    for route in iter_route_contexts(request.app.routes):
-        if route.matches(request.scope)[0] is not Match.NONE:
-            methods |= route.methods or set()
-    return sorted(methods) or ["GET", "HEAD"]  # a folder of files, whose route is found no more
+    return _BY_TYPE.get(kind) or _BY_SIZE.get((name, kind)) or by_field.get(name) or Code.INVALID_VALUE

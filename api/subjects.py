@@ -11,8 +11,8 @@ from temporalio.envconfig import ClientConfig
 from temporalio.service import RPCError
 
 from api.auth import Operator
+from api.body import Text
 from api.chains import Spoken
-from api.commands import Text
 from api.known_subject import known_subject
 from api.operations import ParkedAnswer
 from api.orders import OrderAnswer, OrderId

@@ -4,18 +4,22 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from api.problems import Code
 from chain.event import Event, Kind
 from chain.subject import Data
 from orders.order import Identifier
+from support.problems import CallCode
 from support.words import Status
+
+Language = Annotated[str, Field(pattern=r"^[a-z]{2,3}$"), CallCode.INVALID_LANGUAGE]
 
 
 class StartedCall(Data):
     """Who is calling, known before the call is connected. `language` is such as `uk`, `skill` such as `orders`."""
 
     customer_id: Identifier
-    language: Annotated[str, Field(pattern=r"^[a-z]{2,3}$")]
-    skill: Identifier
+    language: Language
+    skill: Annotated[Identifier, Code.INVALID_ID]
 
 
 class AssignedCall(Data):

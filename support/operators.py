@@ -6,13 +6,13 @@ from fastapi import APIRouter, Depends, Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from api import auth
-from api.body import Body
-from api.problems import MAX_NAME, MAX_SKILLS
+from api.body import Body, Name
+from api.problems import Code
 from api.shared import Here
 from orders.order import Identifier
+from support.events import Language
+from support.problems import MAX_SKILLS, CallCode
 from support.store import KnownOperator, Operator, Support
-
-Language = Annotated[str, Field(pattern=r"^[a-z]{2,3}$")]
 
 
 class OperatorRequest(BaseModel):
@@ -20,10 +20,10 @@ class OperatorRequest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: Annotated[str, Field(pattern=r"^\P{Cc}+$", max_length=MAX_NAME)]
-    languages: Annotated[list[Language], Field(min_length=1, max_length=MAX_SKILLS)]
-    skills: Annotated[list[Identifier], Field(min_length=1, max_length=MAX_SKILLS)]
-    available: Annotated[bool, Field(strict=True)]
+    name: Name
+    languages: Annotated[list[Language], Field(min_length=1, max_length=MAX_SKILLS), CallCode.INVALID_LANGUAGE]
+    skills: Annotated[list[Identifier], Field(min_length=1, max_length=MAX_SKILLS), CallCode.INVALID_SKILLS]
+    available: Annotated[bool, Field(strict=True), CallCode.INVALID_AVAILABILITY]
 
 
 router = APIRouter(prefix="/support", tags=["support"])
@@ -33,7 +33,7 @@ router = APIRouter(prefix="/support", tags=["support"])
 async def put_operator(
     here: Here,
     _: auth.Operator,
-    operator_id: Annotated[Identifier, Path()],
+    operator_id: Annotated[Identifier, Path(), Code.INVALID_ID],
     wanted: Annotated[OperatorRequest, Depends(Body(OperatorRequest))],
 ) -> Operator:
     """Callers who wait are connected at once, the oldest first."""

@@ -1,19 +1,11 @@
-"""Logs: JSON on standard output, one line for each request."""
+"""Logs: JSON on standard output."""
 
 import logging
 import sys
-import time
 
 import structlog
-from starlette.requests import ClientDisconnect
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.problems import Code, Problem, problem_response
-
-_QUIET = {"/livez", "/readyz", "/metrics"}
 _WITHOUT_LOCALS = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)  # they hold the API key
-
-log = structlog.get_logger()
 
 
 def set_up_logs(*more: structlog.types.Processor) -> None:
@@ -41,38 +33,3 @@ def set_up_logs(*more: structlog.types.Processor) -> None:
     )
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.getLogger("httpx").setLevel(logging.WARNING)
-
-
-class RequestLog:
-    """ASGI middleware. An unexpected exception is logged here with its trace, and the client is told nothing of it."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        structlog.contextvars.clear_contextvars()
-        began = time.perf_counter()
-        status = 0
-
-        async def noting(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        try:
-            await self._app(scope, receive, noting)
-        except ClientDisconnect:
-            log.info("client went away before its request was whole", method=scope["method"], path=scope["path"])
-            return
-        except Exception:
-            log.exception("request failed", method=scope["method"], path=scope["path"])
-            if status:
-                raise  # the answer has begun: all that is left is to break the connection
-            await problem_response(Problem(Code.INTERNAL_ERROR))(scope, receive, noting)
-        if scope["path"] not in _QUIET:
-            ms = round((time.perf_counter() - began) * 1000, 1)
-            log.info("request", method=scope["method"], path=scope["path"], status=status, ms=ms)

@@ -1,8 +1,10 @@
-"""How quickly requests are answered."""
+"""What is kept of each request: how quickly it was answered, and one line in the log."""
 
 import time
 
+import structlog
 from prometheus_client import Histogram
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 answered = Histogram(
@@ -11,26 +13,52 @@ answered = Histogram(
 )  # fmt: skip
 
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+_QUIET = {"/livez", "/readyz", "/metrics"}
+
+log = structlog.get_logger()
 
 
-class RequestSeconds:
-    """ASGI middleware. Routes are named by their pattern, so that there are few."""
+class Requests:
+    """ASGI middleware. Routes are named by their pattern, so that there are few.
 
-    def __init__(self, app: ASGIApp) -> None:
+    An unexpected exception is logged here with its trace, and the client is given `our_mistake`, which tells nothing.
+    """
+
+    def __init__(self, app: ASGIApp, our_mistake: ASGIApp) -> None:
         self._app = app
+        self._our_mistake = our_mistake
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        structlog.contextvars.clear_contextvars()
         began = time.perf_counter()
+        status = 0
 
         async def noting(message: Message) -> None:
+            nonlocal status
             if message["type"] == "http.response.start":
-                seconds = time.perf_counter() - began
-                route = getattr(scope.get("route"), "path", "none")
-                method = scope["method"] if scope["method"] in METHODS else "other"
-                answered.labels(method, route, str(message["status"])).observe(seconds)
+                status = message["status"]
+                _count(scope, status, time.perf_counter() - began)
             await send(message)
 
-        await self._app(scope, receive, noting)
+        try:
+            await self._app(scope, receive, noting)
+        except ClientDisconnect:
+            log.info("client went away before its request was whole", method=scope["method"], path=scope["path"])
+            return
+        except Exception:
+            log.exception("request failed", method=scope["method"], path=scope["path"])
+            if status:
+                raise  # the answer has begun: all that is left is to break the connection
+            await self._our_mistake(scope, receive, noting)
+        if scope["path"] not in _QUIET:
+            ms = round((time.perf_counter() - began) * 1000, 1)
+            log.info("request", method=scope["method"], path=scope["path"], status=status, ms=ms)
+
+
+def _count(scope: Scope, status: int, seconds: float) -> None:
+    route = getattr(scope.get("route"), "path", "none")
+    method = scope["method"] if scope["method"] in METHODS else "other"
+    answered.labels(method, route, str(status)).observe(seconds)

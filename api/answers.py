@@ -1,0 +1,76 @@
+"""Every error the API answers with, as RFC 9457 `application/problem+json`."""
+
+import json
+from http import HTTPStatus
+
+import structlog
+from fastapi import FastAPI, Request, Response
+from fastapi.dependencies.models import Dependant
+from fastapi.dependencies.utils import get_flat_params
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
+from starlette.exceptions import HTTPException
+from starlette.routing import Match
+
+from api.problems import Code, Problem, ProblemCode, ProblemDetails, code_of, flawed, in_parameter
+from chain.failures import Outage
+
+MEDIA_TYPE = "application/problem+json"
+
+log = structlog.get_logger()
+
+
+def answer_with_problems(app: FastAPI) -> None:
+    """Makes every error of the app a problem. Unexpected exceptions are up to `telemetry.requests`."""
+    for kind in (Problem, RequestValidationError, HTTPException, Outage):
+        app.add_exception_handler(kind, _answer)
+
+
+def problem_response(problem: Problem) -> Response:
+    details = ProblemDetails(
+        type=f"urn:lanka:problem:{problem.code}",
+        title=problem.code.heading,
+        status=problem.code.status,
+        detail=problem.detail,
+        code=problem.code,
+        errors=problem.errors,
+    )
+    content = json.dumps(details.model_dump(mode="json", exclude_none=True))
+    return Response(content, problem.code.status, problem.headers, MEDIA_TYPE)
+
+
+def codes_of_parameters(dependant: Dependant) -> dict[str, ProblemCode]:
+    """The code of each parameter that has one, by its name."""
+    fields = get_flat_params(dependant)
+    return {field.alias: code for field in fields if (code := code_of(field.alias, field.field_info))}
+
+
+async def _answer(request: Request, error: Exception) -> Response:
+    return problem_response(_problem_of(request, error))
+
+
+def _problem_of(request: Request, error: Exception) -> Problem:
+    match error:
+        case Problem():
+            return error
+        case RequestValidationError():  # of the path, the query or a header; bodies are read by `api.body`
+            codes = codes_of_parameters(request.scope["route"].dependant)
+            return flawed([in_parameter(each["type"], each["loc"], codes) for each in error.errors()])
+        case Outage():
+            log.warning("database unavailable", error=str(error))
+            seconds = max(1, round(error.retry_after or 1))
+            return Problem(Code.DATABASE_UNAVAILABLE, headers={"Retry-After": str(seconds)})
+        case HTTPException(status_code=HTTPStatus.NOT_FOUND):
+            return Problem(Code.NOT_FOUND)
+        case HTTPException(status_code=HTTPStatus.METHOD_NOT_ALLOWED):
+            return Problem(Code.METHOD_NOT_ALLOWED, headers={"Allow": ", ".join(_allowed(request))})
+    return Problem(Code.BAD_REQUEST)
+
+
+def _allowed(request: Request) -> list[str]:
+    # Starlette names the methods of the first route with this path only.
+    methods: set[str] = set()
+    for route in iter_route_contexts(request.app.routes):
+        if route.matches(request.scope)[0] is not Match.NONE:
+            methods |= route.methods or set()
+    return sorted(methods) or ["GET", "HEAD"]  # a folder of files, whose route is found no more
