@@ -26,7 +26,7 @@ async def deliver_messages(connection: Transaction, client: Client) -> None:
             log.exception("Temporal refuses a message", subject=message.subject)  # kept; the others are not held up
             continue
         if delivered:
-            await mark_delivered(connection, [message])
+            await mark_delivered(connection, message)
 
 
 async def _deliver(connection: Transaction, client: Client, message: Message) -> bool:

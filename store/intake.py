@@ -154,9 +154,8 @@ async def undelivered(connection: Transaction, chains: Sequence[str]) -> list[Me
     ]
 
 
-async def mark_delivered(connection: Transaction, messages: Sequence[Message]) -> None:
-    positions = [message.position for message in messages]
-    if any(message.event for message in messages):
+async def mark_delivered(connection: Transaction, message: Message) -> None:
+    if message.event:
         # Of subjects whose end was published before their beginning, or at the same moment.
         await connection.execute(
             """
@@ -166,16 +165,16 @@ async def mark_delivered(connection: Transaction, messages: Sequence[Message]) -
                 ARRAY[source], ARRAY[id], ARRAY[journal.type], ARRAY[journal.kind], ARRAY[routes.status],
                 ARRAY[subject], ARRAY[time], ARRAY[data]
             )
-            WHERE messages.position = ANY($1::bigint[]) AND journal.kind = 'end' AND ended_at IS NULL
+            WHERE messages.position = $1 AND journal.kind = 'end' AND ended_at IS NULL
             """,
-            positions,
+            message.position,
         )
     await connection.execute(
         """
         WITH delivered AS (
-            UPDATE messages SET delivered_at = now() WHERE position = ANY($1::bigint[]) RETURNING subject
+            UPDATE messages SET delivered_at = now() WHERE position = $1 RETURNING subject
         )
         UPDATE subjects SET at_rest = false FROM delivered WHERE subjects.subject = delivered.subject AND at_rest
         """,
-        positions,
+        message.position,
     )

@@ -91,7 +91,8 @@ async def waiting(pool: Pool) -> list[Message]:
 
 async def deliver(pool: Pool) -> None:
     async with connected(pool) as connection:
-        await mark_delivered(connection, await undelivered(connection, ["support"]))
+        for message in await undelivered(connection, ["support"]):
+            await mark_delivered(connection, message)
 
 
 # ---- what is published -------------------------------------------------------------------------------------------
@@ -261,7 +262,7 @@ async def test_messages_wait_until_their_subject_is_dispatched_and_come_in_order
     first, second = await waiting(pool)
     assert (first.event, second.event) == (ENDED, None)
     async with connected(pool) as connection:
-        await mark_delivered(connection, [first])
+        await mark_delivered(connection, first)
     assert await waiting(pool) == [second]
 
 
