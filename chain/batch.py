@@ -4,14 +4,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from chain.event import AnyEvent, Event, id_of
 
 E = TypeVar("E", bound=Event[Any])
 
 
-class Batch(BaseModel):
+class Batch(BaseModel, frozen=True):
     """Events of one type, one for each subject, oldest acceptance first, for the consumer at `link`.
 
     `unrecorded`: the router made these events itself, so the consumer's transaction journals them first.
@@ -19,8 +19,6 @@ class Batch(BaseModel):
     `tried`: attempts at this link before, in other company or with a fault.
     `each`: the link works once on each event, not once on each subject.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     link: str
     events: list[AnyEvent]
@@ -34,14 +32,12 @@ class Batch(BaseModel):
         return id_of(event.subject, self.link, event.id if self.each else None)
 
 
-class Processed(BaseModel):
+class Processed(BaseModel, frozen=True):
     """The next event of each subject that has one, and the subjects that could not be processed yet.
 
     A subject in neither list is done at this link and had nothing to say (a refund where nothing was paid). `pause`:
     seconds before what was left out is brought again; `tried`: attempts at it so far.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     events: list[AnyEvent]
     left_out: list[str] = Field(default_factory=list)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel
 
 
 class Verdict(StrEnum):
@@ -35,10 +35,8 @@ def printable(text: str) -> str:
 Said = Annotated[str, AfterValidator(printable)]
 
 
-class Command(BaseModel):
+class Command(BaseModel, frozen=True):
     """Somebody wants something of one subject: who, and why. `parking` names one of its parkings; None means all."""
-
-    model_config = ConfigDict(frozen=True)
 
     subject: str
     by: Said
@@ -46,14 +44,12 @@ class Command(BaseModel):
     parking: str | None = None
 
 
-class BulkCommand(BaseModel):
+class BulkCommand(BaseModel, frozen=True):
     """Release, or with `reject` rejection, of everything parked in a workflow, or of what matches.
 
     `stage` is the older way to name links: all forward ones of that task queue. `after` seconds the first goes on, and
     then one every `apart` seconds, so that many workflows signalled at once keep a common rate.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     by: Said
     why: Said

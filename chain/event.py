@@ -11,7 +11,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict
+from pydantic import AwareDatetime, BaseModel
 
 D = TypeVar("D")
 
@@ -64,13 +64,11 @@ def id_of(subject: str, link: str, given: str | None = None) -> str:
     return f"{subject}.{link}" if given is None else f"{subject}.{link}.{given}"
 
 
-class Event(BaseModel, Generic[D]):
+class Event(BaseModel, Generic[D], frozen=True, extra="forbid"):
     """An immutable fact in the past tense. `source` and `id` together name it once and for all.
 
     `subject` is what the chain is about: an order id, a call id.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: ClassVar[Kind] = Kind.FACT
     status: ClassVar[str | None] = None

@@ -2,7 +2,7 @@
 
 from typing import ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from chain.event import Event, Kind
 
@@ -13,8 +13,8 @@ PROCESSING = "processing"
 PARKED = "parked"
 
 
-class Data(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class Data(BaseModel, frozen=True, extra="forbid"):
+    """What an event carries."""
 
 
 class Refusal(Data):

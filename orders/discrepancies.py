@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict
+from pydantic import AwareDatetime, BaseModel
 
 
 class Kind(StrEnum):
@@ -23,10 +23,8 @@ class Kind(StrEnum):
     """Order: what the tables say of it does not follow from its journal."""
 
 
-class Finding(BaseModel):
+class Finding(BaseModel, frozen=True):
     """`since`: when what it is about last changed; None where nobody knows."""
-
-    model_config = ConfigDict(frozen=True)
 
     kind: Kind
     subject: str
@@ -34,10 +32,8 @@ class Finding(BaseModel):
     since: AwareDatetime | None
 
 
-class Report(BaseModel):
+class Report(BaseModel, frozen=True):
     """`checked`: how many payments, orders, events and SKUs were compared. `findings` are the first of `total`."""
-
-    model_config = ConfigDict(frozen=True)
 
     started_at: AwareDatetime
     finished_at: AwareDatetime

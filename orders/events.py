@@ -2,7 +2,7 @@
 
 from typing import ClassVar, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict
+from pydantic import AwareDatetime
 
 from chain.event import Event, Kind
 from chain.subject import Data, Parked, Released
@@ -42,13 +42,8 @@ class Withdrawal(Refusal):
     by: str
 
 
-class Why(BaseModel):
+class Why(Refusal, extra="allow"):
     """What every refusal carries, and whatever else it carries: it may be journalled as it was read here."""
-
-    model_config = ConfigDict(frozen=True, extra="allow")
-
-    reason: Reason
-    detail: str
 
 
 class LatePayment(Data):

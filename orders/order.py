@@ -4,7 +4,7 @@ import secrets
 import time
 from typing import Annotated
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, Field
 
 from orders.money import CurrencyCode, UnitPrice, written
 
@@ -15,20 +15,16 @@ MAX_QUANTITY = 10_000
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]*$", min_length=1, max_length=64)]
 
 
-class Line(BaseModel):
+class Line(BaseModel, frozen=True, extra="forbid"):
     """One SKU, how many of it, and the price of one in minor units as the customer saw it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     sku: Identifier
     quantity: Annotated[int, Field(strict=True, ge=1, le=MAX_QUANTITY)]
     unit_price: UnitPrice
 
 
-class Order(BaseModel):
+class Order(BaseModel, frozen=True, extra="forbid"):
     """An accepted order. `total` is the sum of its lines in minor units of `currency`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     order_id: str
     customer_id: Identifier

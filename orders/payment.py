@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 
 class PaymentStatus(StrEnum):
@@ -16,10 +16,8 @@ class PaymentStatus(StrEnum):
     REFUNDED = "refunded"
 
 
-class Payment(BaseModel):
+class Payment(BaseModel, frozen=True, extra="forbid"):
     """What the provider says of one payment. Amounts in minor units of `currency`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     provider: str
     payment_id: str

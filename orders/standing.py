@@ -1,19 +1,17 @@
 """An order as it is known from outside: what was ordered, and where it stands."""
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict
+from pydantic import AwareDatetime, BaseModel
 
 from orders.order import Line
 from orders.words import Status
 
 
-class KnownOrder(BaseModel):
+class KnownOrder(BaseModel, frozen=True):
     """An accepted order and where it stands now. `total` is in minor units of `currency`.
 
     `links_at`: the links where it stands, none after the end. `link`: the first of them, after the end the one that
     decided; `stage` is its task queue. `reason`: why it goes or went back.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     order_id: str
     order_number: str | None

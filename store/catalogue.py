@@ -3,17 +3,15 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from chain.failures import LankaError
 from orders.money import Price
 from store.database import Store, Transaction, columns, transaction
 
 
-class Product(BaseModel):
+class Product(BaseModel, frozen=True):
     """What is for sale now. `available` is what is on hand and not reserved; `unit_price` is in minor units."""
-
-    model_config = ConfigDict(frozen=True)
 
     sku: str
     name: str

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict
+from pydantic import AwareDatetime, BaseModel
 
 from store.database import Pool, Store, transaction
 from store.dispatch import LEADER, DispatchBatch, take, taken_with
@@ -37,10 +37,8 @@ class Carried(NamedTuple):
     done: Mapping[str, int | None]
 
 
-class ParkedSubject(BaseModel):
+class ParkedSubject(BaseModel, frozen=True):
     """A parking: a subject at a link where it waits for a person. `reason` groups what fails alike."""
-
-    model_config = ConfigDict(frozen=True)
 
     id: str
     chain: str
@@ -53,10 +51,8 @@ class ParkedSubject(BaseModel):
     workflow_id: str
 
 
-class OwedRefund(BaseModel):
+class OwedRefund(BaseModel, frozen=True):
     """Money that is to be given back and is not yet, in minor units. `late`: it came after the order's end."""
-
-    model_config = ConfigDict(frozen=True)
 
     order_id: str
     payment_id: str
