@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -16,7 +16,6 @@ from lanka import postgres, temporal
 from lanka.home import Chosen, Home
 from lanka.parts import Given, Machine, Ports
 from lanka.ports import HOST, free_port
-from lanka.readiness import http_answers, postgres_answers, temporal_answers
 from lanka.supervision import Part
 
 WATCHED = {"track_commit_timestamp": "on", "shared_preload_libraries": "pg_stat_statements"}
@@ -39,7 +38,7 @@ class Bench:
 
     @property
     def database_url(self) -> str:
-        return self.machine.database_url
+        return self.machine.connection.database_url
 
     def program(self, name: str, module: str, *args: str, **env: str) -> Part:
         """A Python program of the benchmark, told what Lanka's own programs are told."""
@@ -60,20 +59,11 @@ class Servers:
         self.parts = Parts(directory)
 
     async def start(self) -> None:
-        machine = Machine(Home(self._directory), self._chosen, Given(), Ports(0, 0, 0, 0))
+        machine = Machine(Home(self._directory), self._chosen, Given(database_url=self.url), Ports(0, 0, 0, 0))
         data, port = machine.home.postgres_data, self._chosen.postgres_port
         postgres.prepare(data, self._chosen.postgres_password)
-        own = machine.postgres()
-        part = Part(
-            own.name,
-            postgres.command(data, port, **WATCHED),
-            env=own.env,
-            cwd=own.cwd,
-            user=own.user,
-            stop_signal=own.stop_signal,
-            grace=own.grace,
-        )
-        await self.parts.start(part, lambda: postgres_answers(self.url))
+        part = replace(machine.postgres(), command=postgres.command(data, port, **WATCHED))
+        await self.parts.start(part, part.ready)
         await self._run("CREATE EXTENSION pg_stat_statements", f"CREATE DATABASE {TEMPLATE}")
         self._prices = await furnish(_database(self.url, TEMPLATE))
 
@@ -94,11 +84,11 @@ class Servers:
         shop = Shop(self._prices, machine.home.payments_database)
         try:
             payments = machine.payments()
-            await parts.start(payments, lambda: http_answers(f"{machine.payments_url}/livez"))
+            await parts.start(payments, payments.ready)
             if temporal:
                 part = machine.temporal() if temporal == "tuned" else _stock(machine)
-                await parts.start(part, lambda: temporal_answers(machine.temporal_address))
-            yield Bench(machine, parts, shop, self.url, machine.temporal_address if temporal else None)
+                await parts.start(part, part.ready)
+            yield Bench(machine, parts, shop, self.url, machine.connection.temporal if temporal else None)
         except Exception as error:
             error.add_note(parts.printed())
             raise
@@ -124,4 +114,4 @@ def _stock(machine: Machine) -> Part:
     words = [str(temporal.BINARY), "server", "start-dev", "--log-level", "warn", "--ip", HOST]
     words += ["--port", str(machine.ports.temporal), "--ui-port", str(machine.ports.temporal_ui)]
     words += ["--db-filename", str(machine.home.temporal_database)]
-    return Part("temporal", words, env=dict(os.environ), cwd=machine.home.directory)
+    return replace(machine.temporal(), command=words, env=dict(os.environ))

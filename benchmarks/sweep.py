@@ -138,7 +138,7 @@ IDLE = 20.0
 
 async def _slow(stand: Stand, ms: int) -> None:
     async with httpx.AsyncClient(trust_env=False) as client:
-        answer = await client.put(f"{stand.bench.machine.payments_url}/faults", json={"latency_ms": ms})
+        answer = await client.put(f"{stand.bench.machine.connection.payments}/faults", json={"latency_ms": ms})
         answer.raise_for_status()
 
 

@@ -121,8 +121,8 @@ def lanka(*, processes: int = 1, **env: str) -> Callable[[Bench], Awaitable[Runn
             url = f"http://127.0.0.1:{port}"
             await parts.start(api, _answers(f"{url}/readyz"))
             apis.append((api.name, url))
-            worker, ready = machine.worker(nth)
-            await parts.start(replace(worker, env={**worker.env, **env}), _answers(ready))
+            worker = machine.worker(nth)
+            await parts.start(replace(worker, env={**worker.env, **env}), worker.ready)
             workers.append(worker.name)
         return Running([url for _, url in apis], [*(name for name, _ in apis), *workers], workers[0])
 

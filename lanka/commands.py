@@ -10,10 +10,11 @@ from typing import Annotated
 import typer
 
 from lanka import parked
-from lanka.terminal import DEFAULT_HOME, ApiOption, HomeOption, KeyOption, call, fail, running, where_to
+from lanka.terminal import DEFAULT_HOME, ApiOption, Commands, HomeOption, KeyOption, operators_api, running
 
 app = typer.Typer(
     name="lanka",
+    cls=Commands,
     help="Durable order confirmation: a chain of events from a click to a confirmed order.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -67,33 +68,25 @@ def api(
 
     from api.app import Settings
     from lanka.settings import load_settings
-    from store.intake import TwoChainsError
 
     load_settings(Settings)
-    try:
-        uvicorn.run(
-            "api.app:create_app",
-            factory=True,
-            host=host,
-            port=port,
-            access_log=False,
-            log_config=None,
-            timeout_graceful_shutdown=10,
-        )
-    except TwoChainsError as error:
-        fail(error)
+    uvicorn.run(
+        "api.app:create_app",
+        factory=True,
+        host=host,
+        port=port,
+        access_log=False,
+        log_config=None,
+        timeout_graceful_shutdown=10,
+    )
 
 
 @app.command()
 def migrate(database_url: DatabaseOption = None, home: HomeOption = DEFAULT_HOME) -> None:
     """Bring the database to the newest schema. Harmless to repeat."""
     from lanka.schemas import migrate as run
-    from store.migrate import OlderDatabaseError
 
-    try:
-        asyncio.run(run(database_url or running(home).database_url))
-    except OlderDatabaseError as error:
-        fail(error)
+    asyncio.run(run(database_url or running(home).database_url))
 
 
 @app.command()
@@ -118,12 +111,9 @@ def order(home: HomeOption = DEFAULT_HOME) -> None:
     """Submit a sample order to the Lanka that `lanka up` runs, and show each event until its end."""
     from rich.console import Console
 
-    from lanka.sample_order import NoOrderError, sample_order
+    from lanka.sample_order import sample_order
 
-    try:
-        asyncio.run(sample_order(running(home), Console()))
-    except NoOrderError as error:
-        fail(error)
+    sample_order(running(home), Console())
 
 
 @app.command()
@@ -139,7 +129,8 @@ def funnel(
 
     from lanka.funnel import shown
 
-    answer = call("GET", "/funnel", where_to(api, key, home), params={"hours": hours, "chain": chain})
+    wanted = {"hours": hours, "chain": chain}
+    answer = operators_api(api, key, home).call("GET", "/operations/funnel", params=wanted)
     Console().print(shown(answer, hours))
 
 
@@ -158,13 +149,13 @@ def reconcile(
     Exit code 0 when there is nothing to report, 1 when there is, 2 when it could not be done.
     """
     from lanka.reconcile import reconcile as run
-    from lanka.reconcile import show
+    from lanka.reconcile import show_report
 
     if not (database_url and payments_url):
         connection = running(home, code=2)
         database_url, payments_url = database_url or connection.database_url, payments_url or connection.payments
     report = asyncio.run(run(database_url, payments_url, grace))
-    show(report)
+    show_report(report)
     if report.total:
         raise typer.Exit(1)
 

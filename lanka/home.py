@@ -7,21 +7,17 @@ import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import fasteners  # type: ignore[import-untyped]
 import psutil
 from pydantic import BaseModel, Field
 from pydantic_core import to_json
 
-from lanka.ports import free_port, is_free
+from lanka.ports import HOST, free_port, is_free
+from lanka.terminal import NotDoneError
 
 CLOCK_TOLERANCE = 1.0
 """Seconds that the same process may seem older or younger when it is looked up again."""
-
-
-class InUseError(Exception):
-    """Another `lanka up` runs in this home."""
 
 
 class Connection(BaseModel):
@@ -60,11 +56,11 @@ class Home:
 
     @contextmanager
     def kept_for_us(self) -> Iterator[None]:
-        """Raises `InUseError` where another `lanka up` has this home."""
+        """Raises `NotDoneError` where another `lanka up` has this home."""
         self.directory.mkdir(parents=True, exist_ok=True)
         lock = fasteners.InterProcessLock(self.directory / "up.lock")
         if not lock.acquire(blocking=False):
-            raise InUseError
+            raise NotDoneError(f"another `lanka up` is running in {self.directory}; stop it, or choose another --home")
         try:
             yield
         finally:
@@ -91,8 +87,8 @@ class Home:
         self._connection.unlink(missing_ok=True)
 
     def tell_prometheus(self, jobs: Mapping[str, Sequence[str]]) -> None:
-        """Which URLs have `/metrics`, for each job, in the form of Prometheus's `file_sd_configs`."""
-        targets = {job: [urlsplit(url).netloc for url in urls] for job, urls in jobs.items()}
+        """On which ports there are `/metrics`, for each job, in the form of Prometheus's `file_sd_configs`."""
+        targets = {job: [f"{HOST}:{port}" for port in ports] for job, ports in jobs.items()}
         _write(self._scraped, [{"targets": each, "labels": {"job": job}} for job, each in targets.items()])
 
     def remember(self, pids: Mapping[str, int]) -> None:

@@ -1,4 +1,4 @@
-"""The progress of an order in the terminal: its links light up as the events arrive."""
+"""The progress of an order in the terminal: its links light up as it passes them."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -9,8 +9,8 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from chain.event import AnyEvent, Event, Kind, maker_of, short
-from chain.steps import Seen, State, Step, Trying, steps
+from chain.event import Event, Kind, maker_of, short
+from chain.steps import State
 from chain.subject import RECEIVED, Parking, Refusal, Release
 from orders.events import ConfirmedOrder, PaidOrder, ReceivedOrder, Refund
 from orders.money import written
@@ -33,60 +33,60 @@ class Wait(NamedTuple):
 
 
 class OrderProgress:
-    """What has happened to one order so far; rendered, it is its chain."""
+    """One order as its page for operators (`GET /operations/orders/{id}`) tells it; rendered, it is its chain."""
 
     def __init__(self) -> None:
-        self._journal: list[AnyEvent] = []
-        self._events: list[Event[Any]] = []  # the same, each as what it is
-        self._parked: dict[str, Parking] = {}
+        self._page: Mapping[str, Any] = {"steps": [], "parked": []}
+        self._events: dict[str, Event[Any]] = {}  # by id
         self._waits: dict[str, Wait] = {}
 
-    def line(self, event_as_sent: AnyEvent) -> str:
-        """Takes the next event, and gives it as a line of Rich's markup."""
-        event = TABLE.types[event_as_sent.type].model_validate(vars(event_as_sent))
-        self._journal.append(event_as_sent)
-        self._events.append(event)
-        self._note_parking(event)
-        return (
-            f"{self._since(event):8.3f} s  [green]{short(event.type):<18}[/green] by {event.source}  {_result(event)}"
-        )
+    @property
+    def ended(self) -> bool:
+        return any(event.kind is Kind.END for event in self._events.values())
 
-    def waits(self, page: Mapping[str, Any]) -> Iterator[str]:
-        """Takes what the page of the order (`GET /operations/orders/{id}`) says, and gives what it waits for anew."""
-        before, self._waits = self._waits, dict(_waits(page))
+    def update(self, page: Mapping[str, Any]) -> Iterator[str]:
+        """Takes the page as it is now, and gives what is new on it, as lines of Rich's markup."""
+        told, waited, self._page = self._events, self._waits, page
+        self._events = {each["id"]: TABLE.types[each["type"]].model_validate(each) for each in page["events"]}
+        self._waits = dict(_waits(page))
+        for event in [event for key, event in self._events.items() if key not in told]:
+            name, result = short(event.type), _result(event)
+            yield f"{self._since(event):8.3f} s  [green]{name:<18}[/green] by {event.source}  {result}"
         for link, wait in self._waits.items():
-            if link not in before or before[link].why != wait.why:
+            if link not in waited or waited[link].why != wait.why:
                 yield f"[yellow]waits at {link}, {escape(str(wait))}[/yellow]"
 
     def __rich__(self) -> RenderableType:
         table = Table.grid(padding=(0, 1))
-        made = {maker_of(event.source): event for event in self._events if event.kind not in PAUSES}
-        parked = {link: Trying(each.attempts, each.last_error) for link, each in self._parked.items()}
-        shown = {step.link: step for step in steps(TABLE, Seen(self._journal, dict.fromkeys(made), parked=parked))}
+        shown = {step["link"]: step for step in self._page["steps"]}
         for stage in dict.fromkeys(stage for route in TABLE.all_routes for stage in route.stages):
-            beside = [shown[link] for link in stage if link in shown]
+            beside = [shown[link.name] for link in stage if link.name in shown]
             for nth, step in enumerate(beside):
                 branch = BESIDE[min(nth, 1)] if len(beside) > 1 else ""
-                table.add_row(*self._row(step, branch + step.link.name, made.get(step.link.name)))
+                table.add_row(*self._row(step, branch + step["link"]))
         return Group(table, *self._end())
 
-    def _row(self, step: Step, name: str, event: Event[Any] | None) -> list[RenderableType]:
-        if step.state is State.PARKED:
-            return [Text("‖", "yellow"), name, Text(_parking(self._parked[step.link.name]), "yellow")]
-        if event:
+    def _row(self, step: Mapping[str, Any], name: str) -> list[RenderableType]:
+        link, state = step["link"], step["state"]
+        made = {maker_of(event.source): event for event in self._events.values() if event.kind not in PAUSES}
+        if state == State.PARKED:
+            parked = next(each for each in self._page["parked"] if each["link"] == link)
+            why = f"parked, {in_words(parked['reason'])}, after {parked['attempts']} attempts: {parked['last_error']}"
+            return [Text("‖", "yellow"), name, Text(why, "yellow")]
+        if event := made.get(link):
             mark = Text("✘", "red") if isinstance(event.data, Refusal) else Text("✔", "green")
             result = Text.from_markup(f"{short(event.type)}  {_result(event)}")
             return [mark, name, result, f"{self._since(event):.3f} s"]
-        if step.state in (State.AHEAD, State.LEFT_OUT):
+        if state in {State.AHEAD, State.LEFT_OUT}:
             return [Text("○", "dim"), Text(name, "dim")]
-        wait = self._waits.get(step.link.name)
+        wait = self._waits.get(link)
         return [Spinner("dots", style="cyan"), name, Text(f"waits, {wait}", "yellow") if wait else Text("…", "dim")]
 
     def _end(self) -> Iterator[Text]:
-        if self._events and self._events[-1].kind is Kind.END:
-            yield self._outcome(self._events[-1])
+        if end := next((event for event in self._events.values() if event.kind is Kind.END), None):
+            yield self._outcome(end)
             return
-        if self._parked:
+        if self._page["parked"]:
             yield Text("parked: `lanka parked release` lets it go on, `lanka parked reject` ends it", "yellow")
         yield Text("Ctrl-C stops watching, not the order", "dim")
 
@@ -96,22 +96,12 @@ class OrderProgress:
             return Text(
                 f"confirmed as {data.order_number}: {written(data.total, data.currency)} is taken", "bold green"
             )
-        back = [event.data for event in self._events if isinstance(event.data, Refund)]
+        back = [event.data for event in self._events.values() if isinstance(event.data, Refund)]
         money = f"{written(back[-1].amount, back[-1].currency)} goes back" if back else "no money is kept"
         return Text(f"{end.status}, {in_words(data.reason)}: {data.detail}; {money}", "bold red")
 
-    def _note_parking(self, event: Event[Any]) -> None:
-        """A parking is over with a release, and with whatever else goes on or back."""
-        data = event.data
-        if isinstance(data, Parking):
-            self._parked[data.link] = data
-        elif event.kind in (Kind.WITHDRAWAL, Kind.END):
-            self._parked.clear()
-        else:
-            self._parked.pop(data.link if isinstance(data, Release) else maker_of(event.source), None)
-
     def _since(self, event: Event[Any]) -> float:
-        return (event.time - self._events[0].time).total_seconds()
+        return (event.time - next(iter(self._events.values())).time).total_seconds()
 
 
 def _waits(page: Mapping[str, Any]) -> Iterator[tuple[str, Wait]]:
@@ -147,10 +137,6 @@ def _result(event: Event[Any]) -> str:  # noqa: PLR0911, one for each kind
             return order.summary()
         case _:
             return ""
-
-
-def _parking(parked: Parking) -> str:
-    return f"parked, {in_words(parked.reason)}, after {parked.attempts} attempts: {parked.last_error}"
 
 
 def in_words(reason: str) -> str:

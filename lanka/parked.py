@@ -1,13 +1,12 @@
 """`lanka parked`: what waits for a person, over HTTP with an operator's key."""
-# ruff: noqa: PLC0415  # heavy imports stand inside, so that --help is quick
 
 import getpass
-import sys
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
 
-from lanka.terminal import DEFAULT_HOME, ApiOption, HomeOption, KeyOption, call, fail, where_to
+from lanka.terminal import DEFAULT_HOME, Api, ApiOption, HomeOption, KeyOption, NotDoneError, operators_api, show
 
 app = typer.Typer(name="parked", help="What waits for a person: list, release, reject.", no_args_is_help=True)
 
@@ -34,25 +33,11 @@ def list_parked(
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Show what is parked, the oldest first; into a pipe a line each, with tabs between."""
-    from rich.console import Console
-    from rich.table import Column, Table
-    from rich.text import Text
-
-    parked = call("GET", "/parked", where_to(api, key, home), params=_given(link=link, stage=stage, reason=reason))
-    if not parked:
+    wanted = _given(link=link, stage=stage, reason=reason)
+    if parked := operators_api(api, key, home).call("GET", "/operations/parked", params=wanted):
+        show(parked, "subject", "link", "reason", "attempts", "since", "last_error", "id")
+    else:
         typer.echo("nothing is parked")
-        return
-    names = ("subject", "link", "reason", "attempts", "since", "last_error", "id")
-    if not sys.stdout.isatty():
-        for each in parked:
-            typer.echo("\t".join(" ".join(str(each[name]).split()) for name in names))
-        return
-    # An order's id is there to be copied, whatever the width.
-    table = Table(Column("subject", no_wrap=True, min_width=16), *(name.replace("_", " ") for name in names[1:]))
-    for each in parked:
-        # As text: an error message may hold what Rich would take for its markup.
-        table.add_row(*(Text(str(each[name]), overflow="fold") for name in names))
-    Console().print(table)
 
 
 def _command(verb: str, done: str, doc: str) -> None:
@@ -75,30 +60,29 @@ def _command(verb: str, done: str, doc: str) -> None:
     ) -> None:
         bulk = _given(link=link, stage=stage, reason=reason, rate_per_second=rate, limit=limit, dry_run=dry_run or None)
         decision = {"why": why, "by": by}
-        where = where_to(api, key, home)
+        operator = operators_api(api, key, home)
         if which and bulk:
             raise typer.BadParameter("one order needs no --link, --stage, --reason, --rate, --limit, --dry-run")
         if which:
-            _decide_one(verb, which, where, decision)
+            _decide_one(operator, verb, which, decision)
         else:
-            _decide_all(verb, done, where, bulk | decision)
+            _decide_all(operator, verb, done, bulk | decision)
 
 
 _command("release", "released", "Let one order, or all that match, go on at the link where they are parked.")
 _command("reject", "rejected", "Refuse one parked order, or all that match: their stock and their money go back.")
 
 
-def _decide_one(verb: str, which: str, where: tuple[str, str], decision: dict[str, Any]) -> None:
-    from urllib.parse import quote
-
-    verdict = call("POST", f"/parked/{quote(which, safe='')}/{verb}", where, json=decision)["verdict"]
+def _decide_one(operator: Api, verb: str, which: str, decision: dict[str, Any]) -> None:
+    path = f"/operations/parked/{quote(which, safe='')}/{verb}"
+    verdict = operator.call("POST", path, json=decision)["verdict"]
     if verdict == "not_parked":
-        fail(f"{which} is not parked, or on its way back already")
+        raise NotDoneError(f"{which} is not parked, or on its way back already")
     typer.echo(f"{which}: {verdict}")
 
 
-def _decide_all(verb: str, done: str, where: tuple[str, str], wanted: dict[str, Any]) -> None:
-    answer = call("POST", f"/parked/{verb}", where, json=wanted)
+def _decide_all(operator: Api, verb: str, done: str, wanted: dict[str, Any]) -> None:
+    answer = operator.call("POST", f"/operations/parked/{verb}", json=wanted)
     if answer["dry_run"]:
         typer.echo("\n".join([*answer["orders"], f"{answer['matched']} would be {done}"]))
     else:

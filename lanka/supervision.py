@@ -1,4 +1,4 @@
-"""Keeps the parts running: a part that dies is started again, and a line says so."""
+"""Keeps the parts running, and knows how they are: a part that dies is started again, and a line says so."""
 
 import asyncio
 import os
@@ -6,9 +6,10 @@ import pwd
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from shutil import which
 from typing import Any, Self
@@ -18,30 +19,60 @@ import psutil
 QUICK_DEATH = 5.0
 LONGEST_PAUSE = 15.0
 
+EVERY = 5.0
+"""Seconds between two looks while nothing happens."""
+
+SOON = 0.25
+"""Seconds between two looks while something comes up."""
+
+ANSWERS_WITHIN = 3.0
+"""Seconds that a part has to answer."""
+
 Say = Callable[[str, str], None]
 """Shows a line of a part: its name, and the line."""
 
 
+class State(StrEnum):
+    """`RESTARTING`: as `STARTING`, after a death. `NOT_READY`: it runs and no longer says that it is ready."""
+
+    STARTING = "starting"
+    READY = "ready"
+    NOT_READY = "not ready"
+    RESTARTING = "restarting"
+    DOWN = "down"
+
+
+COMING = {State.STARTING, State.RESTARTING}
+
+
+async def _always() -> bool:
+    return True
+
+
 @dataclass(frozen=True)
 class Part:
-    """One process. `grace` is how many seconds it has after `stop_signal` before it is killed."""
+    """One process. `ready` is asked again and again; an exception is a no. `grace` is how many seconds it has after
+    `stop_signal` before it is killed.
+    """
 
     name: str
     command: list[str]
     env: dict[str, str]
     cwd: Path
+    ready: Callable[[], Awaitable[bool]] = _always
     stop_signal: signal.Signals = signal.SIGTERM
     grace: float = 10
     user: str | None = None
 
 
 class Supervision:
-    """Runs parts until the end of its `async with`. `changed` is called with all pids whenever one is new."""
+    """Runs parts until the end of its `async with`. `changed` is called whenever a process or a state is another."""
 
-    def __init__(self, say: Say, changed: Callable[[dict[str, int]], None]) -> None:
+    def __init__(self, say: Say, changed: Callable[[], None]) -> None:
         self._say = say
         self._changed = changed
         self._groups: list[list[_Life]] = []
+        self._wake = asyncio.Event()
 
     async def __aenter__(self) -> Self:
         return self
@@ -50,9 +81,14 @@ class Supervision:
         for group in reversed(self._groups):
             await asyncio.gather(*(life.stop() for life in group))
 
-    def alive(self) -> dict[str, int]:
-        """The pids of the parts whose process lives."""
-        return {life.part.name: life.process.pid for life in self._lives if life.process and life.lives}
+    @property
+    def pids(self) -> Mapping[str, int]:
+        """Of each part the last process."""
+        return {life.part.name: life.process.pid for life in self._lives if life.process}
+
+    @property
+    def states(self) -> Mapping[str, State]:
+        return {life.part.name: life.state for life in self._lives if life.process}
 
     def start(self, *parts: Part) -> None:
         """What starts together stops together; the last to start are the first to stop."""
@@ -64,12 +100,27 @@ class Supervision:
         for each in ended:
             each.result()
 
+    async def watch(self) -> None:
+        """Without end."""
+        while True:
+            await self.look()
+            self._wake.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(SOON if COMING & set(self.states.values()) else EVERY):
+                    await self._wake.wait()
+
+    async def look(self) -> None:
+        """Asks every part how it is."""
+        if any(await asyncio.gather(*(life.look() for life in self._lives))):
+            self._changed()
+
     @property
     def _lives(self) -> list["_Life"]:
         return [life for group in self._groups for life in group]
 
     def _spawned(self) -> None:
-        self._changed({life.part.name: life.process.pid for life in self._lives if life.process})
+        self._wake.set()
+        self._changed()
 
 
 class _Life:
@@ -78,6 +129,7 @@ class _Life:
     def __init__(self, part: Part, say: Say, spawned: Callable[[], None]) -> None:
         self.part = part
         self.process: asyncio.subprocess.Process | None = None
+        self.state = State.STARTING
         self._say = say
         self._spawned = spawned
         self._reading: set[asyncio.Task[None]] = set()
@@ -86,6 +138,28 @@ class _Life:
     @property
     def lives(self) -> bool:
         return self.process is not None and self.process.returncode is None
+
+    async def look(self) -> bool:
+        """Whether the state is another now."""
+        process, answers = self.process, await self._answers()
+        before = self.state
+        if self.process is process:  # else it was another process that has answered, or has not
+            self.state = self._state(answers=answers)
+        return self.state is not before
+
+    def _state(self, *, answers: bool) -> State:
+        if not self.lives:
+            return State.DOWN
+        if answers:
+            return State.READY
+        return self.state if self.state in COMING else State.NOT_READY
+
+    async def _answers(self) -> bool:
+        try:
+            async with asyncio.timeout(ANSWERS_WITHIN):
+                return await self.part.ready()
+        except Exception:  # noqa: BLE001, whatever it is, it is no answer
+            return False
 
     async def _live(self) -> None:
         name, death, quick_deaths = self.part.name, "", 0
@@ -97,6 +171,7 @@ class _Life:
                 death = str(error)
             else:
                 if death:
+                    self.state = State.RESTARTING
                     self._say("lanka", f"{name} died ({death}), started again as pid {self.process.pid}")
                 self._spawned()
                 code = await self.process.wait()

@@ -5,25 +5,23 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-import httpx
 import psutil
 import typer
 
 from lanka import postgres
-from lanka.health import Ask, Health, State
-from lanka.home import Connection, Home, InUseError, is_over
+from lanka.home import Connection, Home, is_over
 from lanka.parts import Given, Machine, Ports
 from lanka.ports import free_port, is_free
-from lanka.readiness import http_answers, postgres_answers, temporal_answers, until
-from lanka.sample_order import NoOrderError, as_curl
+from lanka.readiness import postgres_answers, until
+from lanka.sample_order import as_curl
 from lanka.schemas import migrate
-from lanka.supervision import Supervision
-from lanka.terminal import fail
-from store.migrate import OlderDatabaseError
+from lanka.supervision import Part, State, Supervision
+from lanka.terminal import NotDoneError
 from store.seed import seed
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -35,7 +33,7 @@ STEP_WITHIN = 60.0
 
 
 def up(directory: Path, wanted: Ports, workers: int) -> None:
-    """Runs until it is told to stop. Ends the command where it cannot start."""
+    """Runs until it is told to stop. Raises `LankaError` where it cannot start."""
     os.umask(0o077)  # the databases are for nobody else's eyes
     home = Home(directory)
     try:
@@ -45,10 +43,8 @@ def up(directory: Path, wanted: Ports, workers: int) -> None:
             given = Given()
             machine = Machine(home, home.chosen(), given, _ports(wanted, given))
             asyncio.run(_Run(machine, workers).until_stopped())
-    except InUseError:
-        fail(f"another `lanka up` is running in {home.directory}; stop it, or choose another --home")
-    except (TimeoutError, OlderDatabaseError) as error:
-        fail(error)
+    except TimeoutError as error:
+        raise NotDoneError(error) from error
 
 
 async def _end(left_behind: dict[str, psutil.Process]) -> None:
@@ -86,31 +82,29 @@ def _ports(wanted: Ports, given: Given) -> Ports:
 
 def _port(option: str, wanted: int) -> int:
     if wanted and not is_free(wanted):
-        fail(f"port {wanted} is taken by another program; choose another one with {option}")
+        raise NotDoneError(f"port {wanted} is taken by another program; choose another one with {option}")
     return wanted or free_port()
+
+
+async def _are_ready(parts: Sequence[Part]) -> None:
+    for part in parts:
+        await until(part.ready, STEP_WITHIN, f"the part {part.name}")
 
 
 class _Run:
     def __init__(self, machine: Machine, workers: int) -> None:
         self._machine = machine
         self._workers = workers
-        self._asks: dict[str, Ask] = {
-            "postgres": lambda: postgres_answers(machine.database_url),
-            "temporal": lambda: temporal_answers(machine.temporal_address),
-            "payments": lambda: http_answers(f"{machine.payments_url}/livez"),
-            "api": lambda: http_answers(f"{machine.api_url}/readyz"),
-        }
-        self._health = Health(self._asks, self._tell_health)
-        self._pids: dict[str, int] = {}
+        self._supervision = Supervision(self._say, self._changed)
         self._ready = False
         self._stop = asyncio.Event()
 
     async def until_stopped(self) -> None:
         for number in STOPS:
             asyncio.get_running_loop().add_signal_handler(number, self._stop.set)
-        async with Supervision(self._say, self._note) as supervision:
-            watching = asyncio.create_task(self._health.watch(supervision.alive))
-            running = asyncio.create_task(self._run(supervision))
+        async with self._supervision:
+            watching = asyncio.create_task(self._supervision.watch())
+            running = asyncio.create_task(self._run())
             stopping = asyncio.create_task(self._stop.wait())
             await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
             self._ready = False
@@ -125,35 +119,33 @@ class _Run:
         if not running.cancelled():
             running.result()
 
-    async def _run(self, supervision: Supervision) -> None:
+    async def _run(self) -> None:
         began = time.monotonic()
-        machine = self._machine
+        machine, start = self._machine, self._supervision.start
         if machine.given.database_url is None:
             data, password = machine.home.postgres_data, machine.chosen.postgres_password
             await asyncio.to_thread(postgres.prepare, data, password)
-            supervision.start(machine.postgres())
-        own_temporal = machine.given.temporal_address is None
-        supervision.start(*([machine.temporal()] if own_temporal else []), machine.payments())
+            start(machine.postgres())
+        outside = [machine.temporal()] if machine.given.temporal_address is None else []
+        outside.append(machine.payments())
+        start(*outside)
         await self._fill_the_database()
-        await self._answers("payments", "the sandbox payment provider")
-        if own_temporal:
-            await self._answers("temporal", "Temporal")
+        await _are_ready(outside)
         workers = [machine.worker(nth) for nth in range(self._workers)]
-        self._asks.update((part.name, partial(http_answers, url)) for part, url in workers)
-        machine.home.tell_prometheus({"lanka-api": [machine.api_url], "lanka-worker": [url for _, url in workers]})
-        supervision.start(machine.api(), *(part for part, _ in workers))
-        await self._answers("api", "the API")
-        for part, _ in workers:
-            await self._answers(part.name, part.name)
+        worker_ports = [worker.env["LANKA_WORKER_PORT"] for worker in workers]
+        machine.home.tell_prometheus({"lanka-api": [str(machine.ports.api)], "lanka-worker": worker_ports})
+        ours = [machine.api(), *workers]
+        start(*ours)
+        await _are_ready(ours)
         self._ready = True
-        self._note(self._pids)
-        await self._health.look()
+        self._note()
+        await self._supervision.look()
         await self._greet(time.monotonic() - began)
-        await supervision.forever()
+        await self._supervision.forever()
 
     async def _fill_the_database(self) -> None:
-        url = self._machine.database_url
-        await self._answers("postgres", "PostgreSQL")
+        url = self._machine.connection.database_url
+        await until(partial(postgres_answers, url), STEP_WITHIN, "PostgreSQL")
         try:
             async with asyncio.timeout(STEP_WITHIN):
                 await migrate(url)
@@ -161,41 +153,28 @@ class _Run:
         except TimeoutError as error:
             raise TimeoutError(f"waited {STEP_WITHIN:g} s for the migrations and the demo shop") from error
 
-    async def _answers(self, name: str, what: str) -> None:
-        await until(self._asks[name], STEP_WITHIN, what)
-
-    def _note(self, pids: dict[str, int]) -> None:
-        self._pids = pids
-        self._machine.home.remember(pids)
+    def _note(self) -> None:
+        self._machine.home.remember(self._supervision.pids)
         if self._ready:
             self._machine.home.announce(self._connection())
-        self._health.born(pids)
 
-    def _tell_health(self) -> None:
+    def _changed(self) -> None:
+        self._note()
         self._say("lanka", f"parts: {self._parts()}")
 
     def _parts(self) -> str:
-        states = self._health.states
-        shown = {name: typer.style(states[name], fg=SHADES.get(states[name], "red")) for name in self._pids}
-        return " · ".join(f"{name} {shown[name]} ({pid})" for name, pid in self._pids.items())
+        states, pids = self._supervision.states, self._supervision.pids
+        shown = {name: typer.style(state, fg=SHADES.get(state, "red")) for name, state in states.items()}
+        return " · ".join(f"{name} {shown[name]} ({pid})" for name, pid in pids.items())
 
     def _connection(self) -> Connection:
-        machine = self._machine
-        return Connection(
-            api=machine.api_url,
-            temporal=machine.temporal_address,
-            temporal_ui=machine.temporal_ui,
-            database_url=machine.database_url,
-            payments=machine.payments_url,
-            keys=machine.chosen.keys,
-            pids=self._pids,
-        )
+        return self._machine.connection.model_copy(update={"pids": self._supervision.pids})
 
     async def _greet(self, seconds: float) -> None:
-        connection = self._connection()
+        connection = self._machine.connection
         try:
-            sample = await as_curl(connection)
-        except (NoOrderError, httpx.HTTPError) as error:
+            sample = await asyncio.to_thread(as_curl, connection)
+        except NotDoneError as error:
             sample = f"(no sample: {error})"
         self._print(
             f"""

@@ -69,11 +69,10 @@ class Shop:
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[Customer]:
         """Provider, API and worker run, and are started again when they die."""
-        worker, _ = self.machine.worker(0)
         async with (
             self._kept_running(self.machine.payments()),
             self._kept_running(self.machine.api()),
-            self._kept_running(worker),
+            self._kept_running(self.machine.worker(0)),
         ):
             for url in (self.connection.payments, self.connection.api):
                 await until(partial(http_answers, f"{url}/livez"), HANGS_AFTER, url)
@@ -121,17 +120,8 @@ async def a_shop(servers: Servers, **env: str) -> AsyncIterator[Shop]:
             Ports(api=free_port(), temporal=0, temporal_ui=0, payments=free_port()),
         )
         await seed(database_url, skus=1, keys=machine.chosen.keys)
-        connection = Connection(
-            api=machine.api_url,
-            temporal=machine.temporal_address,
-            temporal_ui=None,
-            database_url=database_url,
-            payments=machine.payments_url,
-            keys=machine.chosen.keys,
-            pids={},
-        )
         alone = {"TEMPORAL_NAMESPACE": namespace, "TEMPORAL_CONFIG_FILE": os.devnull, "LANKA_CONNECTIONS": "5"}
-        yield Shop(machine, connection, namespace, alone | env, deaths=[])
+        yield Shop(machine, machine.connection, namespace, alone | env, deaths=[])
 
 
 def _namespaces() -> list[str]:

@@ -1,10 +1,28 @@
 """What `lanka up` says of its parts."""
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from lanka.health import Health
+from lanka.supervision import Part, Supervision, _Life
+
+
+class Process:
+    """Lives until it is told to die; that it is dead is seen before it is started again."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+        self.buried = asyncio.Event()
+
+    async def wait(self) -> int:
+        await self.buried.wait()
+        return self.returncode or 0
 
 
 class Machine:
@@ -12,11 +30,11 @@ class Machine:
 
     def __init__(self) -> None:
         self.answers = {"api": False, "worker": False}
-        self.alive = {"api": 1, "worker": 2}
         self.told: list[str] = []
-        self.health = Health({"api": self._of("api"), "worker": self._of("worker")}, self._tell)
-        self.health._alive = lambda: self.alive
-        self.health.born(self.alive)
+        self.supervision = Supervision(lambda _name, _line: None, self._tell)
+
+    def part(self, name: str) -> Part:
+        return Part(name, [], {}, Path(), ready=self._of(name))
 
     def _of(self, name: str) -> Callable[[], Awaitable[bool]]:
         async def ask() -> bool:
@@ -27,23 +45,40 @@ class Machine:
         return ask
 
     def _tell(self) -> None:
-        self.told.append(", ".join(f"{name} {state}" for name, state in self.health.states.items()))
+        self.told.append(", ".join(f"{name} {state}" for name, state in self.supervision.states.items()))
 
     async def tells(self, **answers: bool) -> str | None:
         """What a look adds, if anything."""
         self.answers |= answers
         before = len(self.told)
-        await self.health.look()
+        await self.supervision.look()
         return self.told[-1] if len(self.told) > before else None
+
+    def dies(self, name: str) -> Process:
+        (life,) = (life for life in self.supervision._lives if life.part.name == name)
+        process: Any = life.process
+        process.returncode = -9
+        return process  # type: ignore[no-any-return]
 
 
 @pytest.fixture
-def machine() -> Machine:
-    return Machine()
+async def machine(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Machine]:
+    pids = count(1)
+
+    async def spawned(_: _Life) -> Any:
+        return Process(next(pids))
+
+    monkeypatch.setattr(_Life, "_spawn", spawned)
+    machine = Machine()
+    machine.supervision.start(machine.part("api"), machine.part("worker"))
+    await asyncio.sleep(0)
+    yield machine
+    for life in machine.supervision._lives:
+        life.living.cancel()
 
 
 async def test_a_part_starts_until_it_answers_and_only_changes_are_told(machine: Machine) -> None:
-    assert machine.told == ["api starting, worker starting"]
+    assert machine.told[-1] == "api starting, worker starting"
     assert await machine.tells() is None
     assert await machine.tells(api=True) == "api ready, worker starting"
     assert await machine.tells(worker=True) == "api ready, worker ready"
@@ -58,20 +93,24 @@ async def test_a_part_that_runs_and_answers_no_more_is_not_ready(machine: Machin
 
 async def test_a_part_that_dies_is_down_and_then_restarts(machine: Machine) -> None:
     await machine.tells(api=True, worker=True)
-    machine.alive = {"api": 1}
+    dead = machine.dies("worker")
     assert await machine.tells(worker=False) == "api ready, worker down"
-    machine.alive = {"api": 1, "worker": 3}
-    machine.health.born(machine.alive)
+    dead.buried.set()
+    await asyncio.sleep(0.01)
     assert machine.told[-1] == "api ready, worker restarting"
+    assert machine.supervision.pids == {"api": 1, "worker": 3}
     assert await machine.tells() is None
     assert await machine.tells(worker=True) == "api ready, worker ready"
 
 
 async def test_an_answer_of_the_process_before_is_not_that_of_the_new_one(machine: Machine) -> None:
+    await machine.tells(api=True, worker=True)
+    (worker,) = (life for life in machine.supervision._lives if life.part.name == "worker")
+
     async def the_old_one_answers_and_dies() -> bool:
-        machine.health.born({"api": 1, "worker": 3})
+        machine.dies("worker").buried.set()
+        await asyncio.sleep(0.01)
         return True
 
-    await machine.tells(api=True, worker=True)
-    machine.health._asks = {**machine.health._asks, "worker": the_old_one_answers_and_dies}
+    worker.part = replace(worker.part, ready=the_old_one_answers_and_dies)
     assert await machine.tells() == "api ready, worker restarting"

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from chain.event import AnyEvent, Event
+from chain.event import AnyEvent, Event, maker_of, type_of
+from chain.steps import Seen, Trying
+from chain.steps import steps as progress_of
 from lanka.order_progress import OrderProgress
 from orders.events import (
     CartUnavailable,
@@ -26,6 +28,7 @@ from orders.events import (
     StockReserved,
 )
 from tests.shop import an_order, paid, untyped
+from workflows.order_confirmation import TABLE
 
 ORDER = an_order(cup=2)
 NO_STOCK = {"reason": "out_of_stock", "detail": "only [1] cup is left"}
@@ -52,16 +55,41 @@ STOCK = made(StockReserved, "cart", reservations=[])
 PRICE = made(PriceConfirmed, "price", total=500, currency="EUR")
 
 
-def shown(*events: AnyEvent, page: dict[str, Any] | None = None) -> list[str]:
-    progress = OrderProgress()
+PAUSES = {type_of(OrderParked), type_of(OrderReleased)}
+
+
+def a_page(*events: AnyEvent, **changed: dict[str, Any]) -> dict[str, Any]:
+    """What the operators see of the order. `changed`: what is not as its events alone say, by link."""
+    parked: dict[str, dict[str, Any]] = {}
     for event in events:
-        progress.line(event)
-    if page:
-        list(progress.waits(page))
+        if event.type.endswith("OrderParked"):
+            parked[event.data["link"]] = event.data
+        elif event.type.endswith(("OrderReleased", "OrderWithdrawn")):
+            parked.clear()
+    made = {maker_of(event.source): None for event in events if event.type not in PAUSES}
+    trying = {link: Trying(each["attempts"], each["last_error"]) for link, each in parked.items()}
+    seen = Seen(events, made, parked=trying, moves=True)
+    steps = [{**vars(step), "link": step.link.name} for step in progress_of(TABLE, seen)]
+    return {
+        "order": {"status": "processing"},
+        "workflow_id": "order-1",
+        "steps": [step | changed.get(step["link"], {}) for step in steps],
+        "parked": [*parked.values()],
+        "events": [event.model_dump(mode="json") for event in events],
+    }
+
+
+def drawn(page: dict[str, Any]) -> list[str]:
+    progress = OrderProgress()
+    list(progress.update(page))
     console = Console(width=120, record=True, file=StringIO())
     console.print(progress)
     # The spinner of a link that is at work turns.
     return re.sub("[\u2800-\u28ff]", "*", console.export_text()).splitlines()
+
+
+def shown(*events: AnyEvent) -> list[str]:
+    return drawn(a_page(*events))
 
 
 @pytest.mark.parametrize(
@@ -106,15 +134,9 @@ def test_a_parked_order_tells_why_and_what_can_be_done() -> None:
     assert "parked" not in " ".join(shown(*PAID, STOCK, made(OrderParked, "price", **PARKING), released))
 
 
-def a_page(link: str, state: str, error: str | None = None, attempts: int | None = None) -> dict[str, Any]:
-    """What the operators see of the order, as far as it matters here."""
-    step = {"link": link, "state": state, "last_error": error, "attempts": attempts}
-    return {"order": {"status": "processing"}, "workflow_id": "order-1", "steps": [step]}
-
-
 def test_an_order_whose_payment_is_pending_waits_for_that() -> None:
     pending = made(PaymentPending, "payment", order=ORDER, deadline=datetime.now(UTC))
-    lines = shown(PAID[0], pending, page=a_page("settlement", "waiting"))
+    lines = drawn(a_page(PAID[0], pending, settlement={"state": "waiting"}))
     assert "".join(line[0] for line in lines[:5]) == "✔*○○○"
     assert "settlement waits, payment is not decided yet" in lines[1]
 
@@ -129,28 +151,32 @@ def test_a_way_back_is_shown_to_whoever_takes_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("page", "told"),
+    ("cart", "told"),
     [
-        (a_page("cart", "waiting", "the [database] is away", 4), "waits, attempt 4: the [database] is away"),
-        (a_page("cart", "waiting"), "waits, no answer yet"),
-        (a_page("cart", "in_progress"), "…"),
-        (a_page("cart", "parked", "ouch", 3), "…"),
+        (
+            {"state": "waiting", "last_error": "the [database] is away", "attempts": 4},
+            "waits, attempt 4: the [database] is away",
+        ),
+        ({"state": "waiting"}, "waits, no answer yet"),
+        ({"state": "in_progress"}, "…"),
     ],
 )
-def test_an_order_that_waits_tells_what_for(page: dict[str, Any], told: str) -> None:
-    assert shown(*PAID, page=page)[1].rstrip().endswith(told)
+def test_an_order_that_waits_tells_what_for(cart: dict[str, Any], told: str) -> None:
+    assert drawn(a_page(*PAID, cart=cart))[1].rstrip().endswith(told)
 
 
 def test_an_order_that_no_workflow_has_taken_says_so() -> None:
-    page = a_page("payment", "waiting") | {"order": {"status": "received"}, "workflow_id": None}
-    assert "no workflow has taken it yet" in shown(PAID[0], page=page)[0]
+    page = a_page(PAID[0], payment={"state": "waiting"}) | {"order": {"status": "received"}, "workflow_id": None}
+    assert "no workflow has taken it yet" in drawn(page)[0]
 
 
-def test_into_a_pipe_the_same_reason_is_told_once() -> None:
+def test_into_a_pipe_each_event_is_told_once_and_the_same_reason_too() -> None:
     progress = OrderProgress()
-    told = [
-        list(progress.waits(a_page("cart", "waiting", error, nth)))
+    pages = [
+        a_page(*PAID, cart={"state": "waiting", "last_error": error, "attempts": nth})
         for nth, error in enumerate(["down", "down", "busy"])
     ]
-    assert [len(lines) for lines in told] == [1, 0, 1]
-    assert list(progress.waits(a_page("cart", "done"))) == []
+    assert [len(list(progress.update(page))) for page in pages] == [3, 0, 1]
+    # The one that was journalled second may be seen first.
+    assert ["PriceConfirmed" in line for line in progress.update(a_page(*PAID, PRICE))] == [True]
+    assert ["StockReserved" in line for line in progress.update(a_page(*PAID, STOCK, PRICE))] == [True]
