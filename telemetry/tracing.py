@@ -7,7 +7,7 @@ order has a span for each link in its own trace, and its calls to the provider a
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any, TypeVar
@@ -59,12 +59,6 @@ NOT_TRACED = {"/livez", "/readyz", "/metrics"}
 
 Found = TypeVar("Found")
 
-FindContexts = Callable[[Sequence[str]], Any]
-"""Awaited, it gives the trace context of each subject that has one."""
-
-KeepTraces = Callable[[Mapping[str, str]], Any]
-"""Awaited, it has kept the `traceparent` of those subjects that had none, and returns which."""
-
 
 def exporting_provider(service: str) -> TracerProvider:
     """Sends to where `OTEL_EXPORTER_OTLP_ENDPOINT` says, under `OTEL_SERVICE_NAME` or else `service`."""
@@ -79,8 +73,7 @@ class On(Tracing):
         provider.sampler = SomebodysCalls(provider.sampler)
         self._provider = provider
         self._database_url = database_url
-        self._pool: Pool | None = None
-        self._known: dict[str, str] = {}
+        self._orders = Orders(provider.get_tracer("lanka"))
         self.web = {
             "tracer_provider": provider,
             "metrics": False,  # telemetry/metrics.py has them
@@ -89,7 +82,7 @@ class On(Tracing):
             "auto_configure": False,
             "exclude": lambda scope: scope.get("path") in NOT_TRACED,
         }
-        self.interceptors = [Orders(provider.get_tracer("lanka"), self._contexts, self._keep)]
+        self.interceptors = [self._orders]
         self.processors = [_with_trace_id]
 
     def traceparent(self) -> str | None:
@@ -111,23 +104,11 @@ class On(Tracing):
         for each in instrumentors:
             each.instrument(tracer_provider=self._provider)
         # Connections of its own, so that looking a trace up never waits for, nor holds up, the work.
-        async with open_pool(self._database_url, size=2) as self._pool:
+        async with open_pool(self._database_url, size=2) as self._orders.pool:
             yield
         for each in instrumentors:
             each.uninstrument()
         await asyncio.to_thread(self._provider.shutdown)
-
-    async def _contexts(self, subjects: Sequence[str]) -> dict[str, Context]:
-        unknown = [subject for subject in subjects if subject not in self._known]
-        if unknown and self._pool:
-            if len(self._known) > REMEMBERED:
-                self._known.clear()
-                unknown = list(subjects)
-            self._known |= await _in_time(traceparents(self._pool, unknown), {}, "a trace could not be looked up")
-        return {s: W3C.extract({"traceparent": self._known[s]}, Context()) for s in subjects if s in self._known}
-
-    async def _keep(self, traces: Mapping[str, str]) -> set[str]:
-        return await _in_time(keep(self._pool, traces), set(), "a trace could not be kept") if self._pool else set()
 
 
 async def _in_time(asked: Awaitable[Found], nothing: Found, otherwise: str) -> Found:
@@ -166,14 +147,28 @@ class SomebodysCalls(Sampler):
 class Orders(TracingInterceptor):
     """The SDK's own tracing of workflows and activities, and the orders in it. For clients; their workers follow."""
 
-    def __init__(self, tracer: trace.Tracer, find: FindContexts, keep: KeepTraces) -> None:
+    def __init__(self, tracer: trace.Tracer) -> None:
         super().__init__(tracer)
-        self.find = find
-        self._keep = keep
+        self.pool: Pool | None = None  # there while traces can be looked up and kept
+        self._known: dict[str, str] = {}
+
+    async def find(self, subjects: Sequence[str]) -> dict[str, Context]:
+        """The trace context of each subject that has one."""
+        unknown = [subject for subject in subjects if subject not in self._known]
+        if unknown and self.pool:
+            if len(self._known) > REMEMBERED:
+                self._known.clear()
+                unknown = list(subjects)
+            self._known |= await _in_time(traceparents(self.pool, unknown), {}, "a trace could not be looked up")
+        return {s: W3C.extract({"traceparent": self._known[s]}, Context()) for s in subjects if s in self._known}
+
+    async def keep(self, traces: Mapping[str, str]) -> set[str]:
+        """Keeps the `traceparent` of those subjects that had none, and tells which."""
+        return await _in_time(keep(self.pool, traces), set(), "a trace could not be kept") if self.pool else set()
 
     async def found_or_begun(self, subjects: Sequence[str]) -> dict[str, Context]:
         """Whoever came without a trace (from an outbox, or while traces were off) has one from here on."""
-        found: dict[str, Context] = await self.find(subjects)
+        found = await self.find(subjects)
         spans = {
             subject: self.tracer.start_span("arrival", Context(), SpanKind.PRODUCER, {"lanka.order_id": subject})
             for subject in subjects
@@ -182,7 +177,7 @@ class Orders(TracingInterceptor):
         if not spans:
             return found
         begun = {subject: trace.set_span_in_context(span, Context()) for subject, span in spans.items()}
-        kept = await self._keep({subject: _carrier(each)["traceparent"] for subject, each in begun.items()})
+        kept = await self.keep({subject: _carrier(each)["traceparent"] for subject, each in begun.items()})
         for subject in kept:
             spans[subject].end()  # one without an end is not sent
         return found | {subject: begun[subject] for subject in kept}

@@ -49,12 +49,21 @@ def tracing(spans: InMemorySpanExporter) -> On:
     return On(provider, f"postgresql://127.0.0.1:{free_port()}/none")
 
 
-async def find(subjects: Sequence[str]) -> dict[str, Context]:
-    return {subject: W3C.extract({"traceparent": PARENT}, Context()) for subject in subjects}
+class Known(Orders):
+    """Has the traces of some subjects without a database, and keeps none of `others`."""
 
+    def __init__(self, tracing: On, *, others: Sequence[str] = ()) -> None:
+        super().__init__(tracing._provider.get_tracer("test"))
+        self.others = others
+        self.kept: dict[str, str] = {}
 
-async def never_asked(traces: Mapping[str, str]) -> bool:
-    raise AssertionError(traces)
+    async def find(self, subjects: Sequence[str]) -> dict[str, Context]:
+        known = {"o1": PARENT} | self.kept
+        return {s: W3C.extract({"traceparent": known[s]}, Context()) for s in subjects if s in known}
+
+    async def keep(self, traces: Mapping[str, str]) -> set[str]:
+        self.kept |= {subject: trace for subject, trace in traces.items() if subject not in self.others}
+        return set(traces) - set(self.others)
 
 
 def dispatch_of(*subjects: str) -> Any:
@@ -66,8 +75,7 @@ async def test_a_dispatch_that_is_tried_again_and_again_is_told_once_in_vain_and
     tracing: On, spans: InMemorySpanExporter
 ) -> None:
     temporal = Temporal(away=100)
-    orders = Orders(tracing._provider.get_tracer("test"), find, never_asked)
-    client = orders.intercept_client(temporal)
+    client = Known(tracing).intercept_client(temporal)
 
     for _ in range(100):
         with pytest.raises(RPCError):
@@ -85,24 +93,14 @@ async def test_a_dispatch_that_is_tried_again_and_again_is_told_once_in_vain_and
 async def test_whoever_comes_without_a_trace_has_one_from_the_dispatch_on(
     tracing: On, spans: InMemorySpanExporter
 ) -> None:
-    kept: dict[str, str] = {}
-
-    async def find_kept(subjects: Sequence[str]) -> dict[str, Context]:
-        known = {"o1": PARENT} | kept
-        return {s: W3C.extract({"traceparent": known[s]}, Context()) for s in subjects if s in known}
-
-    async def keep(traces: Mapping[str, str]) -> set[str]:
-        """Of `o3` the database has a trace that was not found in time."""
-        kept.update((subject, trace) for subject, trace in traces.items() if subject != "o3")
-        return set(traces) - {"o3"}
-
-    client = Orders(tracing._provider.get_tracer("test"), find_kept, keep).intercept_client(Temporal(away=1))
+    orders = Known(tracing, others=["o3"])  # of which the database has a trace that was not found in time
+    client = orders.intercept_client(Temporal(away=1))
     with pytest.raises(RPCError):
         await client.start_workflow(dispatch_of("o1", "o2", "o3"))
     await client.start_workflow(dispatch_of("o1", "o2", "o3"))
 
-    assert list(kept) == ["o2"]
-    told = [span.name for span in spans.get_finished_spans() if f"{span.context.trace_id:032x}" in kept["o2"]]
+    assert list(orders.kept) == ["o2"]
+    told = [span.name for span in spans.get_finished_spans() if f"{span.context.trace_id:032x}" in orders.kept["o2"]]
     assert told == ["arrival", "dispatch"]
     assert [span.name for span in spans.get_finished_spans()].count("arrival") == 1
 
