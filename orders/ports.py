@@ -67,8 +67,6 @@ class UnreadableNewsError(LankaError):
 class PaymentWebhooks(Protocol):
     """How a provider's webhooks are told from anybody else's."""
 
-    name: str
-
     def verify(self, headers: Mapping[str, str], body: bytes) -> PaymentNews:
         """Raises `NotGenuineError` and `UnreadableNewsError`."""
         ...

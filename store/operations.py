@@ -102,7 +102,6 @@ class Operations(Store):
     async def parked(
         self,
         *,
-        chain: str | None = None,
         subject: str | None = None,
         parking: str | None = None,
         links: Sequence[str] | None = None,
@@ -115,7 +114,7 @@ class Operations(Store):
         changes none.
         """
         of_chain, _, late = self._compensation
-        rows = await self._fetch(_PARKED, late, chain, subject, parking, links, reason, limit, LATE, of_chain)
+        rows = await self._fetch(_PARKED, late, of_chain, subject, parking, links, reason, limit, LATE)
         return [ParkedSubject(**row) for row in rows]
 
     async def refunds(self) -> list[OwedRefund]:
@@ -180,7 +179,7 @@ _PARKED = """
         SELECT subject, workflow_id FROM subjects
         WHERE ended_at IS NULL AND dispatched_at IS NOT NULL AND ($3::text IS NULL OR subject = $3)
         UNION ALL
-        SELECT subject, $8 || id FROM late_events($9, $1) WHERE ($3::text IS NULL OR subject = $3)
+        SELECT subject, $8 || id FROM late_events($2, $1) WHERE ($3::text IS NULL OR subject = $3)
     )
     SELECT parked.id, chain, carried.subject, parked.data ->> 'link' AS link,
            parked.data ->> 'reason' AS reason, (parked.data ->> 'attempts')::integer AS attempts,
@@ -189,8 +188,7 @@ _PARKED = """
     -- LATERAL with an OFFSET: a look into the index for each open subject. Left to itself a prepared plan
     -- compares everything with everything.
     CROSS JOIN LATERAL (SELECT * FROM parkings WHERE parkings.subject = carried.subject OFFSET 0) AS parked
-    WHERE ($2::text IS NULL OR chain = $2)
-      AND ($4::text IS NULL OR parked.id = $4)
+    WHERE ($4::text IS NULL OR parked.id = $4)
       AND ($5::text[] IS NULL OR parked.data ->> 'link' = ANY($5))
       AND ($6::text IS NULL OR parked.data ->> 'reason' = $6)
     ORDER BY parked.position LIMIT $7
