@@ -30,6 +30,7 @@ from activities.parts import Parts
 from activities.reconcile import Reconcile
 from chain.table import Link
 from gateways.choice import PaymentGateway, PaymentSettings, payment_provider
+from lanka.ports import free_port
 from lanka.settings import load_settings
 from store.catalogue import Catalogue
 from store.database import Pool, open_pool
@@ -145,7 +146,7 @@ class Crew:
             open_pool(self.settings.database_url, size=self.settings.connections) as pool,
         ):
             provider = payment_provider(self.settings)
-            self.exposition = Exposition(pool, metrics_of_the_sdk())
+            self.exposition = Exposition(pool, metrics_of_the_sdk(free_port))
             self.client = await connect(self.tracing.interceptors)
             served = queues(parts_of(pool, provider, self.settings, self.tracing))
             self.workers = [_worker(self.client, name, served[name]) for name in self.names or served]

@@ -45,14 +45,14 @@ def command(data: Path, port: int, **settings: str) -> list[str]:
     return words
 
 
-def prepare(data: Path, password: str, *, durable: bool = True) -> None:
+def prepare(data: Path, password: str) -> None:
     """Makes the data directory where there is none. Harmless when repeated, also after it was interrupted."""
     if (data / "PG_VERSION").exists():
         _give_to_system_user(data)
         return
     data.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=data.parent) as made_here:
-        # ExternalLinks first, then renamed: a directory that is half made never gets the name.
+        # Elsewhere first, then renamed: a directory that is half made never gets the name.
         half_made = Path(made_here) / "data"
         half_made.mkdir(mode=0o700)
         password_file = Path(made_here) / "password"
@@ -60,15 +60,13 @@ def prepare(data: Path, password: str, *, durable: bool = True) -> None:
         password_file.write_text(password)
         _give_to_system_user(half_made)
         _give_to_system_user(password_file)
-        _initdb(half_made, password_file, durable=durable)
+        _initdb(half_made, password_file)
         half_made.rename(data)
 
 
-def _initdb(data: Path, password_file: Path, *, durable: bool) -> None:
+def _initdb(data: Path, password_file: Path) -> None:
     words: list[str | Path] = [BINARIES / "initdb", "-D", data, "-U", SUPERUSER, "--pwfile", password_file]
     words += ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8"]
-    if not durable:
-        words.append("--no-sync")
     done = subprocess.run(  # noqa: S603
         words, cwd=data, user=system_user(), capture_output=True, text=True, timeout=120, check=False
     )

@@ -127,9 +127,7 @@ class Ledger:
 
     def settle(self, payment_id: str, decision: Decision) -> Payment:
         """Decides a pending payment, as the customer's bank would."""
-        with self._db:
-            self._db.execute("BEGIN IMMEDIATE")
-            return self._write(_settled(self.find(payment_id), decision))
+        return self._once("settle", payment_id, None, lambda: self._write(_settled(self.find(payment_id), decision)))
 
     def faults(self) -> Faults:
         row = self._db.execute("SELECT faults FROM faults").fetchone()

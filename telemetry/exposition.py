@@ -5,10 +5,9 @@ not again for a while, however many ask.
 """
 
 import asyncio
-import socket
 import time
 from collections import Counter as Tally
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -195,12 +194,10 @@ def _gauges(name: str, documentation: str, labels: Sequence[str], values: Mappin
     return family
 
 
-def metrics_of_the_sdk() -> str:
+def metrics_of_the_sdk(free_port: Callable[[], int]) -> str:
     """Has Temporal's SDK measure itself, for all clients made later; the URL where it tells."""
     while True:
-        with socket.socket() as probe:  # the SDK does not say which port it took, so it is told one
-            probe.bind(("127.0.0.1", 0))
-            address = f"127.0.0.1:{probe.getsockname()[1]}"
+        address = f"127.0.0.1:{free_port()}"  # the SDK does not say which port it took, so it is told one
         metrics = PrometheusConfig(address, counters_total_suffix=True, unit_suffix=True, durations_as_seconds=True)
         try:
             Runtime.set_default(Runtime(telemetry=TelemetryConfig(metrics=metrics)))

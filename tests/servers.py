@@ -126,7 +126,7 @@ async def postgres_server(directory: Path, *, durable: bool = False, port: int |
     if not secret.exists():
         secret.write_text(secrets.token_urlsafe())
     password = secret.read_text()
-    await asyncio.to_thread(postgres.prepare, data, password, durable=durable)
+    await asyncio.to_thread(postgres.prepare, data, password)
     settings = {} if durable else {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
     async with process(
         *postgres.command(data, port, **settings),
