@@ -11,13 +11,12 @@ from typing import Any, Protocol, TypeVar
 from pydantic import ValidationError
 from temporalio import activity
 
-from chain.batch import Batch, Processed, Work
+from chain.batch import Batch, Decide, Processed, Work
 from chain.event import AnyEvent, Event
 from chain.failures import Failure, Outage, UnreadableEvent
 
 E = TypeVar("E", bound=Event[Any])
 A = TypeVar("A")
-Decide = Callable[[Work, Sequence[E]], Awaitable[Sequence[Event[Any]]]]
 
 CALLS_AT_ONCE = 20  # external calls of one batch that are under way side by side
 IN_COMPANY, ALONE = 2.0, 10.0  # seconds a call may take in a batch of several, for nobody waits for another, and alone

@@ -1,5 +1,6 @@
 """What the router hands to a consumer and gets back: events of one type that travel together."""
 
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
@@ -56,3 +57,7 @@ class Work:
     def made(self, kind: type[E], of: Event[Any], data: Any) -> E:
         """The event that this link makes of the subject of `of`."""
         return kind.made_by(self.batch.link, of.subject, self.time, data, of.id if self.batch.each else None)
+
+
+Decide = Callable[[Work, Sequence[E]], Awaitable[Sequence[Event[Any]]]]
+"""What a link makes of the events that it works on for the first time."""

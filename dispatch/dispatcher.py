@@ -236,7 +236,6 @@ class Dispatcher:
     async def _take(self) -> DispatchBatch | None:
         return await take_oldest(
             self._connection,
-            chains=[*CHAINS],
             size=self._settings.batch_size,
             max_bytes=self._settings.batch_bytes,
             workflow_id=lambda chain, subjects: CHAINS[chain].workflow_id(subjects),

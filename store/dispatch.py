@@ -166,7 +166,6 @@ async def waiting(connection: Transaction, chains: Sequence[str], limit: int) ->
 async def take_oldest(
     connection: Transaction,
     *,
-    chains: Sequence[str],
     size: int,
     max_bytes: int,
     workflow_id: Callable[[str, Sequence[str]], str],
@@ -174,8 +173,8 @@ async def take_oldest(
 ) -> DispatchBatch | None:
     """The oldest waiting subjects of one of the chains, at most `size` of them and about `max_bytes` of JSON.
 
-    `workflow_id` names the workflow from the chain and the subjects, `versions` the table's version by the chain. Their
-    rows tell which workflow carries them, and with which version, before Temporal is told.
+    `workflow_id` names the workflow from the chain and the subjects, `versions` the chains and the version of each
+    one's table. Their rows tell which workflow carries them, and with which version, before Temporal is told.
     """
     async with connection.transaction():
         rows = await connection.fetch(
@@ -188,7 +187,7 @@ async def take_oldest(
             SELECT *, octet_length(data::text) AS bytes FROM waiting JOIN intake USING (subject) ORDER BY position
             """,
             size,
-            chains,
+            [*versions],
         )
         if not rows:
             return None

@@ -3,7 +3,7 @@
 It knows subjects and links, not orders.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from typing import Any
@@ -11,15 +11,13 @@ from typing import Any
 import asyncpg
 from pydantic_core import to_json, to_jsonable_python
 
-from chain.batch import Batch, Work
+from chain.batch import Batch, Decide, Work
 from chain.event import AnyEvent, Event, EventTypes, id_of, source_of
 from store.database import Pool, Store, Transaction, columns, connected, transaction
 from store.failpoints import reach
 
 CHANNEL = "lanka_journal"
 """PostgreSQL notifies here when events were journalled: of which subjects, separated by commas; empty, of any."""
-
-Decide = Callable[[Work, Sequence[Any]], Awaitable[Sequence[Event[Any]]]]
 
 _ENVELOPE = ("source", "id", "type", "subject", "time", "data")
 _COLUMNS = ", ".join(_ENVELOPE)
@@ -39,7 +37,7 @@ class Journal(Store):
         self.about = about
 
     async def process_once(
-        self, batch: Batch, events: Sequence[Event[Any]], decide: Decide, attempt: int = 1
+        self, batch: Batch, events: Sequence[Event[Any]], decide: Decide[Any], attempt: int = 1
     ) -> list[AnyEvent]:
         """Lets the link work on each event's subject once, in one transaction, and returns what it made of them.
 

@@ -10,10 +10,10 @@ from typing import Any
 
 from prometheus_client import Counter, Histogram
 
-from chain.batch import Batch, Work
+from chain.batch import Batch, Decide, Work
 from chain.event import AnyEvent, Event, Kind, short
 from orders.events import OrderConfirmed
-from store.journal import Decide, Journal
+from store.journal import Journal
 from workflows.chains import CHAINS
 
 ENDS = tuple(event for event in CHAINS["orders"].table.events if event.kind is Kind.END)
@@ -42,7 +42,7 @@ class CountedJournal(Journal):
     """Counts what a link has made once it is committed, and not what had been made before."""
 
     async def process_once(
-        self, batch: Batch, events: Sequence[Event[Any]], decide: Decide, attempt: int = 1
+        self, batch: Batch, events: Sequence[Event[Any]], decide: Decide[Any], attempt: int = 1
     ) -> list[AnyEvent]:
         given: dict[str, Event[Any]] = {}
         made: list[Event[Any]] = []

@@ -414,7 +414,6 @@ async def test_a_cancel_and_the_dispatcher_never_both_take_an_order(pool: Pool) 
             taking = asyncio.create_task(
                 take_oldest(
                     dispatcher,
-                    chains=["orders"],
                     size=10,
                     max_bytes=10_000,
                     workflow_id=lambda _, ids: f"batch-{ids[0]}",

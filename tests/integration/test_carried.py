@@ -34,7 +34,6 @@ async def dispatched(pool: Pool, *orders: Order, version: int = 1) -> None:
     async with connected(pool) as connection:
         batch = await take_oldest(
             connection,
-            chains=["orders"],
             size=len(orders),
             max_bytes=500_000,
             workflow_id=lambda _, subjects: f"batch-{subjects[0]}",

@@ -63,7 +63,6 @@ async def dispatch(pool: Pool) -> list[str]:
     async with connected(pool) as connection:
         taken = await take_oldest(
             connection,
-            chains=["support"],
             size=100,
             max_bytes=500_000,
             workflow_id=lambda _, s: f"call-{s[0]}",

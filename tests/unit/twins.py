@@ -1,11 +1,11 @@
 """Hand-written twins of the store, in memory: what a consumer needs to decide, and nothing of how it is stored."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from typing import Any
 
-from chain.batch import Batch, Work
+from chain.batch import Batch, Decide, Work
 from chain.event import AnyEvent, Event
 from orders.payment import Payment
 from tests.shop import untyped
@@ -29,11 +29,7 @@ class TwinJournal:
         self.attempts: list[int] = []
 
     async def process_once(
-        self,
-        batch: Batch,
-        events: Sequence[Any],
-        decide: Callable[[Work, Sequence[Any]], Awaitable[Sequence[Event[Any]]]],
-        attempt: int,
+        self, batch: Batch, events: Sequence[Any], decide: Decide[Any], attempt: int
     ) -> list[AnyEvent]:
         self.attempts.append(attempt)
         self.transactions.append([event.subject for event in events])
