@@ -7,32 +7,15 @@ plain text; so a route declares its body as `Annotated[Model, Depends(Body(Model
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Generic, NoReturn, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar
 
 from fastapi import Request
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 
-from api.problems import (
-    MAX_NAME,
-    MAX_RATE,
-    MAX_TEXT,
-    MIN_RATE,
-    Code,
-    Flaw,
-    Location,
-    Problem,
-    codes_of,
-    flaw_at,
-    flawed,
-    in_body,
-)
+from api.problems import Code, Flaw, Location, Problem, codes_of, flaw_at, flawed, in_body
 from api.shared import shared_by
 
 JSON = "application/json"
-
-Text = Annotated[str, Field(pattern=r"^\P{Cc}+$", max_length=MAX_TEXT), Code.INVALID_TEXT]
-Name = Annotated[str, Field(pattern=r"^\P{Cc}+$", max_length=MAX_NAME), Code.INVALID_NAME]
-PerSecond = Annotated[float, Field(strict=True, ge=MIN_RATE, le=MAX_RATE, allow_inf_nan=False), Code.INVALID_RATE]
 
 M = TypeVar("M", bound=BaseModel)
 

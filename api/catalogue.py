@@ -6,8 +6,8 @@ from fastapi import APIRouter, Depends, Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.auth import Anybody, Operator
-from api.body import Body, Name
-from api.problems import MAX_ON_HAND, Code, Problem, raises
+from api.body import Body
+from api.problems import MAX_ON_HAND, Code, Name, Problem, raises
 from api.shared import Here
 from orders.money import CurrencyCode, Price, UnitPrice
 from orders.order import Identifier

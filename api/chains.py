@@ -144,7 +144,7 @@ def described(name: str, table: Table, language: Language) -> ChainAnswer:
 
 def ends_of(table: Table) -> dict[type[Event[Any]], str]:
     """The events with which a subject comes to its end, and the status that each gives."""
-    return {event: event.status for event in table.events if event.kind is Kind.END and event.status}
+    return {event: str(event.status) for event in table.events if event.kind is Kind.END}
 
 
 def _title(name: str, table: Table, language: Language) -> str:

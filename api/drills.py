@@ -12,9 +12,9 @@ from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.auth import Operator
-from api.body import Body, PerSecond
+from api.body import Body
 from api.orders import OrderRequest
-from api.problems import MAX_DRILL, Code, Problem, raises
+from api.problems import MAX_DRILL, Code, PerSecond, Problem, raises
 from api.sandbox import M, PaymentAnswer, Sandbox
 from api.shared import Here
 from chain.failures import Outage

@@ -11,21 +11,10 @@ from fastapi import APIRouter, Path, Request, Response
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
+from api import problems
 from api.auth import Shop
 from api.body import JSON, media_type, parsed, read_body
-from api.problems import (
-    MAX_ATTRIBUTE,
-    MAX_EVENTS,
-    Code,
-    Flaw,
-    Problem,
-    codes_of,
-    flaw_at,
-    flaw_in,
-    flawed,
-    in_body,
-    raises,
-)
+from api.problems import Code, Flaw, Problem, flaw_at, flaw_in, flawed, raises
 from api.shared import Here, Shared
 from api.stream import LIVE_OR_NOT, journal_of
 from chain.event import AnyEvent
@@ -94,9 +83,12 @@ class SentEvent(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     specversion: Annotated[Literal["1.0"], Code.UNSUPPORTED_SPECVERSION]
-    id: Annotated[str, Field(pattern=r"^\P{Cc}+$", max_length=MAX_ATTRIBUTE), Code.INVALID_EVENT_ID]
+    id: Annotated[str, Field(pattern=r"^\P{Cc}+$", max_length=problems.MAX_ATTRIBUTE), Code.INVALID_EVENT_ID]
     source: Annotated[
-        str, Field(pattern=_URI_REFERENCE, max_length=MAX_ATTRIBUTE), AfterValidator(_not_ours), Code.INVALID_SOURCE
+        str,
+        Field(pattern=_URI_REFERENCE, max_length=problems.MAX_ATTRIBUTE),
+        AfterValidator(_not_ours),
+        Code.INVALID_SOURCE,
     ]
     type: Annotated[str, AfterValidator(_routed)]
     subject: Identifier
@@ -141,14 +133,14 @@ router = APIRouter(tags=["events"])
             "description": "`application/json` is the data of one event, whose attributes are headers: `ce-id`, ...",
             "content": {
                 STRUCTURED: {"schema": _SENT},
-                BATCH: {"schema": {"type": "array", "items": _SENT, "minItems": 1, "maxItems": MAX_EVENTS}},
+                BATCH: {"schema": {"type": "array", "items": _SENT, "minItems": 1, "maxItems": problems.MAX_EVENTS}},
                 JSON: {"schema": {"type": "object"}},
             },
         }
     },
 )
 @raises(Code.SUBJECT_OF_ANOTHER_CHAIN, Code.TOO_MANY_EVENTS, Code.NOT_AN_ARRAY, Code.BACKLOG_FULL)
-@raises(*codes_of(SentEvent), Code.NO_ROUTE, Code.RESERVED_SOURCE)
+@raises(*problems.codes_of(SentEvent), Code.NO_ROUTE, Code.RESERVED_SOURCE)
 async def take_events(request: Request, here: Here, _: Shop) -> Stored:
     events = await _events(request)
     # What only follows does not make the backlog longer; it may even be what makes it shorter.
@@ -196,7 +188,7 @@ async def _events(request: Request) -> list[AnyEvent]:
         batch = parsed(await read_body(request))
         if not isinstance(batch, list):
             raise flawed([flaw_at((), Code.NOT_AN_ARRAY)])
-        if not 1 <= len(batch) <= MAX_EVENTS:
+        if not 1 <= len(batch) <= problems.MAX_EVENTS:
             raise flawed([flaw_at((), Code.TOO_MANY_EVENTS)])
         return _good([_structured(document, (nth,)) for nth, document in enumerate(batch)])
     raise Problem(
@@ -240,7 +232,7 @@ def _checked(sent: Any, at: tuple[int, ...] = ()) -> AnyEvent | list[Flaw]:
         model = TYPES[event.type]
         data = model.model_validate(envelope).model_dump(mode="json")["data"]
     except ValidationError as error:
-        return in_body(error, model, at)
+        return problems.in_body(error, model, at)
     return AnyEvent.model_validate(envelope | {"data": data})
 
 

@@ -14,19 +14,19 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from api.auth import Operator
 from api.chains import Spoken, chain_named, ends_of
+from api.live import LinkNow, links_now
 from api.problems import MAX_HOURS, Code, Problem, raises, refuse_repeated
 from api.shared import Here
 from chain.event import BACKWARD, Kind
 from chain.failures import Outage
 from chain.graph import good_ends
-from chain.steps import states_at
 from chain.subject import RECEIVED
 from chain.table import Table
 from chain.words import Language
 from store.database import Pool
 from store.funnel import PAUSE, Funnel, Made
 from store.orders import CHAIN
-from store.overview import Group, Overview
+from store.overview import Overview
 from workflows.chains import CHAINS
 
 log = structlog.get_logger()
@@ -40,26 +40,22 @@ NOT_DISPATCHED = "dispatch"
 T = TypeVar("T")
 
 
-class LinkNow(BaseModel):
+class LinkFunnel(BaseModel):
     """Subjects that are at this link now. `waiting`: nothing has happened to them for 0.75 s (a dependency is away, no
     worker is free), somebody outside has to answer, or they are not given to Temporal yet. `oldest_age_seconds`: since
     the oldest of them was received.
-    """
 
-    waiting: int = 0
-    in_progress: int = 0
-    parked: int = 0
-    oldest_age_seconds: float | None = None
-
-
-class LinkFunnel(LinkNow):
-    """`done` and `rejected` in the hours asked for, with the reasons; `conversion` is the part that went on.
+    `done` and `rejected` in the hours asked for, with the reasons; `conversion` is the part that went on.
 
     Durations are from the event that brought the subject here to the event that the link made, exact to a tenth.
     `received`, the first, is not a link: what was accepted, and of that what is not given to Temporal yet.
     `stage` is the link's task queue.
     """
 
+    waiting: int = 0
+    in_progress: int = 0
+    parked: int = 0
+    oldest_age_seconds: float | None = None
     link: str
     stage: str
     title: str
@@ -153,7 +149,7 @@ class Counts:
             since=since,
             until=until,
             conversion=_part(sum(number.get(status, 0) for status in good), every),
-            links=_links(table, _now(table, groups, datetime.now(UTC)), made, language),
+            links=_links(table, links_now(table, groups), made, language),
             hours=_hours(table, made),
         )
 
@@ -200,17 +196,6 @@ class _Tally(NamedTuple):
     seconds: Counter[float]
 
 
-def _now(table: Table, groups: Iterable[Group], now: datetime) -> dict[str, LinkNow]:
-    found: dict[str, LinkNow] = defaultdict(LinkNow)
-    for group in groups:
-        age = max(0.0, (now - group.oldest).total_seconds())
-        for name, state in states_at(table, group).items():
-            link = found[name]
-            link.oldest_age_seconds = max(age, link.oldest_age_seconds or 0.0)
-            setattr(link, state, getattr(link, state) + group.subjects)
-    return found
-
-
 def _links(table: Table, now: dict[str, LinkNow], made: Iterable[Made], language: Language) -> list[LinkFunnel]:
     tallies: dict[str, _Tally] = defaultdict(lambda: _Tally(Counter(), Counter(), Counter(), Counter()))
     for each in made:
@@ -225,10 +210,7 @@ def _links(table: Table, now: dict[str, LinkNow], made: Iterable[Made], language
     words = table.words
     shown = [(RECEIVED, NOT_DISPATCHED, words.status(RECEIVED))]
     shown += [(link.name, link.queue, words.link(link.name).title) for link in table.links if link is not table.note]
-    return [
-        _link(name, queue, title.in_language(language), now.get(name, LinkNow()), tallies[name])
-        for name, queue, title in shown
-    ]
+    return [_link(name, queue, title.in_language(language), now[name], tallies[name]) for name, queue, title in shown]
 
 
 def _link(name: str, queue: str, title: str, now: LinkNow, tally: _Tally) -> LinkFunnel:
@@ -237,7 +219,10 @@ def _link(name: str, queue: str, title: str, now: LinkNow, tally: _Tally) -> Lin
         link=name,
         stage=queue,
         title=title,
-        **now.model_dump(),
+        waiting=now.waiting,
+        in_progress=now.in_progress,
+        parked=now.parked,
+        oldest_age_seconds=max(0.0, (datetime.now(UTC) - now.oldest).total_seconds()) if now.oldest else None,
         done=done,
         rejected=rejected,
         conversion=_part(done, done + rejected),

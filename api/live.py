@@ -1,7 +1,7 @@
 """The operators' live picture: where all open subjects stand, looked up once a second for however many watch."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import NamedTuple
 
@@ -103,15 +103,9 @@ def pictured(chains: Mapping[str, Table], moment: Moment, faults: Faults | None)
 
 
 def _chain(name: str, table: Table, moment: Moment) -> ChainNow:
-    links = {RECEIVED: LinkNow(name=RECEIVED)}
-    links |= {link.name: LinkNow(name=link.name) for link in table.links if link is not table.note}
-    ends = {status: EndNow(status=status) for status in ends_of(table).values()}
     groups = [group for group in moment.groups if group.chain == name]
-    for group in groups:
-        for at, state in states_at(table, group).items():
-            if link := links.get(at):
-                link.oldest = min(link.oldest or group.oldest, group.oldest)
-                setattr(link, state, getattr(link, state) + group.subjects)
+    links = links_now(table, groups)
+    ends = {status: EndNow(status=status) for status in ends_of(table).values()}
     for made in moment.made:
         for moving in (links.get(_maker(table, made)), ends.get(_end(table, made) or "")):
             if moving:
@@ -119,6 +113,18 @@ def _chain(name: str, table: Table, moment: Moment) -> ChainNow:
                 moving.per_second = round(moving.per_second + moment.per_second.get(made, 0), 1)
     still_open = sum(group.subjects for group in groups if not group.ended)
     return ChainNow(name=name, links=list(links.values()), ends=list(ends.values()), open=still_open)
+
+
+def links_now(table: Table, groups: Iterable[Group]) -> dict[str, LinkNow]:
+    """`received` and all links of the table, with the subjects of these groups where they stand."""
+    links = {RECEIVED: LinkNow(name=RECEIVED)}
+    links |= {link.name: LinkNow(name=link.name) for link in table.links if link is not table.note}
+    for group in groups:
+        for at, state in states_at(table, group).items():
+            if link := links.get(at):
+                link.oldest = min(link.oldest or group.oldest, group.oldest)
+                setattr(link, state, getattr(link, state) + group.subjects)
+    return links
 
 
 def _maker(table: Table, made: Made) -> str:

@@ -2,15 +2,15 @@
 
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Annotated, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field
 
 from api.auth import Caller, Operator
-from api.body import Body, PerSecond, Text
+from api.body import Body
 from api.commands import Answer
-from api.problems import MAX_RELEASE, Code, raises, refuse_repeated
+from api.problems import MAX_RELEASE, Code, PerSecond, Text, raises, refuse_repeated
 from api.shared import Here
 from chain.commands import BulkCommand
 from chain.table import Link
@@ -100,7 +100,13 @@ class ParkedAnswer(ParkedSubject):
 
 router = APIRouter(prefix="/operations", tags=["operations"])
 
-Decision = Literal["release", "reject"]
+
+async def rejects(request: Request) -> bool:
+    """Which of the two: they have routes of their own, so that traces and metrics name them."""
+    return request.url.path.endswith("/reject")
+
+
+Reject = Annotated[bool, Depends(rejects)]
 ParkingId = Annotated[Text, Path(description="the `id` of a parking, or a subject's id: then all of its parkings")]
 
 
@@ -114,13 +120,14 @@ async def list_parked(
     return [ParkedAnswer.about(each) for each in parked]
 
 
-@router.post("/parked/{parking}/{decision}")
+@router.post("/parked/{parking}/release")
+@router.post("/parked/{parking}/reject")
 @raises(Code.ORDER_NOT_FOUND, Code.NOT_DECIDED)
 async def decide_parked(
     here: Here,
     caller: Operator,
     parking: ParkingId,
-    decision: Decision,
+    reject: Reject,
     wanted: Annotated[Reasoned, Depends(Body(Reasoned))],
 ) -> Answer:
     """`release`: the subject goes on at the same link. `reject`: what was done for it is undone.
@@ -128,21 +135,24 @@ async def decide_parked(
     `not_parked` where nothing waits for it, also when it is on its way back already.
     """
     by = _name(caller, wanted.by)
-    return Answer(verdict=await here.commands.decide(parking, by=by, why=wanted.why, reject=decision == "reject"))
+    return Answer(verdict=await here.commands.decide(parking, by=by, why=wanted.why, reject=reject))
 
 
-@router.post(
-    "/parked/{decision}",
-    status_code=202,
-    response_model_exclude_none=True,
-    responses={200: {"description": "A dry run: nothing was changed.", "model": BulkAnswer}},
-)
+_IN_BULK: dict[str, Any] = {
+    "status_code": 202,
+    "response_model_exclude_none": True,
+    "responses": {200: {"description": "A dry run: nothing was changed.", "model": BulkAnswer}},
+}
+
+
+@router.post("/parked/release", **_IN_BULK)
+@router.post("/parked/reject", **_IN_BULK)
 @raises(Code.NOT_DECIDED)
 async def decide_many(
     response: Response,
     here: Here,
     caller: Operator,
-    decision: Decision,
+    reject: Reject,
     wanted: Annotated[BulkRequest, Depends(Body(BulkRequest))],
 ) -> BulkAnswer:
     """`release`: they go on at the links where they are parked. `reject`: what was done for them is undone.
@@ -154,7 +164,6 @@ async def decide_many(
     if wanted.dry_run:
         response.status_code = 200
         return BulkAnswer(matched=len(subjects), orders=subjects[:SHOWN], dry_run=True)
-    reject = decision == "reject"
     number = await here.commands.decide_all(_in_turn(parked, wanted, _name(caller, wanted.by), reject=reject))
     decided = {"rejected" if reject else "released": number}
     return BulkAnswer(matched=len(subjects), **decided, dry_run=False)

@@ -13,11 +13,11 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from api.auth import Anybody, Caller
-from api.body import Body, Text
+from api.body import Body
 from api.chains import Spoken
 from api.commands import Answer
 from api.known_subject import known_by
-from api.problems import MAX_PAGE, Code, Flaw, Problem, flaw_at, flaw_in, flawed, raises, refuse_repeated
+from api.problems import MAX_PAGE, Code, Flaw, Problem, Text, flaw_at, flaw_in, flawed, raises, refuse_repeated
 from api.shared import Here
 from api.stream import LIVE_OR_NOT, journal_of
 from chain.commands import Command

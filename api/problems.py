@@ -7,10 +7,10 @@ A chain brings codes of its own as an enum of `ProblemCode`. Its models say whic
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from functools import cache
-from typing import TYPE_CHECKING, Any, Self, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar, get_args
 from urllib.parse import quote
 
-from pydantic import AliasChoices, BaseModel, ValidationError
+from pydantic import AliasChoices, BaseModel, Field, ValidationError
 from pydantic.fields import FieldInfo
 
 from orders.money import MAX_UNIT_PRICE
@@ -131,6 +131,11 @@ class Code(ProblemCode):
     PAYMENTS_UNAVAILABLE = "payments_unavailable", 503, "The provider is away; send it again after Retry-After."
     PAYMENTS_NOT_CONFIGURED = "payments_not_configured", 503, "There is no sandbox: set LANKA_PAYMENTS_URL."
     DATABASE_UNAVAILABLE = "database_unavailable", 503, "Nothing is lost: send it again after Retry-After."
+
+
+Text = Annotated[str, Field(pattern=r"^\P{Cc}+$", max_length=MAX_TEXT), Code.INVALID_TEXT]
+Name = Annotated[str, Field(pattern=r"^\P{Cc}+$", max_length=MAX_NAME), Code.INVALID_NAME]
+PerSecond = Annotated[float, Field(strict=True, ge=MIN_RATE, le=MAX_RATE, allow_inf_nan=False), Code.INVALID_RATE]
 
 
 class Flaw(BaseModel):

@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict
 from ulid import ULID
 
 from api.auth import CONSOLE_COOKIE, SHOP_COOKIE, from_our_page
-from api.body import Body, Text
-from api.problems import Code, Problem, raises
+from api.body import Body
+from api.problems import Code, Problem, Text, raises
 from api.shared import Here
 from store.api_keys import Scope
 

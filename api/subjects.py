@@ -11,12 +11,11 @@ from temporalio.envconfig import ClientConfig
 from temporalio.service import RPCError
 
 from api.auth import Operator
-from api.body import Text
 from api.chains import Spoken
 from api.known_subject import known_subject
 from api.operations import ParkedAnswer
 from api.orders import OrderAnswer, OrderId
-from api.problems import Code, Problem, raises, refuse_repeated
+from api.problems import Code, Problem, Text, raises, refuse_repeated
 from api.shared import Here, Shared
 from chain.event import AnyEvent
 from chain.steps import State, Step, Trying

@@ -105,6 +105,8 @@ class Table:
     def __post_init__(self) -> None:
         assert self.starts.kind is Kind.START, f"{self.starts.__name__} begins a chain, so its kind is START"
         assert (self.withdrawn.kind is Kind.WITHDRAWAL) is bool(self.back), "who is taken back needs a way back"
+        silent = [event.__name__ for event in self.events if event.kind is Kind.END and not event.status]
+        assert not silent, f"{', '.join(silent)}: an END gives a status, by which it is counted and shown"
 
     @cached_property
     def by_type(self) -> Mapping[str, Route]:

@@ -6,8 +6,8 @@ from fastapi import APIRouter, Depends, Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from api import auth
-from api.body import Body, Name
-from api.problems import Code
+from api.body import Body
+from api.problems import Code, Name
 from api.shared import Here
 from orders.order import Identifier
 from support.events import Language

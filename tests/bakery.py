@@ -61,6 +61,7 @@ class Rising(Event[Loaf]):
 
 class Sold(Event[Loaf]):
     kind: ClassVar = Kind.END
+    status: ClassVar = "sold"
     type: Literal["bakery.Sold"] = "bakery.Sold"
 
 
@@ -70,6 +71,7 @@ class Cleaned(Event[Loaf]):
 
 class WrittenOff(Event[Loaf]):
     kind: ClassVar = Kind.END
+    status: ClassVar = "written_off"
     type: Literal["bakery.WrittenOff"] = "bakery.WrittenOff"
 
 

@@ -225,7 +225,7 @@ async def test_what_is_parked_and_released_later_goes_on_in_the_same_trace(
     # The operator's request is a trace of its own; the workflow's answer to it points there.
     answered = [span for span in spans if span.name == "HandleUpdate:release"]
     asked = [span for each in answered for trace in each.links for span in collector.trace(trace)]
-    assert {span.name for span in asked if span.parent is None} == {"POST /operations/parked/{parking}/{decision}"}
+    assert {span.name for span in asked if span.parent is None} == {"POST /operations/parked/{parking}/release"}
 
 
 async def test_each_order_of_a_batch_has_its_own_trace_linked_with_that_of_the_batch(

@@ -1,6 +1,7 @@
 """What the table of a chain knows, asked of an invented one and of the chain of an order."""
 
 from dataclasses import replace
+from typing import ClassVar
 
 import pytest
 
@@ -37,6 +38,14 @@ def test_a_table_without_a_way_back_takes_nobody_back() -> None:
 def test_a_chain_begins_with_an_event_that_says_so() -> None:
     with pytest.raises(AssertionError, match="its kind is START"):
         replace(TABLE, starts=bakery.Weighed)
+
+
+def test_an_end_gives_a_status() -> None:
+    class Vanished(bakery.Sold):
+        status: ClassVar = ""
+
+    with pytest.raises(AssertionError, match="Vanished: an END gives a status"):
+        replace(TABLE, also=(Vanished,))
 
 
 def test_the_version_rises_with_each_link_that_is_added() -> None:
