@@ -14,7 +14,7 @@ import psutil
 import typer
 
 from lanka import postgres
-from lanka.home import Connection, Home, is_over
+from lanka.home import Home, is_over
 from lanka.parts import Given, Machine, Ports
 from lanka.ports import free_port, is_free
 from lanka.readiness import postgres_answers, until
@@ -154,9 +154,10 @@ class _Run:
             raise TimeoutError(f"waited {STEP_WITHIN:g} s for the migrations and the demo shop") from error
 
     def _note(self) -> None:
-        self._machine.home.remember(self._supervision.pids)
+        pids = self._supervision.pids
+        self._machine.home.remember(pids)
         if self._ready:
-            self._machine.home.announce(self._connection())
+            self._machine.home.announce(self._machine.connection.model_copy(update={"pids": pids}))
 
     def _changed(self) -> None:
         self._note()
@@ -166,9 +167,6 @@ class _Run:
         states, pids = self._supervision.states, self._supervision.pids
         shown = {name: typer.style(state, fg=SHADES.get(state, "red")) for name, state in states.items()}
         return " · ".join(f"{name} {shown[name]} ({pid})" for name, pid in pids.items())
-
-    def _connection(self) -> Connection:
-        return self._machine.connection.model_copy(update={"pids": self._supervision.pids})
 
     async def _greet(self, seconds: float) -> None:
         connection = self._machine.connection
