@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from api.auth import Anybody, Operator
 from api.body import Body
@@ -14,10 +14,8 @@ from orders.order import Identifier
 from store.catalogue import BelowReserved, Product
 
 
-class ProductRequest(BaseModel):
+class ProductRequest(BaseModel, frozen=True, extra="forbid"):
     """What is for sale. `unit_price` is in minor units; a new price holds for orders received from now on."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Name
     unit_price: UnitPrice

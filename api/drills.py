@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import structlog
 from fastapi import APIRouter, Depends
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from api.auth import Operator
 from api.body import Body
@@ -36,14 +36,12 @@ log = structlog.get_logger()
 Rate = Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False), Code.INVALID_FAULTS]
 
 
-class Faults(BaseModel):
+class Faults(BaseModel, frozen=True, extra="forbid"):
     """What is broken at the sandbox provider. A rate is the chance, from 0 to 1, of each call.
 
     `error_rate`: answers 500 or 429 and does nothing. `timeout_rate`: does the work and never answers.
     `garbage_rate`: does the work and answers with nonsense.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     down: Annotated[bool, Field(strict=True), Code.INVALID_FAULTS] = False
     latency_ms: Annotated[int, Field(strict=True, ge=0, le=600_000), Code.INVALID_FAULTS] = 0
@@ -52,10 +50,8 @@ class Faults(BaseModel):
     garbage_rate: Rate = 0
 
 
-class DrillRequest(BaseModel):
+class DrillRequest(BaseModel, frozen=True, extra="forbid"):
     """Sample orders, paid at the sandbox first and then sent at this rate."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     orders: Annotated[int, Field(strict=True, ge=1, le=MAX_DRILL), Code.INVALID_NUMBER]
     rate_per_second: PerSecond = 20

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import unquote
 
 from fastapi import APIRouter, Path, Request, Response
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
 from api import problems
@@ -74,13 +74,11 @@ def _inside(value: Any) -> Iterable[Any]:
     return value if isinstance(value, list) else ()
 
 
-class SentEvent(BaseModel):
+class SentEvent(BaseModel, frozen=True, extra="forbid"):
     """A CloudEvent 1.0. Which `type` there is and what its `data` holds is said by the chains.
 
     Other attributes (extensions, `dataschema`) are refused: the journal would not keep them.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     specversion: Annotated[Literal["1.0"], Code.UNSUPPORTED_SPECVERSION]
     id: Annotated[str, Field(pattern=r"^\P{Cc}+$", max_length=problems.MAX_ATTRIBUTE), Code.INVALID_EVENT_ID]

@@ -10,7 +10,7 @@ from typing import Annotated, Generic, NamedTuple, TypeVar
 
 import structlog
 from fastapi import APIRouter, Query, Request
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, Field
 
 from api.auth import Operator
 from api.chains import Spoken, chain_named, ends_of
@@ -92,10 +92,8 @@ class FunnelAnswer(Ends):
     hours: list[Hour]
 
 
-class Window(BaseModel):
+class Window(BaseModel, extra="forbid", populate_by_name=True):
     """The last `hours`, or `from` and `to`; whole hours are counted, in UTC. The parts about now are always of now."""
-
-    model_config = ConfigDict(extra="forbid", populate_by_name=True)
 
     chain: str = CHAIN
     hours: Annotated[int, Field(ge=1, le=MAX_HOURS), Code.INVALID_WINDOW] = 24
@@ -234,13 +232,11 @@ def _link(name: str, queue: str, title: str, now: LinkNow, tally: _Tally) -> Lin
 
 
 def _ends(table: Table, made: Iterable[Made]) -> Ends:
-    ends: Counter[str] = Counter(dict.fromkeys(ends_of(table).values(), 0))
+    statuses = {table.starts: RECEIVED, **ends_of(table)}
+    ends: Counter[str] = Counter(dict.fromkeys(statuses.values(), 0))
     for each in made:
-        event = table.types[each.type]
-        if event is table.starts:
-            ends[RECEIVED] += each.events
-        elif event.kind is Kind.END:
-            ends[str(event.status)] += each.events
+        if status := statuses.get(table.types[each.type]):
+            ends[status] += each.events
     return Ends(**ends)
 
 

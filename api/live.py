@@ -16,7 +16,7 @@ from api.closing import before_shutdown
 from api.drills import Drills, Faults
 from api.problems import Problem
 from api.shared import Here
-from chain.event import Kind, maker_of, type_of
+from chain.event import maker_of, type_of
 from chain.failures import Outage
 from chain.steps import states_at
 from chain.subject import RECEIVED
@@ -105,9 +105,10 @@ def pictured(chains: Mapping[str, Table], moment: Moment, faults: Faults | None)
 def _chain(name: str, table: Table, moment: Moment) -> ChainNow:
     groups = [group for group in moment.groups if group.chain == name]
     links = links_now(table, groups)
-    ends = {status: EndNow(status=status) for status in ends_of(table).values()}
+    status_of = ends_of(table)
+    ends = {status: EndNow(status=status) for status in status_of.values()}
     for made in moment.made:
-        for moving in (links.get(_maker(table, made)), ends.get(_end(table, made) or "")):
+        for moving in (links.get(_maker(table, made)), ends.get(status_of.get(table.types[made[1]], ""))):
             if moving:
                 moving.done += moment.made[made]
                 moving.per_second = round(moving.per_second + moment.per_second.get(made, 0), 1)
@@ -134,11 +135,6 @@ def _maker(table: Table, made: Made) -> str:
         return RECEIVED
     link = table.by_name.get(maker_of(source))
     return link.name if link and kind in map(type_of, link.makes) else ""
-
-
-def _end(table: Table, made: Made) -> str | None:
-    event = table.types[made[1]]
-    return event.status if event.kind is Kind.END else None
 
 
 def _parked(groups: Sequence[Group]) -> list[ParkedNow]:

@@ -5,7 +5,7 @@ from itertools import groupby
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
-from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AliasChoices, BaseModel, Field
 
 from api.auth import Caller, Operator
 from api.body import Body
@@ -40,19 +40,15 @@ SHOWN = 100
 """Subjects that a dry run names."""
 
 
-class Reasoned(BaseModel):
+class Reasoned(BaseModel, frozen=True, extra="forbid"):
     """Why (older: `reason`), and who: an API key may be shared, so `by` names the person. Both go into the journal."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     why: Annotated[Text, Field(validation_alias=AliasChoices("why", "reason"))]
     by: Text | None = None
 
 
-class Parked(BaseModel):
+class Parked(BaseModel, frozen=True, extra="forbid"):
     """What is parked at this link for this reason. `stage`, the older way, means all forward links of a task queue."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     link: LinkName | None = None
     stage: Stage | None = None

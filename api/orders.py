@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import structlog
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, Field, TypeAdapter
 
 from api.auth import Anybody, Caller
 from api.body import Body
@@ -32,10 +32,8 @@ from store.orders import KeyReused
 _VISIBLE_ASCII = re.compile(r"[!-~]{1,255}")
 
 
-class OrderRequest(BaseModel):
+class OrderRequest(BaseModel, frozen=True, extra="forbid"):
     """What the customer wants. `unit_price` is what the customer saw, in minor units; lines of one SKU are summed."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     customer_id: Identifier
     payment_id: Identifier
@@ -83,10 +81,8 @@ class ToldOrder(OrderAnswer):
     story: Story
 
 
-class CancelRequest(BaseModel):
+class CancelRequest(BaseModel, frozen=True, extra="forbid"):
     """Why, in words; it goes into the journal."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     reason: Text = "cancelled by the customer"
 
@@ -98,10 +94,8 @@ class OrderPage(BaseModel):
     next_cursor: str | None
 
 
-class Wanted(BaseModel):
+class Wanted(BaseModel, extra="forbid"):
     """Which orders to list."""
-
-    model_config = ConfigDict(extra="forbid")
 
     status: Annotated[Status | None, Code.INVALID_STATUS] = None
     customer_id: Identifier | None = None

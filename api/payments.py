@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from api.auth import Anybody, Caller
 from api.body import Body
@@ -38,20 +38,16 @@ OUTCOMES = {
 }
 
 
-class PaymentRequest(BaseModel):
+class PaymentRequest(BaseModel, frozen=True, extra="forbid"):
     """`amount` is in minor units."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     amount: Annotated[int, Field(strict=True, ge=1, le=2**53)]
     currency: CurrencyCode
     method: Method
 
 
-class BankDecision(BaseModel):
+class BankDecision(BaseModel, frozen=True, extra="forbid"):
     """What the customer's bank says of a transfer that is on its way."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     accepted: Annotated[bool, Field(strict=True)]
 

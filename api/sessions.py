@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 from ulid import ULID
 
 from api.auth import CONSOLE_COOKIE, SHOP_COOKIE, from_our_page
@@ -22,9 +22,7 @@ class CustomerSession(BaseModel):
     customer_id: str
 
 
-class LogIn(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+class LogIn(BaseModel, frozen=True, extra="forbid"):
     key: Text
 
 

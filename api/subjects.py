@@ -6,7 +6,7 @@ from typing import Annotated
 from urllib.parse import quote
 
 from fastapi import APIRouter, Path, Query, Request
-from pydantic import AwareDatetime, BaseModel, ConfigDict
+from pydantic import AwareDatetime, BaseModel
 from temporalio.envconfig import ClientConfig
 from temporalio.service import RPCError
 
@@ -79,9 +79,7 @@ class OrderSeen(SubjectSeen):
     order: OrderAnswer
 
 
-class Sought(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
+class Sought(BaseModel, extra="forbid"):
     q: Text
 
 

@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from api import auth
 from api.body import Body
@@ -15,10 +15,8 @@ from support.problems import MAX_SKILLS, CallCode
 from support.store import KnownOperator, Operator, Support
 
 
-class OperatorRequest(BaseModel):
+class OperatorRequest(BaseModel, frozen=True, extra="forbid"):
     """Somebody who takes calls in these languages about these things, one at a time, while `available`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Name
     languages: Annotated[list[Language], Field(min_length=1, max_length=MAX_SKILLS), CallCode.INVALID_LANGUAGE]

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from store.database import Store, Transaction, columns, transaction
 from store.intake import wake
@@ -11,10 +11,8 @@ from support.events import AssignedCall, StartedCall
 _MATCHING = 6_012_028  # one matching at a time, so that the oldest caller comes first everywhere
 
 
-class Operator(BaseModel):
+class Operator(BaseModel, frozen=True):
     """An operator, the languages spoken, the skills, and whether calls are taken now."""
-
-    model_config = ConfigDict(frozen=True)
 
     operator_id: str
     name: str
