@@ -147,11 +147,11 @@ class Crew:
         ):
             provider = payment_provider(self.settings)
             self.exposition = Exposition(pool, metrics_of_the_sdk(free_port))
-            self.client = await connect(self.tracing.interceptors)
-            served = queues(parts_of(pool, provider, self.settings, self.tracing))
-            self.workers = [_worker(self.client, name, served[name]) for name in self.names or served]
-            log.info("worker works", queues=[worker.task_queue for worker in self.workers])
             try:
+                self.client = await connect(self.tracing.interceptors)
+                served = queues(parts_of(pool, provider, self.settings, self.tracing))
+                self.workers = [_worker(self.client, name, served[name]) for name in self.names or served]
+                log.info("worker works", queues=[worker.task_queue for worker in self.workers])
                 await asyncio.gather(
                     *(worker.run() for worker in self.workers),
                     self._register(register_search_attributes, self.client),

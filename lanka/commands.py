@@ -3,8 +3,6 @@
 
 import asyncio
 import json
-import os
-import sys
 from typing import Annotated
 
 import typer
@@ -54,8 +52,9 @@ def worker(
     queue: Annotated[list[str] | None, typer.Option(help="A task queue; several by repeating. Default: all.")] = None,
 ) -> None:
     """Run a worker: the router and the consumers. SIGTERM drains it."""
-    options = [word for name in queue or [] for word in ("--queue", name)]
-    os.execv(sys.executable, [sys.executable, "-P", "-m", "worker", *options])  # noqa: S606
+    from worker import main
+
+    main(queue)
 
 
 @app.command()
