@@ -12,8 +12,9 @@ from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from api.problems import Code, Problem, ProblemCode, ProblemDetails, code_of, flawed, in_parameter
+from api.problems import Code, Problem, ProblemDetails, code_of, flawed, in_parameter
 from chain.failures import Outage
+from chain.problems import ProblemCode
 
 MEDIA_TYPE = "application/problem+json"
 

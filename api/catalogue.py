@@ -9,8 +9,8 @@ from api.auth import Anybody, Operator
 from api.body import Body
 from api.problems import MAX_ON_HAND, Code, Name, Problem, raises
 from api.shared import Here
+from chain.subject import Identifier
 from orders.money import CurrencyCode, Price, UnitPrice
-from orders.order import Identifier
 from store.catalogue import BelowReserved, Product
 
 

@@ -18,7 +18,7 @@ from api.problems import Code, Flaw, Problem, flaw_at, flaw_in, flawed, raises
 from api.shared import Here, Shared
 from api.stream import LIVE_OR_NOT, journal_of
 from chain.event import AnyEvent
-from orders.order import Identifier
+from chain.subject import Identifier
 from store.database import connected
 from store.intake import NoRouteError, OtherChainError, register
 from workflows.chains import TYPES, accepted

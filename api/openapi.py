@@ -12,7 +12,8 @@ from pydantic.json_schema import models_json_schema
 from api.answers import MEDIA_TYPE, codes_of_parameters
 from api.auth import SAFE
 from api.body import JSON, Body
-from api.problems import Code, Flaw, ProblemCode, ProblemDetails
+from api.problems import Code, Flaw, ProblemDetails
+from chain.problems import ProblemCode
 
 _REF = "#/components/schemas/{model}"
 

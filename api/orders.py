@@ -22,8 +22,9 @@ from api.shared import Here
 from api.stream import LIVE_OR_NOT, journal_of
 from chain.commands import Command
 from chain.event import AnyEvent
+from chain.subject import Identifier
 from orders.money import CurrencyCode, written
-from orders.order import MAX_LINES, Identifier, Line, Order, new_order_id
+from orders.order import MAX_LINES, Line, Order, new_order_id
 from orders.standing import KnownOrder
 from orders.story import CustomerStep, Story, customer_steps, story
 from orders.words import Status

@@ -1,23 +1,21 @@
 """What the API says is wrong: RFC 9457 problems with a stable `code`.
 
 A chain brings codes of its own as an enum of `ProblemCode`. Its models say which fields mean which code, as ours do:
-`Annotated[int, Field(ge=1), Code.TOO_LIGHT]`. Workflows import that with their events, so no web framework is here.
+`Annotated[int, Field(ge=1), ParcelCode.TOO_LIGHT]`.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from enum import StrEnum
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, get_args
 from urllib.parse import quote
 
 from pydantic import AliasChoices, BaseModel, Field, ValidationError
 from pydantic.fields import FieldInfo
+from starlette.requests import Request
 
+from chain.problems import ProblemCode
 from orders.money import MAX_UNIT_PRICE
 from orders.order import MAX_LINES, MAX_QUANTITY
-
-if TYPE_CHECKING:
-    from starlette.requests import Request
 
 MAX_ON_HAND = 10**12
 MAX_NAME = 200
@@ -28,24 +26,6 @@ MAX_DRILL = 500
 MAX_ATTRIBUTE = 255  # source and id together must fit into an index of PostgreSQL
 MAX_EVENTS = 100
 MAX_HOURS = 24 * 366
-
-
-class ProblemCode(StrEnum):
-    """What went wrong. The codes are stable; beside each stand its HTTP status and what the client can do."""
-
-    status: int
-    advice: str
-
-    def __new__(cls, code: str, status: int, advice: str) -> Self:
-        member = str.__new__(cls, code)
-        member._value_ = code
-        member.status = status
-        member.advice = advice
-        return member
-
-    @property
-    def heading(self) -> str:
-        return self.value.replace("_", " ").capitalize()
 
 
 class Code(ProblemCode):
@@ -98,7 +78,6 @@ class Code(ProblemCode):
     ON_HAND_OUT_OF_RANGE = "on_hand_out_of_range", 422, f"Send a number from 0 to {MAX_ON_HAND}."
     UNKNOWN_CURRENCY = "unknown_currency", 422, "Send an ISO 4217 code in capitals, such as EUR."
     MIXED_CURRENCIES = "mixed_currencies", 422, "An order has one currency, named once beside its lines."
-    INVALID_ID = "invalid_id", 422, "Send 1 to 64 letters, digits and . _ : - with a letter or a digit first."
     INVALID_NAME = "invalid_name", 422, f"Send 1 to {MAX_NAME} characters, none of them a control character."
     INVALID_STATUS = "invalid_status", 422, "Send one of the statuses that /docs lists."
     INVALID_LINK = "invalid_link", 422, "Send the name of a link; GET /chains/{name} lists them."
@@ -197,7 +176,7 @@ def flawed(errors: Sequence[Flaw]) -> Problem:
     return Problem(first.code, f"{f'{where}: ' if where else ''}{first.detail}{others}", errors=errors)
 
 
-def refuse_repeated(request: "Request") -> None:
+def refuse_repeated(request: Request) -> None:
     """Raises the problem `repeated_parameter`: FastAPI would take the last of two."""
     names = [name for name, _ in request.query_params.multi_items()]
     if twice := next((name for name in names if names.count(name) > 1), None):
@@ -222,7 +201,6 @@ _BY_SIZE = {
     ("lines", "too_long"): Code.TOO_MANY_LINES,
 }
 _NAMES = {
-    Code.INVALID_ID: "customer_id payment_id order_id sku subject",
     Code.UNKNOWN_CURRENCY: "currency",
     Code.QUANTITY_OUT_OF_RANGE: "quantity",
     Code.UNIT_PRICE_OUT_OF_RANGE: "unit_price",

@@ -19,10 +19,10 @@ from api.problems import Code, Problem, Text, raises, refuse_repeated
 from api.shared import Here, Shared
 from chain.event import AnyEvent
 from chain.steps import State, Step, Trying
+from chain.subject import Identifier
 from chain.table import Table
 from chain.words import Language
 from dispatch.temporal import Temporal
-from orders.order import Identifier
 
 FOUND = 100
 TOO_LONG = "Failure exceeds size limit"

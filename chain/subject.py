@@ -1,16 +1,22 @@
 """What can happen to the subject of any chain: it is refused, parked, released, or taken back."""
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from chain.event import Event, Kind
+from chain.problems import IdCode
 
 RECEIVED = "received"
 """The status before the first event that gives one. A subject that a workflow has taken shows `PROCESSING` instead."""
 
 PROCESSING = "processing"
 PARKED = "parked"
+
+# Letters, digits and a little punctuation: no control characters, nothing that needs quoting in a URL or a log.
+Identifier = Annotated[
+    str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]*$", min_length=1, max_length=64), IdCode.INVALID_ID
+]
 
 
 class Data(BaseModel, frozen=True, extra="forbid"):

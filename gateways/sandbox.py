@@ -17,8 +17,8 @@ from yarl import URL
 
 from chain.commands import printable
 from chain.failures import Outage, UnexpectedAnswer
+from chain.subject import Identifier
 from gateways.choice import PaymentSettings
-from orders.order import Identifier
 from orders.payment import Payment, PaymentStatus
 from orders.ports import ListedPayment, NotGenuineError, PaymentNews, UnreadableNewsError
 

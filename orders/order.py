@@ -6,13 +6,11 @@ from typing import Annotated
 
 from pydantic import AwareDatetime, BaseModel, Field
 
+from chain.subject import Identifier
 from orders.money import CurrencyCode, UnitPrice, written
 
 MAX_LINES = 100
 MAX_QUANTITY = 10_000
-
-# Letters, digits and a little punctuation: no control characters, nothing that needs quoting in a URL or a log.
-Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]*$", min_length=1, max_length=64)]
 
 
 class Line(BaseModel, frozen=True, extra="forbid"):

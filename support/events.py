@@ -4,10 +4,8 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from api.problems import Code
 from chain.event import Event, Kind
-from chain.subject import Data
-from orders.order import Identifier
+from chain.subject import Data, Identifier
 from support.problems import CallCode
 from support.words import Status
 
@@ -19,7 +17,7 @@ class StartedCall(Data):
 
     customer_id: Identifier
     language: Language
-    skill: Annotated[Identifier, Code.INVALID_ID]
+    skill: Identifier
 
 
 class AssignedCall(Data):

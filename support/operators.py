@@ -7,9 +7,9 @@ from pydantic import BaseModel, Field
 
 from api import auth
 from api.body import Body
-from api.problems import Code, Name
+from api.problems import Name
 from api.shared import Here
-from orders.order import Identifier
+from chain.subject import Identifier
 from support.events import Language
 from support.problems import MAX_SKILLS, CallCode
 from support.store import KnownOperator, Operator, Support
@@ -31,7 +31,7 @@ router = APIRouter(prefix="/support", tags=["support"])
 async def put_operator(
     here: Here,
     _: auth.Operator,
-    operator_id: Annotated[Identifier, Path(), Code.INVALID_ID],
+    operator_id: Annotated[Identifier, Path()],
     wanted: Annotated[OperatorRequest, Depends(Body(OperatorRequest))],
 ) -> Operator:
     """Callers who wait are connected at once, the oldest first."""

@@ -1,6 +1,6 @@
 """What may be wrong with what is said of calls and operators."""
 
-from api.problems import ProblemCode
+from chain.problems import ProblemCode
 
 MAX_SKILLS = 20
 

@@ -5,7 +5,8 @@ from typing import Annotated, Any
 import pytest
 from pydantic import AliasChoices, BaseModel, Field, ValidationError
 
-from api.problems import Code, ProblemCode, codes_of, in_body
+from api.problems import Code, codes_of, in_body
+from chain.problems import ProblemCode
 
 
 class ParcelCode(ProblemCode):

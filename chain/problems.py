@@ -1,0 +1,28 @@
+"""What may be wrong with what comes from outside: a stable code, and what a client can do. A chain brings its own."""
+
+from enum import StrEnum
+from typing import Self
+
+
+class ProblemCode(StrEnum):
+    """What went wrong. The codes are stable; beside each stand its HTTP status and what the client can do."""
+
+    status: int
+    advice: str
+
+    def __new__(cls, code: str, status: int, advice: str) -> Self:
+        member = str.__new__(cls, code)
+        member._value_ = code
+        member.status = status
+        member.advice = advice
+        return member
+
+    @property
+    def heading(self) -> str:
+        return self.value.replace("_", " ").capitalize()
+
+
+class IdCode(ProblemCode):
+    """That of every id from outside."""
+
+    INVALID_ID = "invalid_id", 422, "Send 1 to 64 letters, digits and . _ : - with a letter or a digit first."
