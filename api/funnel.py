@@ -20,7 +20,7 @@ from api.shared import Here
 from chain.event import BACKWARD, Kind
 from chain.failures import Outage
 from chain.graph import good_ends
-from chain.subject import RECEIVED
+from chain.subject import NOT_DISPATCHED, RECEIVED
 from chain.table import Table
 from chain.words import Language
 from store.database import Pool
@@ -33,9 +33,6 @@ log = structlog.get_logger()
 
 FRESH = 0.5
 """Seconds for which an answer serves everybody who asks."""
-
-NOT_DISPATCHED = "dispatch"
-"""The stage before the first."""
 
 T = TypeVar("T")
 

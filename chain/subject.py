@@ -10,6 +10,9 @@ from chain.problems import IdCode
 RECEIVED = "received"
 """The status before the first event that gives one. A subject that a workflow has taken shows `PROCESSING` instead."""
 
+NOT_DISPATCHED = "dispatch"
+"""The queue before the first, for what is counted by queue."""
+
 PROCESSING = "processing"
 PARKED = "parked"
 

@@ -230,8 +230,6 @@ class Notice(BaseModel):
 class SandboxWebhooks:
     """Signed as Standard Webhooks says. `secret` begins with `whsec_`."""
 
-    name = SandboxPayments.name
-
     def __init__(self, secret: str) -> None:
         self._webhook = Webhook(secret)
 

@@ -22,7 +22,7 @@ from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
 from chain.event import Kind
 from chain.failures import Outage
 from chain.steps import State, states_at
-from chain.subject import PARKED, PROCESSING, RECEIVED
+from chain.subject import NOT_DISPATCHED, PARKED, PROCESSING, RECEIVED
 from chain.table import Table
 from store.database import Pool
 from store.operations import Compensation, Operations, OwedRefund, Reconciled
@@ -40,9 +40,6 @@ FRESH = 2.0
 
 SHARE = 20
 """Reading takes at most one part in so many of the time: with a long backlog it is read less often."""
-
-NOT_DISPATCHED = "dispatch"
-"""The stage before the first."""
 
 
 @dataclass

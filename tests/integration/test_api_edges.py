@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 
 from api.auth import TRUSTED_FOR
 from api.problems import Code
+from chain.problems import IdCode
 from store.database import Pool
 from support.problems import CallCode
 from tests.servers import temporal_server
@@ -129,7 +130,7 @@ async def test_the_api_documents_itself(api: httpx.AsyncClient) -> None:
     assert submit["parameters"][0]["name"] == "Idempotency-Key"
     refused = submit["responses"]["422"]["content"]
     assert refused == {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}}
-    assert set(schemas["Code"]["enum"]) == {*map(str, Code), *map(str, CallCode)}
+    assert set(schemas["Code"]["enum"]) == {*map(str, Code), *map(str, IdCode), *map(str, CallCode)}
     assert document["components"]["securitySchemes"]["HTTPBearer"]["scheme"] == "bearer"
     for reference in _references(document):
         assert reference.removeprefix("#/components/schemas/") in schemas
