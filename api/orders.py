@@ -72,7 +72,7 @@ class OrderAnswer(KnownOrder):
 
     @classmethod
     def about(cls, order: KnownOrder) -> "OrderAnswer":
-        return cls(links=Links.to(order.order_id), **dict(order))
+        return cls.model_construct(links=Links.to(order.order_id), **dict(order))
 
 
 class ToldOrder(OrderAnswer):
@@ -137,12 +137,16 @@ OrderId = Annotated[Identifier, Path(description="the `order_id` of an accepted 
 
 @raises(Code.ORDER_NOT_FOUND)
 async def visible_order(here: Here, caller: Anybody, order_id: OrderId) -> str:
-    """For a customer, other customers' orders do not exist."""
     if caller.customer_id:
         order = await here.orders.find(order_id)
-        if order is None or order.customer_id != caller.customer_id:
+        if order is None or _hidden(order, caller):
             raise Problem(Code.ORDER_NOT_FOUND)
     return order_id
+
+
+def _hidden(order: KnownOrder, caller: Caller) -> bool:
+    """For a customer, other customers' orders do not exist."""
+    return caller.customer_id not in {None, order.customer_id}
 
 
 def _only_own(caller: Caller, customer_id: str | None) -> str | None:
@@ -208,15 +212,16 @@ async def submit_order(
 
 
 @router.get("/orders/{order_id}")
-async def read_order(here: Here, order_id: VisibleOrder, language: Spoken) -> ToldOrder:
+@raises(Code.ORDER_NOT_FOUND)
+async def read_order(here: Here, caller: Anybody, order_id: OrderId, language: Spoken) -> ToldOrder:
     """Where the order stands, and what it tells its customer."""
     whole = await here.orders.whole(order_id)
-    if whole is None:
+    if whole is None or _hidden(whole.order, caller):
         raise Problem(Code.ORDER_NOT_FOUND)
     order, carried, events = whole
     known = await known_by(here, order_id, carried, events)
     steps = known.steps(moves=True)  # for a customer only who waits for somebody outside waits
-    return ToldOrder(
+    return ToldOrder.model_construct(
         **dict(OrderAnswer.about(order)),
         steps=customer_steps(known.table, steps, language),
         story=story(known.table, known.events, steps, written(order.total, order.currency), language),

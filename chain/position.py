@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Collection, Iterator, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from chain.event import BACKWARD, Kind, type_of
@@ -36,6 +37,17 @@ def links_at(
     `types`: of its events, at least those that are not of a straight way. `done`: the links that have claimed it,
     with an event or without a word. `version`: that of the table which it was dispatched with; None: today's.
     """
+    return _links_at(table, frozenset(types), frozenset(done), version, ended)
+
+
+@lru_cache(maxsize=10_000)  # the subjects of a chain are many, and the ways in which they stand are few
+def _links_at(
+    table: Table,
+    types: frozenset[str],
+    done: frozenset[str],
+    version: int | None,
+    ended: bool,
+) -> tuple[str, ...]:
     return _Standing(table, types, done, version, ended=ended).at()
 
 

@@ -143,7 +143,10 @@ class Orders(Store):
         return Accepted(first["subject"], replayed=True)
 
     async def whole(self, order_id: str) -> Whole | None:
-        """The order with all that is known of it, in one look, as customers ask for it again and again."""
+        """The order with all that is known of it, in one look, as customers ask for it again and again.
+
+        Its events come without the order in their data.
+        """
         row = await self._first(
             """
             SELECT orders.*, chain, version, status_shown(status, taken_at) AS status, ended_at IS NOT NULL AS ended,
@@ -154,12 +157,13 @@ class Orders(Store):
                    ) AS done
             FROM orders JOIN subjects ON subjects.subject = orders.order_id
             CROSS JOIN LATERAL (
-                SELECT array_agg(source ORDER BY position) AS sources, array_agg(id ORDER BY position) AS ids,
-                       array_agg(type ORDER BY position) AS types, array_agg(time ORDER BY position) AS times,
-                       array_agg(data ORDER BY position) AS datas, max(time) AS updated_at,
-                       array_agg(data ->> 'reason' ORDER BY position) AS reasons,
+                SELECT array_agg(source) AS sources, array_agg(id) AS ids, array_agg(type) AS types,
+                       array_agg(time) AS times, array_agg(data) AS datas, max(time) AS updated_at,
                        max(data ->> 'reason') FILTER (WHERE kind = 'withdrawal') AS withdrawn
-                FROM journal WHERE journal.subject = order_id
+                FROM (
+                    SELECT source, id, type, time, kind, data - 'order' AS data  -- which several events repeat
+                    FROM journal WHERE journal.subject = order_id ORDER BY position
+                ) AS sorted
             ) AS journalled
             WHERE order_id = $1
             """,
@@ -169,7 +173,8 @@ class Orders(Store):
             return None
         rows = zip(*(row[f"{name}s"] for name in _JOURNALLED), strict=True)
         events = [event_of({**dict(zip(_JOURNALLED, each, strict=True)), "subject": order_id}) for each in rows]
-        return Whole(self._known(row), Carried(**{name: row[name] for name in Carried._fields}), events)
+        journal = [Entry(maker_of(event.source), event.type, event.data.get("reason")) for event in events]
+        return Whole(self._known(row, journal), Carried(**{name: row[name] for name in Carried._fields}), events)
 
     async def find(self, order_id: str) -> KnownOrder | None:
         orders = await self._read("WHERE order_id = $1", order_id)
@@ -242,14 +247,17 @@ class Orders(Store):
             """,  # noqa: S608  # see above; every value is a parameter
             *values,
         )
-        return [self._known(row) for row in rows]
+        return [self._known(row, _entries(row)) for row in rows]
 
-    def _known(self, row: asyncpg.Record) -> KnownOrder:
-        entries = zip(row["sources"], row["types"], row["reasons"], strict=True)
-        journal = [Entry(maker_of(source), event_type, reason) for source, event_type, reason in entries]
+    def _known(self, row: asyncpg.Record, journal: Sequence[Entry]) -> KnownOrder:
         at, link, reason = position(self._table, journal, row["done"], row["version"])
         stage = next((each.queue for each in self._table.links if each.name == link), None)
         return KnownOrder.model_validate({**row, "links_at": at, "link": link, "stage": stage, "reason": reason})
+
+
+def _entries(row: asyncpg.Record) -> list[Entry]:
+    entries = zip(row["sources"], row["types"], row["reasons"], strict=True)
+    return [Entry(maker_of(source), event_type, reason) for source, event_type, reason in entries]
 
 
 # Until an event says otherwise, an order that a workflow has taken is being processed (see status_shown).
