@@ -30,9 +30,9 @@ from chain.event import AnyEvent
 from lanka.home import Connection
 from orders.events import CartConfirmed, CartUnavailable, OrderParked, PaymentPending
 from orders.order import Order
-from orders.payment import PaymentStatus
+from orders.payment import Payment, PaymentStatus
 from store.catalogue import Catalogue
-from store.database import Pool, transaction
+from store.database import Pool, connected, open_pool, transaction
 from store.orders import Orders
 from store.outbox import Outbox
 from store.payments import Payments
@@ -361,7 +361,7 @@ def refused(order: Order) -> AnyEvent:
     return untyped(CartUnavailable.made_by("cart", order.order_id, datetime.now(UTC), data))
 
 
-async def test_payments_claimed_in_opposite_orders_never_deadlock(pool: Pool, whole: bool) -> None:
+async def test_payments_claimed_in_opposite_orders_never_deadlock(pool: Pool, database_url: str, whole: bool) -> None:
     """Each of a few payments is named by many orders, and every batch names them in another order."""
     payments = [f"pay-{nth:02}" for nth in range(40)]
     dice = random.Random(1)
@@ -371,12 +371,32 @@ async def test_payments_claimed_in_opposite_orders_never_deadlock(pool: Pool, wh
     consumer = CheckPayment(the_journal(pool), Payments(pool), provider, timedelta(minutes=1))
 
     async with asyncio.timeout(HANGS_AFTER):
-        answers = await asyncio.gather(*(consumer.check_payment(batch("payment", each)) for each in events))
+        async with open_pool(database_url, size=2) as others, somebody_holding(others, paid(batches[0][10])):
+            claiming = [asyncio.create_task(consumer.check_payment(batch("payment", each))) for each in events]
+            await until(lambda: _waiting_for_locks(others, 5), HANGS_AFTER, "batches that wait for each other")
+        answers = await asyncio.gather(*claiming)
 
     made = [event for answer in answers for event in answer.events]
     served = Counter(event.data["payment"]["payment_id"] for event in made if event.type == "lanka.PaymentConfirmed")
     assert served == dict.fromkeys({order.payment_id for each in batches for order in each}, 1)
     assert len(made) == sum(map(len, batches)), "everybody got an answer"
+
+
+@asynccontextmanager
+async def somebody_holding(pool: Pool, payment: Payment) -> AsyncIterator[None]:
+    """Somebody claims the payment and takes that back in the end: who wants it too waits, with all that they hold."""
+    (holder,) = await accept(pool, an_order("pay-held", cup=1))
+    async with connected(pool) as connection:
+        claim = connection.transaction()
+        await claim.start()
+        await Payments(pool).claim(connection, {holder.subject: payment})
+        yield
+        await claim.rollback()
+
+
+async def _waiting_for_locks(pool: Pool, sessions: int) -> bool:
+    waiting = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    return len(await fetch(pool, waiting)) >= sessions
 
 
 # ---- the last guards ---------------------------------------------------------------------------------------------
