@@ -287,7 +287,9 @@ CHECKS = (
                 coalesce(journal_status, 'empty'), CASE WHEN journal_ended THEN ' (ended)' END
             ) AS words
             FROM known
-            WHERE (status, ended) IS DISTINCT FROM (journal_status, journal_ended)
+            -- `received` and `processing` are one, see record_events()
+            WHERE (status_shown(status, now()), ended)
+                  IS DISTINCT FROM (status_shown(journal_status, now()), journal_ended)
             UNION ALL
             SELECT order_id, 2, format(
                 'number %s, journal %s', coalesce(order_number, 'missing'), coalesce(journal_number, 'none')

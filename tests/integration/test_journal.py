@@ -14,7 +14,18 @@ from orders.events import CartConfirmed, OrderCancelled, OrderParked, OrderRejec
 from store.database import Pool, connected, open_pool
 from store.journal import CHANNEL
 from tests.servers import HANGS_AFTER, free_port, until
-from tests.shop import accept, an_order, at, fetch, journal_of, paid, stock_up, the_journal, untyped
+from tests.shop import (
+    accept,
+    an_order,
+    at,
+    fetch,
+    journal_of,
+    paid,
+    payment_confirmed,
+    stock_up,
+    the_journal,
+    untyped,
+)
 
 NOTHING: dict[str, Any] = {"reservations": ()}
 
@@ -165,6 +176,18 @@ async def test_an_event_that_comes_again_does_not_move_the_order_again(pool: Poo
 
     assert await fetch(pool, "SELECT status FROM subjects") == [{"status": "processing"}]
     assert await journal_of(pool, order) == ["OrderReceived", "OrderParked", "OrderReleased"]
+
+
+async def test_an_event_that_says_what_is_shown_already_writes_no_order(pool: Pool) -> None:
+    order = an_order(cup=1)
+    await accept(pool, order)
+    written = "SELECT xmin::text AS by FROM subjects"
+    before = await fetch(pool, written)
+
+    await the_journal(pool).append([payment_confirmed(order)])
+
+    assert await journal_of(pool, order) == ["OrderReceived", "PaymentConfirmed"]
+    assert await fetch(pool, written) == before
 
 
 async def test_an_end_event_ends_the_order_and_tells_whoever_listens(pool: Pool) -> None:
