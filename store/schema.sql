@@ -105,7 +105,7 @@ BEGIN
         SET status = coalesce(moves.status, subjects.status), ended_at = CASE WHEN ends THEN now() END
         FROM moves
         WHERE subjects.subject = moves.subject
-          AND (ends OR status_shown(subjects.status, now()) <> moves.status)  -- no write for what is shown already
+          AND (ends OR status_shown(subjects.status, taken_at) <> moves.status)  -- what is shown already is not written
           AND coalesce(ended_at, 'infinity') = 'infinity'  -- open; said so that no index of all that are open is read
     ), told AS MATERIALIZED (  -- once, not for each row; a payload holds less than 8000 bytes
         SELECT pg_notify('lanka_journal', CASE WHEN octet_length(names) < 8000 THEN names ELSE '' END)
