@@ -267,7 +267,7 @@ CHECKS = (
         Kind.JOURNAL_AND_STATE_DISAGREE,
         """
         WITH known AS (
-            SELECT order_id, orders.order_number, payment_id, subjects.status, ended_at IS NOT NULL AS ended,
+            SELECT order_id, orders.order_number, payment_id, subjects.status, taken_at, ended_at IS NOT NULL AS ended,
                    coalesce(last_time, subjects.received_at) AS since,
                    digest.status AS journal_status, digest.ended AS journal_ended,
                    digest.order_number AS journal_number, confirmed, refunded
@@ -287,9 +287,8 @@ CHECKS = (
                 coalesce(journal_status, 'empty'), CASE WHEN journal_ended THEN ' (ended)' END
             ) AS words
             FROM known
-            -- `received` and `processing` are one, see record_events()
-            WHERE (status_shown(status, now()), ended)
-                  IS DISTINCT FROM (status_shown(journal_status, now()), journal_ended)
+            WHERE (status_shown(status, taken_at), ended)  -- what is shown already is not written, see record_events()
+                  IS DISTINCT FROM (status_shown(journal_status, taken_at), journal_ended)
             UNION ALL
             SELECT order_id, 2, format(
                 'number %s, journal %s', coalesce(order_number, 'missing'), coalesce(journal_number, 'none')
