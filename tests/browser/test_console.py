@@ -245,6 +245,42 @@ async def test_a_lost_connection_is_shown_and_comes_back(person: Person, console
     await expect(console.get_by_text("Live", exact=True)).to_be_visible()
 
 
+async def seen(page: Page, *, hidden: bool) -> None:
+    """As when another tab is before it: a browser without a screen shows all of them."""
+    await page.evaluate(
+        """(hidden) => {
+          Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+          document.dispatchEvent(new Event("visibilitychange"));
+        }""",
+        hidden,
+    )
+
+
+async def test_an_eighth_tab_opens_because_those_that_nobody_sees_hold_no_connection(
+    person: Person, console: Page, customer: Customer
+) -> None:
+    """A browser has six connections to one HTTP/1.1 host."""
+    tabs = [console]
+    for _ in range(7):
+        await seen(tabs[-1], hidden=True)
+        tabs.append(await person.opens("/console"))
+        await expect(tabs[-1].get_by_text("Live", exact=True)).to_be_visible()
+
+    (order_id,) = await parked_orders(customer, 1)
+    await expect(link(tabs[-1], "payment")).to_contain_text("1 parked")
+    await expect(link(console, "payment")).not_to_contain_text("parked")
+    await expect(console.locator("#as-of")).to_contain_text("old")
+    await seen(tabs[-1], hidden=True)
+    await seen(console, hidden=False)
+    await expect(link(console, "payment")).to_contain_text("1 parked")
+    await expect(console.get_by_text("Live", exact=True)).to_be_visible()
+    await expect(console.locator("#as-of")).to_be_hidden()
+    await customer.api.post(
+        f"/operations/parked/{order_id}/reject", json={"why": "seen enough"}, headers=customer.operator
+    )
+    await customer.ended(order_id)
+
+
 # ---- decisions ---------------------------------------------------------------------------------------------------
 
 

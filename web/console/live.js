@@ -1,26 +1,36 @@
 // The way to the API: calls, and the live picture that everything on the page follows.
 
-import { Problem, call as callApi } from "../kit/api.js";
-import { clockIs } from "./since.js";
+import { Problem, call as callApi, callList } from "../kit/api.js";
+import { clockIs, now } from "./since.js";
 
 const STALE = 12_000; // milliseconds without a heartbeat, of which there is one every 5 s
 const AGAIN = [500, 1000, 2000, 4000];
 
 /** As the kit's; whoever is no longer logged in leaves. Throws `Problem`. */
-export async function call(method, path, body) {
+export const call = (method, path, body) => orLeave(callApi(method, path, { body }), path !== "/console/session");
+
+export const list = (path) => orLeave(callList(path));
+
+async function orLeave(answer, leaves = true) {
   try {
-    return await callApi(method, path, { body });
+    return await answer;
   } catch (problem) {
     const out = problem.status === 401 || problem.code === "operator_key_required";
-    if (out && path !== "/console/session") live.leave();
+    if (out && leaves) live.leave();
     throw problem;
   }
 }
 
-/** The live picture. Events: `picture`, `connection`, `moved` (anything happened to any subject), `left` (logged out). */
+/**
+ * The live picture. Events: `picture`, `connection`, `moved` (anything happened to any subject), `left` (logged out).
+ *
+ * A tab that nobody sees holds no stream: browsers open six connections to one HTTP/1.1 host, and a seventh tab would
+ * wait for one for ever.
+ */
 class Live extends EventTarget {
   picture = null;
-  connection = "connecting"; // then live, lost, or away: connected, but the database is not
+  connection = "connecting"; // then live, lost, hidden, or away: connected, but the database is not
+  trueAt = null; // when the picture was last known to be true, by the server's clock in milliseconds
   #stop = null;
   #wake = null;
 
@@ -33,7 +43,7 @@ class Live extends EventTarget {
   stop() {
     this.#stop?.abort();
     this.#stop = null;
-    this.picture = null;
+    this.picture = this.trueAt = null;
     this.connection = "connecting";
   }
 
@@ -51,6 +61,12 @@ class Live extends EventTarget {
   async #keepGoing(stopped) {
     let failed = 0;
     while (!stopped.aborted) {
+      if (document.hidden) {
+        this.#is("hidden");
+        await shown(stopped);
+        failed = 0;
+        continue;
+      }
       const began = Date.now();
       try {
         await this.#follow(stopped);
@@ -58,6 +74,7 @@ class Live extends EventTarget {
         if (error instanceof Problem) return this.leave();
       }
       if (stopped.aborted) return;
+      if (document.hidden) continue;
       failed = Date.now() - began > 10_000 ? 0 : failed + 1;
       this.#is("lost");
       await new Promise((resolve) => {
@@ -73,6 +90,7 @@ class Live extends EventTarget {
     let stale = setTimeout(giveUp, STALE);
     stopped.addEventListener("abort", giveUp);
     addEventListener("offline", giveUp);
+    document.addEventListener("visibilitychange", giveUp);
     try {
       const answer = await fetch("/operations/live", { signal: attempt.signal, cache: "no-store" });
       if (answer.status === 401 || answer.status === 403) throw new Problem(null, answer.status);
@@ -88,11 +106,13 @@ class Live extends EventTarget {
         const messages = (rest + value).split("\n\n");
         rest = messages.pop();
         messages.forEach((message) => this.#hear(message));
+        if (this.connection === "live") this.trueAt = now();
       }
     } finally {
       clearTimeout(stale);
       stopped.removeEventListener("abort", giveUp);
       removeEventListener("offline", giveUp);
+      document.removeEventListener("visibilitychange", giveUp);
       giveUp();
     }
   }
@@ -115,6 +135,14 @@ class Live extends EventTarget {
     this.connection = connection;
     this.dispatchEvent(new Event("connection"));
   }
+}
+
+/** Resolves when the tab is seen again, or is to follow nothing any more. */
+function shown(stopped) {
+  return new Promise((resolve) => {
+    document.addEventListener("visibilitychange", resolve, { once: true, signal: stopped });
+    stopped.addEventListener("abort", resolve, { once: true });
+  });
 }
 
 export const live = new Live();

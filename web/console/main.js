@@ -3,12 +3,13 @@
 import { Problem, untilAnswered } from "../kit/api.js";
 import { allGraphs } from "../kit/chains.js";
 import { $, h, setAttribute, setText } from "../kit/elements.js";
-import { count } from "../kit/words.js";
+import { count, hour } from "../kit/words.js";
 import { field } from "./dialog.js";
 import { banner } from "./drill.js";
 import { call, live } from "./live.js";
 import { ordersPage } from "./orders.js";
 import { overview } from "./overview.js";
+import { setSince } from "./since.js";
 import { orderPage, subjectPage } from "./subject.js";
 
 const main = $("main");
@@ -62,23 +63,31 @@ const LINE = {
   live: "Live",
   lost: "Connection lost, trying again",
   away: "PostgreSQL does not answer",
+  hidden: "Looking again",
 };
 
 function showLine() {
   setText(pulse, LINE[live.connection]);
   setAttribute(pulse, "data-line", live.connection);
   setAttribute(document.body, "data-line", live.connection);
+  setSince($("as-of").firstElementChild, live.trueAt && new Date(live.trueAt).toISOString());
+  $("as-of").hidden = live.connection === "live" || !live.trueAt;
+  showTitle();
 }
 
-live.addEventListener("connection", showLine);
-live.addEventListener("left", () => logIn());
-live.addEventListener("picture", () => {
+/** In a tab that nobody sees it stays as it is, so it says of when that is. */
+function showTitle() {
   if (!live.picture) return;
   const sum = (things, field) => things.reduce((total, each) => total + each[field], 0);
   const [open, parked] = [sum(live.picture.chains, "open"), sum(live.picture.parked, "subjects")];
   const counts = [open && `${count(open)} open`, parked && `${count(parked)} parked`].filter(Boolean);
-  document.title = `${counts.length ? `${counts.join(", ")} · ` : ""}Lanka console`;
-});
+  const at = live.connection === "live" ? "" : ` at ${hour(live.trueAt)}`;
+  document.title = `${counts.length ? `${counts.join(", ")}${at} · ` : ""}Lanka console`;
+}
+
+live.addEventListener("connection", showLine);
+live.addEventListener("left", () => logIn());
+live.addEventListener("picture", showTitle);
 banner($("banner"));
 
 // ---- who is there --------------------------------------------------------------------------------------------------

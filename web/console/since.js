@@ -6,7 +6,10 @@ import { duration } from "../kit/words.js";
 let ahead = 0; // milliseconds that the server's clock is ahead of ours
 export const clockIs = (server) => (ahead = server - Date.now());
 
-const age = (moment) => duration((Date.now() + ahead - new Date(moment)) / 1000);
+/** The server's clock, in milliseconds. */
+export const now = () => Date.now() + ahead;
+
+const age = (moment) => duration((now() - new Date(moment)) / 1000);
 
 /** Without a moment it says nothing. */
 export function setSince(element, moment) {

@@ -47,7 +47,7 @@ function page(graph, id, address, signal) {
     element.replaceChildren(h("div", { class: "heading" }, title()), h("p", { class: "empty panel" }, text));
   };
   const again = follow(look, signal, fail);
-  const timer = setInterval(() => parts?.open && again(), LOOK_AGAIN);
+  const timer = setInterval(() => parts?.open && !document.hidden && again(), LOOK_AGAIN);
   signal.addEventListener("abort", () => clearInterval(timer));
   return element;
 }

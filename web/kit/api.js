@@ -20,7 +20,18 @@ export class Away extends Problem {
 }
 
 /** What the API answers. Throws `Away` where nobody answers or the API is not able to, else `Problem`. */
-export async function call(method, path, { body, key } = {}) {
+export async function call(method, path, options) {
+  return (await answered(method, path, options)).data;
+}
+
+/** A part of a list: its `items`, how many there are in all (`total`), and the address of the `next` part or null. */
+export async function callList(path) {
+  const { data, headers } = await answered("GET", path);
+  const next = /<([^>]*)>\s*;\s*rel="?next"?/.exec(headers.get("Link") ?? "")?.[1] ?? null;
+  return { items: data, total: Number(headers.get("Total-Count") ?? data.length), next };
+}
+
+async function answered(method, path, { body, key } = {}) {
   const headers = { Accept: "application/json", "Accept-Language": document.documentElement.lang };
   const request = { method, headers, signal: AbortSignal.timeout(ANSWERS_WITHIN), cache: "no-store" };
   if (body !== undefined) {
@@ -35,7 +46,7 @@ export async function call(method, path, { body, key } = {}) {
   } catch {
     throw new Away(null, answer?.status);
   }
-  if (answer.ok) return data;
+  if (answer.ok) return { data, headers: answer.headers };
   const busy = answer.status >= 500 || answer.status === 429;
   throw busy
     ? new Away(data, answer.status, parseFloat(answer.headers.get("Retry-After")))
