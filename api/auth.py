@@ -27,7 +27,10 @@ _bearer = HTTPBearer(auto_error=False, description="An API key of scope `shop` o
 
 
 class Caller(NamedTuple):
-    """`name` tells callers apart and gives nothing away. With a `customer_id`, only that customer's orders exist."""
+    """`name` tells callers apart and gives nothing away, for others read it.
+
+    With a `customer_id`, only that customer's orders exist.
+    """
 
     scope: Scope
     name: str
@@ -66,15 +69,14 @@ class Callers:
         return caller
 
     async def _by_key(self, key_hash: bytes) -> Caller | None:
-        scope = await self._keys.scope_of(key_hash)
-        return Caller(scope, f"{scope}:{key_hash.hex()[:16]}") if scope else None
+        key = await self._keys.find(key_hash)
+        return Caller(key.scope, f"{key.scope}:{key.id}") if key else None
 
     async def _by_session(self, token_hash: bytes) -> Caller | None:
         session = await self._sessions.find(token_hash)
         if session is None:
             return None
-        name = session.customer_id or token_hash.hex()[:16]
-        return Caller(session.scope, f"{session.scope}:{name}", session.customer_id)
+        return Caller(session.scope, f"{session.scope}:{session.customer_id or session.key_id}", session.customer_id)
 
 
 @raises(Code.API_KEY_MISSING, Code.API_KEY_INVALID, Code.OTHER_ORIGIN, Code.DATABASE_UNAVAILABLE)

@@ -20,7 +20,7 @@ from api.stream import LIVE_OR_NOT, journal_of
 from chain.event import AnyEvent
 from chain.subject import Identifier
 from store.database import connected
-from store.intake import NoRouteError, OtherChainError, register
+from store.intake import NoRouteError, OtherChainError, OtherContentError, register
 from workflows.chains import TYPES, accepted
 
 STRUCTURED = "application/cloudevents+json"
@@ -103,7 +103,9 @@ class SentEvent(BaseModel, frozen=True, extra="forbid"):
 
 
 class StoredEvent(BaseModel):
-    """`duplicate`: an event of this `source` and `id` was stored before; it is not delivered again."""
+    """`duplicate`: this event was stored before; it is not delivered again. Other content under a known `source` and
+    `id` is the problem `event_id_reused`; a `time` that is left out is not compared.
+    """
 
     source: str
     id: str
@@ -137,7 +139,7 @@ router = APIRouter(tags=["events"])
         }
     },
 )
-@raises(Code.SUBJECT_OF_ANOTHER_CHAIN, Code.TOO_MANY_EVENTS, Code.NOT_AN_ARRAY, Code.BACKLOG_FULL)
+@raises(Code.SUBJECT_OF_ANOTHER_CHAIN, Code.EVENT_ID_REUSED, Code.TOO_MANY_EVENTS, Code.NOT_AN_ARRAY, Code.BACKLOG_FULL)
 @raises(*problems.codes_of(SentEvent), Code.NO_ROUTE, Code.RESERVED_SOURCE)
 async def take_events(request: Request, here: Here, _: Shop) -> Stored:
     events = await _events(request)
@@ -148,6 +150,8 @@ async def take_events(request: Request, here: Here, _: Shop) -> Stored:
         fresh = await _published(here, events)
     except OtherChainError as error:
         raise Problem(Code.SUBJECT_OF_ANOTHER_CHAIN, f"{error}.") from None
+    except OtherContentError as error:
+        raise Problem(Code.EVENT_ID_REUSED, f"{error}: send a new id.") from None
     here.wakeup.wake()
     here.backlog.add(sum(fresh))
     return Stored(
@@ -170,12 +174,12 @@ async def read_events_of(
     return await journal_of(request, response, subject, unknown=Code.SUBJECT_NOT_FOUND)
 
 
-def _begins(events: Sequence[AnyEvent]) -> bool:
+def _begins(events: Sequence[SentEvent]) -> bool:
     starting = {route.type for route in accepted() if route.starts}
     return any(event.type in starting for event in events)
 
 
-async def _events(request: Request) -> list[AnyEvent]:
+async def _events(request: Request) -> list[SentEvent]:
     """What was sent in whichever mode. Raises one problem of all that is wrong with it."""
     sent_as = media_type(request)
     if sent_as == JSON or (not sent_as and "ce-id" in request.headers):  # the official library names none
@@ -195,20 +199,20 @@ async def _events(request: Request) -> list[AnyEvent]:
     )
 
 
-def _good(events: Sequence[AnyEvent | list[Flaw]]) -> list[AnyEvent]:
+def _good(events: Sequence[SentEvent | list[Flaw]]) -> list[SentEvent]:
     good = [event for event in events if not isinstance(event, list)]
     if len(good) < len(events):
         raise flawed([flaw for event in events if isinstance(event, list) for flaw in event])
     return good
 
 
-def _structured(document: Any, at: tuple[int, ...]) -> AnyEvent | list[Flaw]:
+def _structured(document: Any, at: tuple[int, ...]) -> SentEvent | list[Flaw]:
     if isinstance(document, dict) and document.get("specversion", "1.0") != "1.0":  # which has other rules
         return [flaw_at((*at, "specversion"), Code.UNSUPPORTED_SPECVERSION)]
     return _checked(document, at)
 
 
-def _binary(request: Request, body: bytes) -> AnyEvent | list[Flaw]:
+def _binary(request: Request, body: bytes) -> SentEvent | list[Flaw]:
     """The attributes are headers, percent-encoded; the body is the data alone."""
     sent = [(name, value) for name, value in request.headers.items() if name.startswith(_CE)]
     headers = dict(sent)
@@ -221,7 +225,7 @@ def _binary(request: Request, body: bytes) -> AnyEvent | list[Flaw]:
     return [_in_message(flaw) for flaw in found] if isinstance(found, list) else found
 
 
-def _checked(sent: Any, at: tuple[int, ...] = ()) -> AnyEvent | list[Flaw]:
+def _checked(sent: Any, at: tuple[int, ...] = ()) -> SentEvent | list[Flaw]:
     """The event, or what is wrong with its envelope or with the data that its type asks for."""
     model: type[BaseModel] = SentEvent
     try:
@@ -231,7 +235,7 @@ def _checked(sent: Any, at: tuple[int, ...] = ()) -> AnyEvent | list[Flaw]:
         data = model.model_validate(envelope).model_dump(mode="json")["data"]
     except ValidationError as error:
         return problems.in_body(error, model, at)
-    return AnyEvent.model_validate(envelope | {"data": data})
+    return event.model_copy(update={"data": data})
 
 
 def _in_message(flaw: Flaw) -> Flaw:
@@ -243,7 +247,7 @@ def _in_message(flaw: Flaw) -> Flaw:
     return flaw.model_copy(update={"pointer": "/".join(["#", *inside])})
 
 
-async def _published(here: Shared, events: Sequence[AnyEvent]) -> list[bool]:
+async def _published(here: Shared, events: Sequence[SentEvent]) -> list[bool]:
     """Each of a type that this code has a chain for, which the database may not have heard of yet."""
     try:
         return await here.intake.publish(events, here.traceparent())

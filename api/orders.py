@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import structlog
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field, TypeAdapter
+from pydantic import AliasChoices, BaseModel, Field, TypeAdapter
 
 from api.auth import Anybody, Caller
 from api.body import Body
@@ -83,9 +83,9 @@ class ToldOrder(OrderAnswer):
 
 
 class CancelRequest(BaseModel, frozen=True, extra="forbid"):
-    """Why, in words; it goes into the journal."""
+    """Why (older: `reason`), in words; it goes into the journal."""
 
-    reason: Text = "cancelled by the customer"
+    why: Annotated[Text, Field(validation_alias=AliasChoices("why", "reason"))] = "cancelled by the customer"
 
 
 class OrderPage(BaseModel):
@@ -264,7 +264,7 @@ async def cancel_order(
     wanted: Annotated[CancelRequest, Depends(Body(CancelRequest, optional=True))],
 ) -> Answer:
     """Decided once, by the workflow."""
-    return Answer(verdict=await here.commands.cancel(Command(subject=order_id, by=caller.name, why=wanted.reason)))
+    return Answer(verdict=await here.commands.cancel(Command(subject=order_id, by=caller.name, why=wanted.why)))
 
 
 _IDENTIFIER: TypeAdapter[str] = TypeAdapter(Identifier)

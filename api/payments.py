@@ -3,8 +3,10 @@
 The provider here is the sandbox, which is told beforehand how each payment ends; that is what its test cards are.
 """
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any
+from urllib.parse import quote
 
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, Field
@@ -66,7 +68,7 @@ router = APIRouter(prefix="/shop", tags=["shop"])
 
 
 @router.post("/payments", status_code=201)
-@raises(Code.IDEMPOTENCY_KEY_REUSED, Code.PAYMENTS_NOT_CONFIGURED, Code.PAYMENTS_UNAVAILABLE)
+@raises(Code.IDEMPOTENCY_KEY_REUSED, Code.NO_SANDBOX, Code.PAYMENTS_NOT_CONFIGURED, Code.PAYMENTS_UNAVAILABLE)
 async def pay(
     here: Here,
     caller: Customer,
@@ -75,11 +77,13 @@ async def pay(
 ) -> PaymentAnswer:
     """Authorises the amount at the provider. The same `Idempotency-Key` gives the same payment again."""
     body = {"amount": wanted.amount, "currency": wanted.currency, "outcome": OUTCOMES[wanted.method]}
-    return await _post(here.sandbox, "/payments", body, f"{caller.name}.{key}")
+    refused = {422: Code.IDEMPOTENCY_KEY_REUSED}
+    return await _post(here.sandbox, "/payments", body, refused, f"{caller.name}.{key}")
 
 
 @router.post("/orders/{order_id}/bank")
-@raises(Code.ORDER_NOT_FOUND, Code.PAYMENT_DECIDED, Code.PAYMENTS_NOT_CONFIGURED, Code.PAYMENTS_UNAVAILABLE)
+@raises(Code.ORDER_NOT_FOUND, Code.PAYMENT_UNKNOWN, Code.PAYMENT_DECIDED, Code.NO_SANDBOX)
+@raises(Code.PAYMENTS_NOT_CONFIGURED, Code.PAYMENTS_UNAVAILABLE)
 async def hear_from_the_bank(
     here: Here, _: Customer, order_id: VisibleOrder, decision: Annotated[BankDecision, Depends(Body(BankDecision))]
 ) -> PaymentAnswer:
@@ -88,11 +92,14 @@ async def hear_from_the_bank(
     if order is None:
         raise Problem(Code.ORDER_NOT_FOUND)
     outcome = PaymentStatus.AUTHORIZED if decision.accepted else PaymentStatus.DECLINED
-    return await _post(here.sandbox, f"/payments/{order.payment_id}/settle", {"outcome": outcome})
+    path = f"/payments/{quote(order.payment_id, safe='')}/settle"
+    refused = {404: Code.PAYMENT_UNKNOWN, 409: Code.PAYMENT_DECIDED}
+    return await _post(here.sandbox, path, {"outcome": outcome}, refused)
 
 
-async def _post(sandbox: Sandbox, path: str, body: dict[str, Any], key: str | None = None) -> PaymentAnswer:
-    refused = {409: Code.PAYMENT_DECIDED, 422: Code.IDEMPOTENCY_KEY_REUSED}
+async def _post(
+    sandbox: Sandbox, path: str, body: dict[str, Any], refused: Mapping[int, Code], key: str | None = None
+) -> PaymentAnswer:
     return await sandbox.ask(
         PaymentAnswer,
         "POST",

@@ -54,6 +54,7 @@ class Code(ProblemCode):
     NOTHING_TO_SELL = "nothing_to_sell", 409, "The catalogue has nothing in stock; `lanka seed` fills it."
     DRILL_UNDER_WAY = "drill_under_way", 409, "Sample orders are still being sent; wait until they are."
 
+    EVENT_ID_REUSED = "event_id_reused", 409, "It was sent with other content; send a new id, or what was sent before."
     SUBJECT_OF_ANOTHER_CHAIN = "subject_of_another_chain", 409, "Its subject is in another chain; check both."
 
     BODY_TOO_LARGE = "body_too_large", 413, "Send a smaller body."
@@ -101,6 +102,7 @@ class Code(ProblemCode):
     REPEATED_PARAMETER = "repeated_parameter", 422, "Send each query parameter once."
     INVALID_VALUE = "invalid_value", 422, "Send a value that /docs describes."
 
+    PAYMENT_UNKNOWN = "payment_unknown", 409, "The provider does not know this order's payment; no bank can decide it."
     PAYMENT_DECIDED = "payment_decided", 409, "The bank has decided already; read what became of the order."
 
     BAD_REQUEST = "bad_request", 400, "The request could not be understood; compare it with /docs."

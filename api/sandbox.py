@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Annotated, Any, TypeVar
 
 import httpx
@@ -11,6 +12,9 @@ from api.problems import Code, Problem
 from orders.payment import PaymentStatus
 
 M = TypeVar("M", bound=BaseModel)
+
+_FOR_GOOD = range(300, 500)
+_LATER = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
 
 
 class PaymentAnswer(BaseModel):
@@ -43,8 +47,8 @@ class Sandbox:
     ) -> M:
         """What it answers within so many seconds, read as `answer`. The same `key` gives the same again.
 
-        Raises the problems `missing` where there is no sandbox, those of `refused` by its status, and
-        `payments_unavailable`, also where its answer makes no sense.
+        Raises the problems `missing` where there is no sandbox, those of `refused` by its status, `no_sandbox` where
+        whatever answers refuses the call for good, and `payments_unavailable`, also where its answer makes no sense.
         """
         if self._url is None:
             raise Problem(missing)
@@ -54,6 +58,8 @@ class Sandbox:
                 said = await self._client.request(method, path, json=body, headers=headers)
             if said.status_code in refused:
                 raise Problem(refused[said.status_code])
+            if said.status_code in _FOR_GOOD and said.status_code not in _LATER:
+                raise Problem(Code.NO_SANDBOX)
             return answer.model_validate(said.raise_for_status().json())
         except (TimeoutError, httpx.HTTPError, ValueError) as error:
             raise Problem(Code.PAYMENTS_UNAVAILABLE, headers={"Retry-After": "2"}) from error

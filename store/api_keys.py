@@ -2,6 +2,7 @@
 
 import hashlib
 from enum import StrEnum
+from typing import NamedTuple
 
 from store.database import Store
 
@@ -12,6 +13,13 @@ class Scope(StrEnum):
     CUSTOMER = "customer"
     SHOP = "shop"
     OPERATOR = "operator"
+
+
+class Key(NamedTuple):
+    """`id` is public: it was drawn by lot and tells nothing of the key."""
+
+    id: str
+    scope: Scope
 
 
 def hash_of(key: str) -> bytes:
@@ -26,7 +34,7 @@ class ApiKeys(Store):
             "INSERT INTO api_keys (hash, scope) VALUES ($1, $2) ON CONFLICT (hash) DO NOTHING", hash_of(key), scope
         )
 
-    async def scope_of(self, key_hash: bytes) -> Scope | None:
-        """What the key allows; None for a key that is unknown or revoked."""
-        row = await self._first("SELECT scope FROM api_keys WHERE hash = $1 AND revoked_at IS NULL", key_hash)
-        return Scope(row["scope"]) if row else None
+    async def find(self, key_hash: bytes) -> Key | None:
+        """None for a key that is unknown or revoked."""
+        row = await self._first("SELECT id, scope FROM api_keys WHERE hash = $1 AND revoked_at IS NULL", key_hash)
+        return Key(row["id"], Scope(row["scope"])) if row else None

@@ -1,7 +1,8 @@
 """The intake of events that are no orders: from HTTP, and (by the same SQL) from an application's outbox."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from datetime import datetime
+from typing import Any, NamedTuple, Protocol
 
 import asyncpg
 
@@ -23,6 +24,10 @@ class OtherChainError(LankaError):
     """The subject belongs to another chain than the one that takes events of this type."""
 
 
+class OtherContentError(LankaError):
+    """An event of this source and id was published before, with another type, subject, data or time."""
+
+
 class TwoChainsError(LankaError):
     """An event from outside goes to one chain, and two take its type."""
 
@@ -32,7 +37,25 @@ _REFUSALS: dict[str, type[LankaError]] = {  # see publish()
     "LK001": NoRouteError,
     "LK002": ReservedSourceError,
     "LK003": OtherChainError,
+    "LK004": OtherContentError,
 }
+
+
+class Given(Protocol):
+    """An event from outside. Without a `time` it is of the moment in which it is stored."""
+
+    @property
+    def source(self) -> str: ...
+    @property
+    def id(self) -> str: ...
+    @property
+    def type(self) -> str: ...
+    @property
+    def subject(self) -> str: ...
+    @property
+    def time(self) -> datetime | None: ...
+    @property
+    def data(self) -> dict[str, Any]: ...
 
 
 class Message(NamedTuple):
@@ -50,11 +73,11 @@ class Message(NamedTuple):
 
 
 class Intake(Store):
-    async def publish(self, events: Sequence[AnyEvent], traceparent: str | None = None) -> list[bool]:
+    async def publish(self, events: Sequence[Given], traceparent: str | None = None) -> list[bool]:
         """Stores events, all or none; False for each that was there before.
 
         Subjects that begin with them keep the `traceparent`.
-        Raises `NoRouteError`, `ReservedSourceError` and `OtherChainError`.
+        Raises `NoRouteError`, `ReservedSourceError`, `OtherChainError` and `OtherContentError`.
         """
         try:
             async with transaction(self._pool) as tx:
@@ -78,7 +101,7 @@ class Intake(Store):
                 raise
             raise refusal(str(error)) from error
 
-    async def known(self, events: Sequence[AnyEvent]) -> bool:
+    async def known(self, events: Sequence[Given]) -> bool:
         """Whether all of them were stored before."""
         names = {(event.source, event.id) for event in events}
         found = await self._fetch(

@@ -182,7 +182,8 @@ CROSS JOIN LATERAL (
     SELECT * FROM journal WHERE journal.subject = subjects.subject AND kind = 'start' ORDER BY journal.position LIMIT 1
 ) AS first;
 
--- Within the transaction of whoever calls it. False: this event (source and id) was published before.
+-- Within the transaction of whoever calls it. False: this event (source and id) was published before. Other content
+-- under a known source and id would vanish, so that is an error; a time that is left out (null) is not compared.
 CREATE FUNCTION publish(
     source text, id text, type text, subject text, "time" timestamptz, data jsonb
 ) RETURNS boolean LANGUAGE plpgsql AS $$
@@ -190,6 +191,7 @@ CREATE FUNCTION publish(
 DECLARE
     route routes;
     began boolean := false;
+    known journal;
 BEGIN
     SELECT * INTO route FROM routes WHERE routes.type = publish.type;
     IF route IS NULL THEN
@@ -200,9 +202,15 @@ BEGIN
     END IF;
     PERFORM FROM record_events(
         ARRAY[publish.source], ARRAY[publish.id], ARRAY[publish.type], ARRAY[route.kind], ARRAY[route.status],
-        ARRAY[publish.subject], ARRAY[publish.time], ARRAY[publish.data]
+        ARRAY[publish.subject], ARRAY[coalesce(publish.time, now())], ARRAY[publish.data]
     );
     IF NOT FOUND THEN
+        SELECT * INTO known FROM journal WHERE journal.source = publish.source AND journal.id = publish.id;
+        IF (known.type, known.subject, known.data, known.time)
+            <> (publish.type, publish.subject, publish.data, coalesce(publish.time, known.time)) THEN
+            RAISE EXCEPTION 'the event % of the source % was published before with other content',
+                publish.id, publish.source USING ERRCODE = 'LK004';
+        END IF;
         RETURN false;
     END IF;
     IF route.kind = 'start' THEN
@@ -236,14 +244,16 @@ CREATE TABLE event_outbox (  -- an application inserts here, in the transaction 
 );
 
 -- With the rights of its owner: the application may insert into event_outbox and touch nothing else. Hence the fixed
--- search path, in which nobody can put a table of their own before ours.
+-- search path, in which nobody can put a table of their own before ours. Before the row and not after it: so it is asked
+-- for a row as well that ON CONFLICT DO NOTHING then skips, and one with other content fails instead of vanishing.
+-- A time of this very transaction is the default: it was left out.
 CREATE FUNCTION publish_from_outbox() RETURNS trigger LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
-    PERFORM public.publish(NEW.source, NEW.id, NEW.type, NEW.subject, NEW.time, NEW.data);
-    RETURN NULL;
+    PERFORM public.publish(NEW.source, NEW.id, NEW.type, NEW.subject, nullif(NEW.time, now()), NEW.data);
+    RETURN NEW;
 END $$;
-CREATE TRIGGER event_outbox_publishes AFTER INSERT ON event_outbox
+CREATE TRIGGER event_outbox_publishes BEFORE INSERT ON event_outbox
     FOR EACH ROW EXECUTE FUNCTION publish_from_outbox();
 
 CREATE TABLE webhooks (  -- of payment providers: stored before they are answered, worked off by the dispatcher
@@ -264,6 +274,7 @@ CREATE INDEX webhooks_by_payment ON webhooks (payment_id);
 
 CREATE TABLE api_keys (
     hash       bytea PRIMARY KEY,  -- SHA-256; the keys are random, so no salt is needed
+    id         text NOT NULL UNIQUE DEFAULT 'key_' || left(replace(gen_random_uuid()::text, '-', ''), 12),  -- public
     scope      text NOT NULL CHECK (scope IN ('shop', 'operator')),
     created_at timestamptz NOT NULL DEFAULT now(),
     revoked_at timestamptz
@@ -279,7 +290,7 @@ CREATE TABLE sessions (  -- of people at a browser: customers in the shop, opera
 CREATE INDEX sessions_by_expiry ON sessions (expires_at);
 
 CREATE TABLE idempotency_keys (
-    owner       text NOT NULL,   -- whose key it is: the scope and a short hash of the API key
+    owner       text NOT NULL,   -- whose key it is: the name of the caller
     key         text NOT NULL,
     fingerprint bytea NOT NULL,  -- SHA-256 of the request in canonical JSON
     subject     text NOT NULL,

@@ -8,10 +8,11 @@ from store.database import Store
 
 
 class Session(NamedTuple):
-    """A customer's has a `customer_id`, an operator's has none."""
+    """A customer's has a `customer_id`, an operator's the id of the API key that began it."""
 
     scope: Scope
     customer_id: str | None
+    key_id: str | None
 
 
 class Sessions(Store):
@@ -29,12 +30,13 @@ class Sessions(Store):
         """None for a session that is unknown, over, or of an operator whose key is revoked."""
         row = await self._first(
             """
-            SELECT customer_id, scope FROM sessions LEFT JOIN api_keys ON api_keys.hash = key_hash
+            SELECT customer_id, scope, api_keys.id AS key_id
+            FROM sessions LEFT JOIN api_keys ON api_keys.hash = key_hash
             WHERE sessions.hash = $1 AND expires_at > now() AND revoked_at IS NULL
             """,
             token_hash,
         )
-        return Session(Scope(row["scope"] or Scope.CUSTOMER), row["customer_id"]) if row else None
+        return Session(Scope(row["scope"] or Scope.CUSTOMER), row["customer_id"], row["key_id"]) if row else None
 
     async def _begin(self, token: str, customer_id: str | None, key_hash: bytes | None, lifetime: timedelta) -> None:
         await self._fetch(

@@ -119,16 +119,51 @@ async def test_an_event_without_data_needs_no_body(api: httpx.AsyncClient, pool:
     assert [row["data"] for row in await journal(pool)] == [{}, {}]
 
 
-async def test_an_event_sent_again_is_stored_once_and_the_first_counts(api: httpx.AsyncClient, pool: Pool) -> None:
+async def test_an_event_sent_again_is_stored_once(api: httpx.AsyncClient, pool: Pool) -> None:
     answers = await asyncio.gather(*(send(api, event()) for _ in range(20)))
     assert sorted(stored(answer) for answer in answers) == [[False]] * 19 + [[True]]
-    assert stored(await send(api, event(data=CALL | {"language": "en"}))) == [False]
     assert stored(await send(api, event(source="/other"))) == [True]
-    assert [(row["source"], row["data"]["language"]) for row in await journal(pool)] == [
-        ("/pbx", "uk"),
-        ("/other", "uk"),
-    ]
+    assert [row["source"] for row in await journal(pool)] == ["/pbx", "/other"]
     assert len(await fetch(pool, "SELECT FROM messages")) == 1
+
+
+NOON = "2026-07-01T12:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "again"),
+    [
+        ({}, {}, True),
+        ({"time": NOON}, {"time": "2026-07-01T14:00:00+02:00"}, True),
+        ({"time": NOON}, {}, True),
+        ({"time": NOON}, {"time": "2026-07-01T12:00:01Z"}, False),
+        ({}, {"subject": "call_2"}, False),
+        ({}, {"data": CALL | {"language": "en"}}, False),
+        ({}, {"type": "lanka.SupportCallEnded", "data": {}}, False),
+    ],
+)
+@pytest.mark.parametrize("binary", [False, True])
+async def test_other_content_under_a_known_id_is_refused_and_the_same_is_a_duplicate(
+    api: httpx.AsyncClient, pool: Pool, first: dict[str, Any], second: dict[str, Any], again: bool, binary: bool
+) -> None:
+    assert stored(await send(api, event(**first))) == [True]
+    if binary:
+        sent_event = event(**second)
+        data = sent_event.pop("data")
+        answer = await send(api, data, "application/json", {f"ce-{name}": value for name, value in sent_event.items()})
+    else:
+        answer = await send(api, event(**second))
+    if again:
+        assert stored(answer) == [False]
+    else:
+        assert (answer.status_code, answer.json()["code"]) == (409, "event_id_reused")
+    assert [(row["type"], row["subject"], row["data"]) for row in await journal(pool)] == [
+        ("lanka.SupportCallStarted", "call_1", CALL)
+    ]
+    # One of a batch: nothing of the batch is stored.
+    batch = await send(api, [event(id="new", subject="call_3"), event(**second)], BATCH)
+    assert batch.status_code == (202 if again else 409)
+    assert len(await journal(pool)) == (2 if again else 1)
 
 
 async def test_a_batch_is_stored_in_its_order(api: httpx.AsyncClient, pool: Pool) -> None:

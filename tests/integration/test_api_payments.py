@@ -1,11 +1,14 @@
 """The shop's page pays at the sandbox provider, through the API."""
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 import httpx
 import pytest
 
+from api.problems import Code, Problem
+from api.sandbox import PaymentAnswer, Sandbox
 from tests.integration.conftest import SHOP, calling
 from tests.integration.test_sandbox_provider import provider
 from tests.servers import free_port
@@ -125,6 +128,43 @@ async def test_without_a_provider_nothing_is_paid(
         monkeypatch.setenv("LANKA_PAYMENTS_URL", f"http://127.0.0.1:{free_port()}")
     async with calling(shop) as client:
         assert code(await pays(await comes(client))) == (503, expected)
+
+
+@pytest.mark.parametrize("payment_id", ["pay_of_nobody"])
+async def test_a_bank_decides_nothing_of_a_payment_that_the_provider_does_not_know(
+    browser: httpx.AsyncClient, payment_id: str
+) -> None:
+    order_id = await orders(browser, payment_id)
+    answer = await browser.post(f"/shop/orders/{order_id}/bank", json={"accepted": True})
+    assert code(answer) == (409, "payment_unknown")
+    assert "retry-after" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        (302, (404, "no_sandbox")),
+        (400, (404, "no_sandbox")),
+        (401, (404, "no_sandbox")),
+        (404, (404, "no_sandbox")),
+        (408, (503, "payments_unavailable")),
+        (429, (503, "payments_unavailable")),
+        (500, (503, "payments_unavailable")),
+    ],
+)
+async def test_who_refuses_for_good_is_not_asked_again(
+    monkeypatch: pytest.MonkeyPatch, status: int, expected: tuple[int, str]
+) -> None:
+    async def refuses(*_: object, **__: object) -> httpx.Response:
+        return httpx.Response(status, request=httpx.Request("POST", "http://provider/payments"))
+
+    monkeypatch.setattr("api.sandbox.httpx.AsyncClient.request", refuses)
+    async with aclosing(Sandbox("http://provider")) as sandbox:
+        with pytest.raises(Problem) as refused:
+            await sandbox.ask(
+                PaymentAnswer, "POST", "/payments", within=5, missing=Code.PAYMENTS_NOT_CONFIGURED, refused={}
+            )
+    assert (refused.value.code.status, refused.value.code) == expected
 
 
 async def test_the_customer_plays_the_bank_of_a_transfer(

@@ -1,5 +1,7 @@
 """The third producer: an application's own INSERT becomes an event, in the transaction of its own data."""
 
+import asyncio
+import json
 import sys
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -19,6 +21,7 @@ from tests.servers import HANGS_AFTER, free_port, process, temporal_server, unti
 from tests.shop import accept, an_order, fetch
 from workflows.chains import accepted
 
+NOON = datetime(2026, 7, 1, 12, tzinfo=UTC)
 CALL = '{"customer_id": "cus_1", "language": "uk", "skill": "orders"}'
 STARTED, ENDED = "lanka.SupportCallStarted", "lanka.SupportCallEnded"
 
@@ -93,6 +96,49 @@ async def test_an_event_that_came_over_http_before_is_not_published_again(applic
     assert await Intake(pool).publish([event]) == [False]
     assert await journal(pool) == [("1", "call_1")]
     assert len(await fetch(pool, "SELECT FROM messages")) == 1
+
+
+@pytest.mark.parametrize("ending", ["", " ON CONFLICT DO NOTHING"])
+@pytest.mark.parametrize("before", ["over http", "by the outbox"])
+async def test_other_content_under_a_known_id_fails_the_insert_instead_of_vanishing(
+    application: Application, pool: Pool, ending: str, before: str
+) -> None:
+    if before == "over http":
+        event = AnyEvent(source="/app", id="1", type=STARTED, subject="call_1", time=NOON, data=json.loads(CALL))
+        assert await Intake(pool).publish([event]) == [True]
+    else:
+        await application.execute(INSERT, "1", STARTED, "call_1", CALL)
+    for kind, subject, data in (
+        (STARTED, "call_2", CALL),
+        (ENDED, "call_1", "{}"),
+        (STARTED, "call_1", CALL.replace("uk", "en")),
+    ):
+        with pytest.raises(asyncpg.PostgresError) as refusal:
+            await application.execute(INSERT + ending, "1", kind, subject, data)
+        assert refusal.value.sqlstate == "LK004"
+    assert await journal(pool) == [("1", "call_1")]
+
+
+async def test_of_two_applications_that_insert_other_content_at_once_one_is_told(
+    application: Application, pool: Pool
+) -> None:
+    async with pool.acquire() as other:
+        first = other.transaction()
+        await first.start()
+        await other.execute(INSERT, "1", STARTED, "call_1", json.loads(CALL))
+        second = asyncio.create_task(
+            application.execute(INSERT + " ON CONFLICT DO NOTHING", "1", STARTED, "call_2", CALL)
+        )
+
+        async def waits() -> bool:
+            return bool(await pool.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+
+        await until(waits, HANGS_AFTER, "the second to wait for the first")
+        await first.commit()
+        with pytest.raises(asyncpg.PostgresError) as refusal:
+            await second
+    assert refusal.value.sqlstate == "LK004"
+    assert await journal(pool) == [("1", "call_1")]
 
 
 async def test_a_thousand_rows_of_one_statement_are_a_thousand_events(application: Application, pool: Pool) -> None:
