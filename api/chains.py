@@ -13,7 +13,7 @@ from chain.event import Event, Kind, type_of
 from chain.graph import Stages, good_ends, graph, routes
 from chain.subject import PARKED, PROCESSING, RECEIVED
 from chain.table import Link, Table
-from chain.words import Language, preferred
+from chain.words import Language, Words, preferred
 from workflows.chains import CHAINS
 
 Names = list[list[str]]
@@ -145,6 +145,12 @@ def described(name: str, table: Table, language: Language) -> ChainAnswer:
 def ends_of(table: Table) -> dict[type[Event[Any]], str]:
     """The events with which a subject comes to its end, and the status that each gives."""
     return {event: str(event.status) for event in table.events if event.kind is Kind.END}
+
+
+def title_of(chain: str, link: str, language: Language) -> str:
+    """What a link is called; one that no table has, by its name."""
+    words = CHAINS[chain].table.words if chain in CHAINS else Words()
+    return words.link(link).title.in_language(language)
 
 
 def _title(name: str, table: Table, language: Language) -> str:

@@ -18,7 +18,7 @@ from dispatch.temporal import Temporal, start_of
 from orders.words import Status
 from store.dispatch import DispatchBatch
 from store.failpoints import reach
-from store.operations import Carried, Operations
+from store.operations import Carried, Operations, WantedParkings
 from store.orders import CHAIN
 from workflows.chain_workflow import ChainWorkflow
 from workflows.chains import CHAINS
@@ -110,7 +110,7 @@ class Commands:
         return found
 
     async def _named(self, name: str) -> _Named:
-        if parked := await self._operations.parked(parking=name, limit=1):
+        if parked := (await self._operations.parked(WantedParkings(parking=name), limit=1)).parked:
             return _Named(parked[0].subject, name, parked[0].workflow_id)
         over = _PARKING.fullmatch(name)
         if over and await self._operations.carried(over[1]):
@@ -122,7 +122,7 @@ class Commands:
         found = await self._found(subject)
         if not found.ended:
             return found.workflow_id
-        parked = await self._operations.parked(subject=subject, limit=1)
+        parked = (await self._operations.parked(WantedParkings(subject=subject), limit=1)).parked
         return parked[0].workflow_id if parked else None
 
     async def _ask(self, workflow_id: str, update: Update, command: Command) -> Verdict | None:

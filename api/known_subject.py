@@ -10,7 +10,7 @@ from api.shared import Shared
 from chain.event import AnyEvent, Kind
 from chain.steps import Seen, Step, Trying, steps
 from chain.table import Table, in_order
-from store.operations import Carried, ParkedSubject
+from store.operations import Carried, ParkedSubject, WantedParkings
 
 MOVES_WITHIN = timedelta(seconds=0.75)
 """What has happened to a subject within this time shows that it moves."""
@@ -49,5 +49,7 @@ async def known_subject(here: Shared, subject: str) -> Known | None:
 async def known_by(here: Shared, subject: str, carriage: Carried, events: Sequence[AnyEvent]) -> Known:
     table = chain_named(carriage.chain)
     has_parked = any(table.types.kind(event.type) is Kind.PARKED for event in events)
-    parked = await here.operations.parked(subject=subject, limit=AT_ONCE) if has_parked else []
-    return Known(table, carriage, in_order(table, events), parked)
+    if not has_parked:
+        return Known(table, carriage, in_order(table, events), [])
+    page = await here.operations.parked(WantedParkings(subject=subject), limit=AT_ONCE)
+    return Known(table, carriage, in_order(table, events), page.parked)

@@ -9,12 +9,15 @@ from pydantic import AfterValidator, AliasChoices, BaseModel, Field
 
 from api.auth import Caller, Operator
 from api.body import Body
+from api.chains import Spoken, chain_named, title_of
 from api.commands import Answer
+from api.paging import LISTED, MAX_LISTED, Limit, Page, Paged, Time, listed, position_at
 from api.problems import MAX_RELEASE, Code, PerSecond, Text, raises, refuse_repeated
 from api.shared import Here
 from chain.commands import BulkCommand
 from chain.table import Link
-from store.operations import OwedRefund, ParkedSubject
+from chain.words import Language
+from store.operations import OwedRefund, ParkedSubject, WantedParkings
 from workflows.chains import CHAINS
 
 LINKS: Sequence[Link] = [
@@ -47,12 +50,18 @@ class Reasoned(BaseModel, frozen=True, extra="forbid"):
     by: Text | None = None
 
 
-class Parked(BaseModel, frozen=True, extra="forbid"):
-    """What is parked at this link for this reason. `stage`, the older way, means all forward links of a task queue."""
+class Filter(BaseModel, frozen=True, extra="forbid"):
+    """What is parked at this link for this reason, from `since` on and up to `before`. A customer has orders only.
+    `stage`, the older way, means all forward links of a task queue.
+    """
 
+    chain: Text | None = None
     link: LinkName | None = None
     stage: Stage | None = None
     reason: Text | None = None
+    customer_id: Text | None = None
+    since: Time | None = None
+    before: Time | None = None
 
     def links(self) -> Sequence[str] | None:
         """The names of the links that are meant; None: all."""
@@ -61,8 +70,21 @@ class Parked(BaseModel, frozen=True, extra="forbid"):
         forward = [link.name for link in FORWARD if link.queue == self.stage]
         return forward if self.link is None else [name for name in forward if name == self.link]
 
+    def wanted(self) -> WantedParkings:
+        """Raises the problem `chain_not_found`."""
+        if self.chain is not None:
+            chain_named(self.chain)
+        given = self.model_dump(include={"chain", "reason", "customer_id", "since", "before"})
+        return WantedParkings(links=self.links(), **given)
 
-class BulkRequest(Parked):
+
+class Parked(Paged, Filter):
+    """A list is as long as a bulk decision."""
+
+    limit: Limit = MAX_LISTED
+
+
+class BulkRequest(Filter):
     """The same, oldest first, at most `limit`, at this rate. `reason` is that of the parking, `why` the person's."""
 
     rate_per_second: PerSecond = 20
@@ -73,7 +95,9 @@ class BulkRequest(Parked):
 
 
 class BulkAnswer(BaseModel):
-    """`matched` subjects were found. A dry run names the first; otherwise so many were `released` or `rejected`."""
+    """`matched` subjects match, more than `limit` perhaps. A dry run names the first; otherwise so many of them were
+    `released` or `rejected`.
+    """
 
     matched: int
     released: int | None = None
@@ -83,15 +107,17 @@ class BulkAnswer(BaseModel):
 
 
 class ParkedAnswer(ParkedSubject):
-    """`order_id` and `stage` are older names of `subject` and of the link's task queue."""
+    """`title` is the link's. `order_id` and `stage` are older names of `subject` and of the link's task queue."""
 
+    title: str
     order_id: str
     stage: str
 
     @classmethod
-    def about(cls, parked: ParkedSubject) -> "ParkedAnswer":
+    def about(cls, parked: ParkedSubject, language: Language) -> "ParkedAnswer":
         stage = QUEUES.get((parked.chain, parked.link), parked.link)
-        return cls(order_id=parked.subject, stage=stage, **dict(parked))
+        title = title_of(parked.chain, parked.link, language)
+        return cls(order_id=parked.subject, stage=stage, title=title, **dict(parked))
 
 
 router = APIRouter(prefix="/operations", tags=["operations"])
@@ -106,14 +132,26 @@ Reject = Annotated[bool, Depends(rejects)]
 ParkingId = Annotated[Text, Path(description="the `id` of a parking, or a subject's id: then all of its parkings")]
 
 
-@router.get("/parked")
+@router.get("/parked", response_model=list[ParkedAnswer], responses=LISTED)
+@raises(Code.CHAIN_NOT_FOUND)
 async def list_parked(
-    request: Request, here: Here, _: Operator, wanted: Annotated[Parked, Query()]
-) -> list[ParkedAnswer]:
-    """What waits for a person, the oldest first, at most 1000."""
+    request: Request,
+    response: Response,
+    here: Here,
+    _: Operator,
+    asked: Annotated[Parked, Query()],
+    language: Spoken,
+) -> Sequence[ParkedAnswer] | Response:
+    """What waits for a person, the oldest first."""
     refuse_repeated(request)
-    parked = await here.operations.parked(links=wanted.links(), reason=wanted.reason, limit=MAX_RELEASE)
-    return [ParkedAnswer.about(each) for each in parked]
+    wanted = asked.wanted()
+
+    async def read(place: Sequence[str], limit: int) -> Page:
+        page = await here.operations.parked(wanted, after=position_at(place), limit=limit)
+        items = [ParkedAnswer.about(each, language) for each in page.parked]
+        return Page(items, page.total, None if page.after is None else [str(page.after)])
+
+    return await listed(request, response, asked, ParkedAnswer, read)
 
 
 @router.post("/parked/{parking}/release")
@@ -143,7 +181,7 @@ _IN_BULK: dict[str, Any] = {
 
 @router.post("/parked/release", **_IN_BULK)
 @router.post("/parked/reject", **_IN_BULK)
-@raises(Code.NOT_DECIDED)
+@raises(Code.NOT_DECIDED, Code.CHAIN_NOT_FOUND)
 async def decide_many(
     response: Response,
     here: Here,
@@ -155,14 +193,14 @@ async def decide_many(
 
     One that is parked on its way back can only be released.
     """
-    parked = await here.operations.parked(links=wanted.links(), reason=wanted.reason, limit=wanted.limit)
-    subjects = list(dict.fromkeys(each.subject for each in parked))
+    page = await here.operations.parked(wanted.wanted(), limit=wanted.limit)
     if wanted.dry_run:
         response.status_code = 200
-        return BulkAnswer(matched=len(subjects), orders=subjects[:SHOWN], dry_run=True)
-    number = await here.commands.decide_all(_in_turn(parked, wanted, _name(caller, wanted.by), reject=reject))
+        subjects = list(dict.fromkeys(each.subject for each in page.parked))
+        return BulkAnswer(matched=page.subjects, orders=subjects[:SHOWN], dry_run=True)
+    number = await here.commands.decide_all(_in_turn(page.parked, wanted, _name(caller, wanted.by), reject=reject))
     decided = {"rejected" if reject else "released": number}
-    return BulkAnswer(matched=len(subjects), **decided, dry_run=False)
+    return BulkAnswer(matched=page.subjects, **decided, dry_run=False)
 
 
 @router.get("/refunds")
@@ -175,7 +213,7 @@ def _name(caller: Caller, by: str | None) -> str:
     return f"{by} ({caller.name})" if by else caller.name
 
 
-def _in_turn(parked: list[ParkedSubject], wanted: BulkRequest, by: str, *, reject: bool) -> dict[str, BulkCommand]:
+def _in_turn(parked: Sequence[ParkedSubject], wanted: BulkRequest, by: str, *, reject: bool) -> dict[str, BulkCommand]:
     """The command for each workflow, so that over all of them one subject after the other goes on at the wanted rate.
 
     The subjects of one workflow go on one behind the other, at the turn of its oldest.

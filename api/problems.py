@@ -85,7 +85,13 @@ class Code(ProblemCode):
     INVALID_STAGE = "invalid_stage", 422, "Send the task queue of a link; GET /chains/{name} lists them."
     INVALID_TEXT = "invalid_text", 422, f"Send 1 to {MAX_TEXT} characters, none of them a control character."
     INVALID_RATE = "invalid_rate", 422, f"Send a number from {MIN_RATE} (one in 100 s) to {MAX_RATE}."
-    INVALID_LIMIT = "invalid_limit", 422, f"Send a whole number from 1 to {MAX_PAGE}; in bulk, to {MAX_RELEASE}."
+    INVALID_LIMIT = (
+        "invalid_limit",
+        422,
+        f"Send a whole number from 1 to {MAX_PAGE}; under /operations to {MAX_RELEASE}.",
+    )
+    INVALID_STATE = "invalid_state", 422, "Send waiting, in_progress or parked."
+    INVALID_FORMAT = "invalid_format", 422, "Send json or csv."
     INVALID_FAULTS = "invalid_faults", 422, "Send true or false for down, 0 to 600000 ms, and rates from 0 to 1."
     INVALID_NUMBER = "invalid_number", 422, f"Send a whole number from 1 to {MAX_DRILL}."
     INVALID_WINDOW = "invalid_window", 422, f"Send hours from 1 to {MAX_HOURS}, or from and to (RFC 3339 with offset)."

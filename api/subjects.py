@@ -151,7 +151,7 @@ async def _seen(here: Shared, subject: str, language: Language) -> SubjectSeen |
         trace_id=_parts(carriage.traceparent)[0],
         trace_url=here.elsewhere.trace_of(carriage.traceparent),
         steps=[StepAnswer.about(known.table, step, language) for step in seen],
-        parked=[ParkedAnswer.about(each) for each in known.parked],
+        parked=[ParkedAnswer.about(each, language) for each in known.parked],
         events=list(known.events),
     )
 

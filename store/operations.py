@@ -1,6 +1,7 @@
 """What operators look at: which workflow has a subject, what is parked, which refunds are owed, who leads."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
@@ -38,7 +39,9 @@ class Carried(NamedTuple):
 
 
 class ParkedSubject(BaseModel, frozen=True):
-    """A parking: a subject at a link where it waits for a person. `reason` groups what fails alike."""
+    """A parking: a subject at a link where it waits for a person. `reason` groups what fails alike, `earlier` counts
+    the parkings before. `customer_id`, `amount` (in minor units) and `currency` are there for orders only.
+    """
 
     id: str
     chain: str
@@ -49,6 +52,33 @@ class ParkedSubject(BaseModel, frozen=True):
     last_error: str
     since: AwareDatetime
     workflow_id: str
+    earlier: int = 0
+    customer_id: str | None = None
+    amount: int | None = None
+    currency: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class WantedParkings:
+    """Those that have all of what is given; `parking` is the id of one. Times are from `since` on, up to `before`."""
+
+    subject: str | None = None
+    parking: str | None = None
+    chain: str | None = None
+    links: Sequence[str] | None = None
+    reason: str | None = None
+    customer_id: str | None = None
+    since: datetime | None = None
+    before: datetime | None = None
+
+
+class ParkedPage(NamedTuple):
+    """Some of the parkings that match. `total` and `subjects` count all that do; `after` asks for the next page."""
+
+    parked: Sequence[ParkedSubject]
+    total: int
+    subjects: int
+    after: int | None
 
 
 class OwedRefund(BaseModel, frozen=True):
@@ -99,23 +129,18 @@ class Operations(Store):
             await take(tx, [subject], workflow_id, version)
             return await taken_with(tx, subject)
 
-    async def parked(
-        self,
-        *,
-        subject: str | None = None,
-        parking: str | None = None,
-        links: Sequence[str] | None = None,
-        reason: str | None = None,
-        limit: int,
-    ) -> list[ParkedSubject]:
-        """What waits for a person, oldest first, by its own id (`parking`) or what else is asked for.
+    async def parked(self, wanted: WantedParkings, *, after: int = 0, limit: int) -> ParkedPage:
+        """What waits for a person, oldest first, behind the place `after`: a page stays what it is while others go on.
 
         Not by status: a subject released at one of two links has another status, and money that comes after the end
         changes none.
         """
         of_chain, _, late = self._compensation
-        rows = await self._fetch(_PARKED, late, of_chain, subject, parking, links, reason, limit, LATE)
-        return [ParkedSubject(**row) for row in rows]
+        rows = await self._fetch(_PARKED, late, of_chain, *vars(wanted).values(), after, limit + 1, LATE)
+        listed = [row for row in rows if row["id"]]
+        page = [ParkedSubject(**row) for row in listed[:limit]]
+        last = listed[limit - 1]["position"] if len(listed) > limit else None
+        return ParkedPage(page, rows[0]["total"], rows[0]["subjects"], last)
 
     async def refunds(self) -> list[OwedRefund]:
         """Every refund that is owed, oldest first."""
@@ -179,17 +204,30 @@ _PARKED = """
         SELECT subject, workflow_id FROM subjects
         WHERE ended_at IS NULL AND dispatched_at IS NOT NULL AND ($3::text IS NULL OR subject = $3)
         UNION ALL
-        SELECT subject, $8 || id FROM late_events($2, $1) WHERE ($3::text IS NULL OR subject = $3)
+        SELECT subject, $13 || id FROM late_events($2, $1) WHERE ($3::text IS NULL OR subject = $3)
+    ), matching AS MATERIALIZED (
+        SELECT parked.position, parked.id, chain, carried.subject, parked.data ->> 'link' AS link,
+               parked.data ->> 'reason' AS reason, (parked.data ->> 'attempts')::integer AS attempts,
+               parked.data ->> 'last_error' AS last_error, parked.time AS since, carried.workflow_id,
+               ordered.customer_id, ordered.total AS amount, ordered.currency
+        FROM carried JOIN subjects USING (subject)
+        -- LATERAL with an OFFSET: a look into the index for each open subject. Left to itself a prepared plan
+        -- compares everything with everything.
+        CROSS JOIN LATERAL (SELECT * FROM parkings WHERE parkings.subject = carried.subject OFFSET 0) AS parked
+        LEFT JOIN LATERAL (SELECT * FROM orders WHERE order_id = carried.subject LIMIT 1) AS ordered ON true
+        WHERE ($4::text IS NULL OR parked.id = $4)
+          AND ($5::text IS NULL OR chain = $5)
+          AND ($6::text[] IS NULL OR parked.data ->> 'link' = ANY($6))
+          AND ($7::text IS NULL OR parked.data ->> 'reason' = $7)
+          AND ($8::text IS NULL OR ordered.customer_id = $8)
+          AND ($9::timestamptz IS NULL OR parked.time >= $9)
+          AND ($10::timestamptz IS NULL OR parked.time < $10)
     )
-    SELECT parked.id, chain, carried.subject, parked.data ->> 'link' AS link,
-           parked.data ->> 'reason' AS reason, (parked.data ->> 'attempts')::integer AS attempts,
-           parked.data ->> 'last_error' AS last_error, parked.time AS since, carried.workflow_id
-    FROM carried JOIN subjects USING (subject)
-    -- LATERAL with an OFFSET: a look into the index for each open subject. Left to itself a prepared plan
-    -- compares everything with everything.
-    CROSS JOIN LATERAL (SELECT * FROM parkings WHERE parkings.subject = carried.subject OFFSET 0) AS parked
-    WHERE ($4::text IS NULL OR parked.id = $4)
-      AND ($5::text[] IS NULL OR parked.data ->> 'link' = ANY($5))
-      AND ($6::text IS NULL OR parked.data ->> 'reason' = $6)
-    ORDER BY parked.position LIMIT $7
+    SELECT counted.total, counted.subjects, page.*, (
+        SELECT count(*) FROM journal
+        WHERE journal.subject = page.subject AND kind = 'parked' AND journal.position < page.position
+    ) AS earlier
+    FROM (SELECT count(*) AS total, count(DISTINCT subject) AS subjects FROM matching) AS counted
+    LEFT JOIN (SELECT * FROM matching WHERE position > $11 ORDER BY position LIMIT $12) AS page ON true
+    ORDER BY page.position
 """

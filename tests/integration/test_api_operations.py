@@ -1,6 +1,8 @@
 """Cancelling, parked orders and owed refunds over HTTP: what the journal tells, and what workflows decide."""
 
 import asyncio
+import csv
+import io
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
@@ -100,6 +102,11 @@ async def test_a_parked_order_is_listed_until_it_is_released(api: httpx.AsyncCli
     await journalled(pool, told, parking(other, reason="key_error"))
     first, second = await parked(api)
     assert first | {"since": ""} == {
+        "title": "Payment",
+        "earlier": 0,
+        "customer_id": "cus_1",
+        "amount": 250,
+        "currency": "EUR",
         "id": told.id,
         "chain": "orders",
         "subject": order.order_id,
@@ -121,6 +128,110 @@ async def test_a_parked_order_is_listed_until_it_is_released(api: httpx.AsyncCli
 
     await journalled(pool, release_of(told))
     assert await parked(api) == [second]
+
+
+async def plant_parked(pool: Pool, number: int, link: str = "payment") -> None:
+    """So many orders that are parked there, the first of them the oldest."""
+    await fetch(
+        pool,
+        """
+        WITH planted AS (
+            INSERT INTO subjects (subject, chain, status, received_at, workflow_id, taken_at, dispatched_at)
+            SELECT 'planted' || n, 'orders', 'parked', now(), 'w' || n / 100, now(), now()
+            FROM generate_series(1, $1::int) AS n
+        )
+        INSERT INTO journal (source, id, type, kind, subject, time, data)
+        SELECT '/lanka/' || $2, 'planted' || n || '.' || $2 || '.parked.1', 'lanka.OrderParked', 'parked',
+               'planted' || n, now(),
+               jsonb_build_object('link', $2::text, 'reason', 'a_bug', 'attempts', 3, 'last_error', '=1+1, "x"')
+        FROM generate_series(1, $1::int) AS n ORDER BY n
+        """,
+        number,
+        link,
+    )
+
+
+async def test_lists_and_dry_runs_tell_how_many_are_parked_however_many_they_show(
+    api: httpx.AsyncClient, pool: Pool
+) -> None:
+    await plant_parked(pool, 1_100)
+    answer = await api.get("/operations/parked", headers=OPERATOR)
+    assert (len(answer.json()), answer.headers["Total-Count"]) == (1_000, "1100")
+    answer = await api.get(answer.links["next"]["url"], headers=OPERATOR)
+    assert (len(answer.json()), answer.headers["Total-Count"]) == (100, "1100")
+    assert "Link" not in answer.headers
+
+    dry = {"link": "payment", "dry_run": True, "why": "to see"}
+    told = (await api.post("/operations/parked/reject", json=dry, headers=OPERATOR)).json()
+    assert (told["matched"], len(told["orders"])) == (1_100, 100)
+
+
+async def test_no_page_of_what_is_parked_misses_anything_while_other_things_are_released(
+    api: httpx.AsyncClient, pool: Pool
+) -> None:
+    orders = [await on_the_way(pool) for _ in range(5)]
+    parkings = [parking(order) for order in orders]
+    await journalled(pool, *parkings)
+    first = await api.get("/operations/parked", params={"limit": 2}, headers=OPERATOR)
+    await journalled(pool, release_of(parkings[0]))
+    second = await api.get(first.links["next"]["url"], headers=OPERATOR)
+    assert [each["subject"] for each in first.json() + second.json()] == [order.order_id for order in orders[:4]]
+    assert second.headers["Total-Count"] == "4"
+
+
+async def test_what_is_parked_is_found_by_chain_customer_and_time(api: httpx.AsyncClient, pool: Pool) -> None:
+    order, other = await on_the_way(pool), await on_the_way(pool)
+    await fetch(pool, "UPDATE orders SET customer_id = 'cus_2' WHERE order_id = $1", other.order_id)
+    first, again, last = parking(order), parking(order), parking(other)
+    again = again.model_copy(update={"id": f"{again.id}2"})
+    await journalled(pool, first, release_of(first), again, last)
+
+    async def found(**which: str) -> list[str]:
+        dry = {**which, "dry_run": True, "why": "to see"}
+        told = (await api.post("/operations/parked/release", json=dry, headers=OPERATOR)).json()
+        listed = [each["subject"] for each in await parked(api, **which)]
+        assert told["orders"] == listed
+        return listed
+
+    assert await found(customer_id="cus_2") == [other.order_id]
+    assert await found(chain="orders", before=last.time.isoformat()) == [order.order_id]
+    assert await found(since=last.time.isoformat(), reason="zero_division_error") == [other.order_id]
+    assert await found(chain="support") == []
+    assert [each["earlier"] for each in await parked(api)] == [1, 0]
+
+
+async def test_what_is_parked_can_be_had_as_a_table_that_no_spreadsheet_takes_for_formulas(
+    api: httpx.AsyncClient, pool: Pool
+) -> None:
+    await plant_parked(pool, 1_100)
+    answer = await api.get("/operations/parked", params={"format": "csv", "limit": 1}, headers=OPERATOR)
+    assert answer.headers["Content-Type"].startswith("text/csv")
+    rows = list(csv.DictReader(io.StringIO(answer.text)))
+    assert [row["subject"] for row in rows] == [f"planted{n}" for n in range(1, 1_101)]
+    assert (rows[0]["last_error"], rows[0]["customer_id"]) == ('\'=1+1, "x"', "")
+
+
+@pytest.mark.parametrize(
+    ("asked", "code"),
+    [
+        ({"cursor": "none"}, "invalid_cursor"),
+        ({"cursor": "WyJ4Il0"}, "invalid_cursor"),
+        ({"cursor": "WyI5OTk5OTk5OTk5OTk5OTk5OTk5OTk5Il0"}, "invalid_cursor"),
+        ({"limit": 0}, "invalid_limit"),
+        ({"limit": 1001}, "invalid_limit"),
+        ({"format": "xml"}, "invalid_format"),
+        ({"since": "yesterday"}, "invalid_time"),
+        ({"before": "0001-01-01T00:00:00+14:00"}, "invalid_time"),
+        ({"chain": "nowhere"}, "chain_not_found"),
+        ({"link": "nowhere"}, "invalid_link"),
+        ({"state": "parked"}, "unknown_parameter"),
+    ],
+)
+async def test_what_is_wrong_with_a_question_for_parkings_is_said(
+    api: httpx.AsyncClient, asked: dict[str, str], code: str
+) -> None:
+    answer = await api.get("/operations/parked", params=asked, headers=OPERATOR)
+    assert (answer.status_code // 100, answer.json()["code"]) == (4, code)
 
 
 async def test_an_order_parked_at_two_links_stays_listed_when_one_is_released(
@@ -185,7 +296,7 @@ async def test_a_dry_run_names_what_would_be_decided_and_changes_nothing(
     body = {"stage": "payment", "limit": 2, "dry_run": True, "why": "to see"}
     answer = await api.post(f"/operations/parked/{decision}", json=body, headers=OPERATOR)
     ids = [order.order_id for order in orders]
-    assert (answer.status_code, answer.json()) == (200, {"matched": 2, "orders": ids[:2], "dry_run": True})
+    assert (answer.status_code, answer.json()) == (200, {"matched": 3, "orders": ids[:2], "dry_run": True})
     assert [each["order_id"] for each in await parked(api)] == ids
 
 

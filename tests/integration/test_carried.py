@@ -19,7 +19,7 @@ from orders.events import (
 from orders.order import Order
 from store.database import Pool, connected
 from store.dispatch import mark_dispatched, pending_work, take, take_oldest, taken_before, taken_with
-from store.operations import Compensation, Operations
+from store.operations import Compensation, Operations, WantedParkings
 from store.overview import Overview
 from tests.shop import accept, an_order, fetch, paid, the_journal, untyped
 
@@ -51,7 +51,7 @@ async def told(pool: Pool, kind: type[Event[Any]], order: Order, data: Any, link
 
 
 async def parked(pool: Pool, **asked: Any) -> list[str]:
-    return [each.id for each in await Operations(pool, BACK).parked(limit=9, **asked)]
+    return [each.id for each in (await Operations(pool, BACK).parked(WantedParkings(**asked), limit=9)).parked]
 
 
 async def test_the_version_is_written_when_an_order_is_taken_and_stays(pool: Pool) -> None:

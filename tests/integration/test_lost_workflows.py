@@ -20,7 +20,7 @@ from store.database import Pool, transaction
 from store.intake import Intake, register
 from store.journal import record
 from store.lost_workflows import come_to_rest
-from store.operations import Compensation, Operations
+from store.operations import Compensation, Operations, WantedParkings
 from store.payments import Payments
 from store.webhooks import Webhooks
 from tests.integration.conftest import dispatched, signalled
@@ -133,7 +133,8 @@ async def test_what_was_parked_is_released_and_what_was_taken_back_begins_with_t
         "id": f"{parked.order_id}.cart.parked.2.released",
         "data": here | {"by": "Lanka", "why": "its workflow was lost, another one takes its place"},
     }
-    assert await Operations(pool, Compensation("orders", ["refund"], ["late-refund"])).parked(limit=9) == []
+    operations = Operations(pool, Compensation("orders", ["refund"], ["late-refund"]))
+    assert (await operations.parked(WantedParkings(), limit=9)).parked == []
 
 
 async def test_the_workflow_that_gives_late_money_back_is_brought_again(pool: Pool, client: Client) -> None:
