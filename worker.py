@@ -29,11 +29,14 @@ from activities.note_events import NoteEvents
 from activities.parts import Parts
 from activities.reconcile import Reconcile
 from chain.table import Link
+from dispatch import checks
+from dispatch.checks import Check, ClockSettings, State
 from gateways.choice import PaymentGateway, PaymentSettings, payment_provider
 from lanka.ports import free_port
 from lanka.settings import load_settings
 from store.catalogue import Catalogue
 from store.database import Pool, open_pool
+from store.health import Health
 from store.orders import Orders
 from store.outbox import Outbox
 from store.payments import Payments
@@ -44,7 +47,7 @@ from telemetry.exposition import CONTENT_TYPE, Exposition, metrics_of_the_sdk
 from telemetry.logs import set_up_logs
 from telemetry.metrics import CountedJournal
 from telemetry.switch import Tracing, tracing_of
-from workflows.chains import CHAINS, TYPES, module_of
+from workflows.chains import CHAINS, TYPES, module_of, schemas
 from workflows.chains import queues as known_queues
 from workflows.connect import connect
 from workflows.order_confirmation import TABLE
@@ -56,6 +59,11 @@ RECONCILIATION_ON, RECONCILE_ON = "order-confirmation", "finalize"
 
 REGISTER_AGAIN = 600.0
 """Seconds until the worker looks again whether Temporal has its search attributes and its schedule."""
+
+LOOK_AGAIN = 1.0
+"""Seconds between two looks for what the worker waits for before it begins."""
+
+POLLING = "task queues"
 
 DRAIN = timedelta(seconds=35)
 """How long a stopping worker lets its consumers finish: above the longest start_to_close of a link."""
@@ -136,6 +144,7 @@ class Crew:
     tracing: Tracing
     failed: bool = False
     exposition: Exposition | None = None
+    health: Health | None = None
     client: Client | None = None
     workers: list[Worker] = field(default_factory=list)
 
@@ -146,9 +155,11 @@ class Crew:
             open_pool(self.settings.database_url, size=self.settings.connections) as pool,
         ):
             provider = payment_provider(self.settings)
+            self.health = Health(pool)
             self.exposition = Exposition(pool, metrics_of_the_sdk(free_port))
             try:
                 self.client = await connect(self.tracing.interceptors)
+                await self._namespace(self.client)
                 served = queues(parts_of(pool, provider, self.settings, self.tracing))
                 self.workers = [_worker(self.client, name, served[name]) for name in self.names or served]
                 log.info("worker works", queues=[worker.task_queue for worker in self.workers])
@@ -163,6 +174,15 @@ class Crew:
                 await provider.close()
                 log.info("worker is done")
 
+    async def _namespace(self, client: Client) -> None:
+        """Waits for it: the workers of the SDK would die without."""
+        told = None
+        while missing := checks.first_failed((await checks.temporal(client))[0]):
+            if missing.sentence != told:
+                log.warning("worker waits", reason=missing.sentence)
+                told = missing.sentence
+            await asyncio.sleep(LOOK_AGAIN)
+
     async def _register(self, what: Callable[[Client], Awaitable[None]], client: Client) -> None:
         """Beside the work, which does not wait for it; and again, as Temporal may have lost all that it knew."""
         while not self.names or RECONCILIATION_ON in self.names:
@@ -176,10 +196,20 @@ class Crew:
             self.failed = True
             signal.raise_signal(signal.SIGTERM)
 
-    async def ready(self) -> bool:
-        """Whether all workers run and Temporal answers."""
-        running = bool(self.workers) and all(worker.is_running for worker in self.workers)
-        return running and self.client is not None and await self.client.service_client.check_health()
+    async def checks(self) -> list[Check]:
+        """What the work needs, and whether it is done."""
+        if self.health is None:
+            return [checks.failed(POLLING, "the worker is about to start", "Wait a moment.")]
+        needed, (temporal, _) = await asyncio.gather(
+            checks.postgresql(self.health, schemas().keys(), ClockSettings().clock_skew_seconds),
+            checks.temporal(self.client),
+        )
+        return [*needed, *temporal, self._polling()]
+
+    def _polling(self) -> Check:
+        if self.workers and all(worker.is_running for worker in self.workers):
+            return checks.ok(POLLING, ", ".join(worker.task_queue for worker in self.workers))
+        return checks.failed(POLLING, "no task queue is polled", "Mend what else is said; its log tells more.")
 
 
 def _worker(client: Client, name: str, queue: Queue) -> Worker:
@@ -216,11 +246,12 @@ def create_app(crew: Crew) -> FastAPI:
         return {"status": "alive"}
 
     @app.get("/readyz")
-    async def readyz(response: Response) -> dict[str, str]:
-        if await crew.ready():
-            return {"status": "ready"}
-        response.status_code = 503
-        return {"status": "not ready: the workers do not run, or Temporal does not answer"}
+    async def readyz(response: Response) -> dict[str, Any]:
+        found = await crew.checks()
+        not_ready = [check.sentence for check in found if check.state is State.FAILED]
+        response.status_code = 503 if not_ready else 200
+        status = f"not ready: {' '.join(not_ready)}" if not_ready else "ready"
+        return {"status": status, "checks": [check.model_dump() for check in found]}
 
     @app.get("/metrics")
     async def metrics() -> Response:

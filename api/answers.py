@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from api.problems import Code, Problem, ProblemDetails, code_of, flawed, in_parameter
-from chain.failures import Outage
+from chain.failures import Outage, Unmigrated
 from chain.problems import ProblemCode
 
 MEDIA_TYPE = "application/problem+json"
@@ -60,7 +60,8 @@ def _problem_of(request: Request, error: Exception) -> Problem:
         case Outage():
             log.warning("database unavailable", error=str(error))
             seconds = max(1, round(error.retry_after or 1))
-            return Problem(Code.DATABASE_UNAVAILABLE, headers={"Retry-After": str(seconds)})
+            code = Code.DATABASE_NOT_MIGRATED if isinstance(error, Unmigrated) else Code.DATABASE_UNAVAILABLE
+            return Problem(code, headers={"Retry-After": str(seconds)})
         case HTTPException(status_code=HTTPStatus.NOT_FOUND):
             return Problem(Code.NOT_FOUND)
         case HTTPException(status_code=HTTPStatus.METHOD_NOT_ALLOWED):

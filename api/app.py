@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from functools import partial
 from importlib import import_module
 from importlib.metadata import version
 
@@ -41,12 +42,15 @@ from api.sandbox import Sandbox
 from api.shared import Shared
 from api.stream import running_stream
 from api.subjects import ExternalLinks
+from dispatch import checks
+from dispatch.checks import ClockSettings
 from dispatch.dispatcher import Wakeup, running_dispatcher
 from dispatch.temporal import Temporal
 from gateways.choice import PaymentSettings, payment_webhooks
 from store.api_keys import ApiKeys
 from store.catalogue import Catalogue
 from store.database import open_pool
+from store.health import Health
 from store.intake import Intake, one_chain_each
 from store.journal import Journal
 from store.operations import Operations
@@ -59,7 +63,7 @@ from telemetry.logs import set_up_logs
 from telemetry.requests import Requests
 from telemetry.switch import Tracing, tracing_of
 from web import routes as pages
-from workflows.chains import CHAINS, TYPES, accepted, module_of
+from workflows.chains import CHAINS, TYPES, accepted, module_of, schemas
 
 
 class Settings(BaseSettings):
@@ -113,7 +117,7 @@ def _of_the_chains() -> list[APIRouter]:
 def _lifespan(
     settings: Settings, tracing: Tracing
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[dict[str, object]]]:
-    limits = BacklogSettings()
+    limits, skew = BacklogSettings(), ClockSettings().clock_skew_seconds
     hooks = payment_webhooks(PaymentSettings())
 
     @asynccontextmanager
@@ -156,6 +160,7 @@ def _lifespan(
                     drills=drills,
                     elsewhere=ExternalLinks(settings.temporal_ui, settings.trace_url),
                     exposition=Exposition(pool),
+                    database_checks=partial(checks.postgresql, Health(pool), schemas().keys(), skew),
                     traceparent=tracing.traceparent,
                     max_body_bytes=settings.max_body_bytes,
                 )

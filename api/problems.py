@@ -118,6 +118,8 @@ class Code(ProblemCode):
     PAYMENTS_UNAVAILABLE = "payments_unavailable", 503, "The provider is away; send it again after Retry-After."
     PAYMENTS_NOT_CONFIGURED = "payments_not_configured", 503, "There is no sandbox: set LANKA_PAYMENTS_URL."
     DATABASE_UNAVAILABLE = "database_unavailable", 503, "Nothing is lost: send it again after Retry-After."
+    DATABASE_NOT_MIGRATED = "database_not_migrated", 503, "The database lacks our tables: run `lanka migrate`."
+    CLOCKS_DISAGREE = "clocks_disagree", 503, "The clocks of this host and of PostgreSQL disagree: set them by NTP."
 
 
 Text = Annotated[str, Field(pattern=r"^\P{Cc}+$", max_length=MAX_TEXT), Code.INVALID_TEXT]

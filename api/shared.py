@@ -1,6 +1,6 @@
 """What the requests of one process share. The lifespan of the app makes it once."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # most of them have routes of their own, which ask for `Here`
     from api.sandbox import Sandbox
     from api.stream import Live
     from api.subjects import ExternalLinks
+    from dispatch.checks import Check
     from dispatch.dispatcher import Wakeup
     from dispatch.temporal import Temporal
     from orders.ports import PaymentWebhooks
@@ -55,6 +56,7 @@ class Shared:
     drills: "Drills"
     elsewhere: "ExternalLinks"
     exposition: "Exposition"
+    database_checks: "Callable[[], Awaitable[Sequence[Check]]]"
     traceparent: Callable[[], str | None]
     max_body_bytes: int
 

@@ -27,6 +27,10 @@ class Outage(Failure):
         self.retry_after = retry_after
 
 
+class Unmigrated(Outage):
+    """The database lacks what this code needs: it waits for `lanka migrate`."""
+
+
 class Fault(Failure):
     """Anything unexpected: tried a few times, then parked."""
 

@@ -116,6 +116,7 @@ async def _stand_by(
             async with session(pool) as connection:
                 while not await lead(connection):  # noqa: ASYNC110, nobody tells when another one goes
                     await asyncio.sleep(LOOK_ANYWAY)
+                await register(connection, accepted())
                 log.info("dispatcher leads")
                 dispatcher = Dispatcher(connection, settings)
                 wakeup.here = dispatcher.arrived
@@ -169,7 +170,6 @@ class Dispatcher:
 
     async def run(self, pool: Pool, interceptors: Sequence[Interceptor]) -> None:
         """What is done beside takes its connections from the pool."""
-        await register(self._connection, accepted())
         client = await connect(interceptors)
         for channel in (ACCEPTED, CHANNEL):
             await self._connection.add_listener(channel, self._notice)

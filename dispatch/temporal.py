@@ -15,8 +15,6 @@ from store.dispatch import DispatchBatch
 from workflows.chains import CHAINS
 from workflows.connect import connect
 
-ANSWERS_WITHIN = 1.0  # seconds that a part gets to say that it is well
-
 log = structlog.get_logger()
 
 
@@ -72,14 +70,16 @@ class Temporal:
 
     async def client(self) -> Client:
         """Waits for the server. Whoever stops waiting leaves the connecting to go on."""
+        return await asyncio.shield(self.begin())
+
+    def begin(self) -> asyncio.Task[Client]:
+        """Begins to connect, where nobody has."""
         if self._connecting is None:
             self._connecting = asyncio.create_task(connect(self._interceptors))
-        return await asyncio.shield(self._connecting)
+        return self._connecting
 
-    async def answers(self) -> bool:
-        try:
-            async with asyncio.timeout(ANSWERS_WITHIN):
-                client = await self.client()
-                return await client.service_client.check_health()
-        except (TimeoutError, RPCError):
-            return False
+    @property
+    def connected(self) -> Client | None:
+        """The client, once there is one."""
+        task = self._connecting
+        return task.result() if task and task.done() and not task.cancelled() and not task.exception() else None

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import asyncpg
 from pydantic_core import from_json
 
-from chain.failures import Outage
+from chain.failures import Outage, Unmigrated
 
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 Transaction: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
@@ -23,11 +23,19 @@ _OUTAGES = (
     asyncpg.LockNotAvailableError,
     asyncpg.IdleInTransactionSessionTimeoutError,  # we stood still, and the server has let others in
     asyncpg.InvalidAuthorizationSpecificationError,  # what lets us in is being changed
+    asyncpg.InsufficientPrivilegeError,
     asyncpg.InvalidCatalogNameError,  # the database is being restored
     asyncpg.PostgresSystemError,  # its disk
     asyncpg.InternalServerError,
     asyncpg.ObjectNotInPrerequisiteStateError,  # it takes no connections just now
     asyncpg.ReadOnlySQLTransactionError,  # a standby that is about to be promoted
+)
+
+# A statement of ours that fits no table is older or newer than the database: every test executes it on one that fits.
+_UNMIGRATED = (
+    asyncpg.UndefinedTableError,
+    asyncpg.UndefinedColumnError,
+    asyncpg.UndefinedFunctionError,
 )
 
 _CLOSED_UNDER_US = ("connection is closed", "connection has been closed", "has been released back to the pool")
@@ -73,10 +81,16 @@ async def _as_it_is(_: "asyncpg.Connection[asyncpg.Record]") -> None:
 
 @asynccontextmanager
 async def connected(pool: Pool) -> AsyncIterator[Transaction]:
-    """A connection for one statement. Raises `Outage` when the database is away."""
+    """A connection for one statement. Raises `Outage` when the database is away, `Unmigrated` when it lacks something.
+
+    The one place where errors of the driver are translated.
+    """
     try:
         async with pool.acquire() as connection:
             yield connection
+    except _UNMIGRATED as error:
+        said = f"PostgreSQL: {error}: run `lanka migrate`"
+        raise Unmigrated(said, for_all=said) from error
     except _OUTAGES as error:
         kind = f"PostgreSQL: {type(error).__name__}"
         raise Outage(f"{kind}: {error}", for_all=kind) from error

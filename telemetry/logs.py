@@ -2,8 +2,13 @@
 
 import logging
 import sys
+import time
 
 import structlog
+from structlog.typing import EventDict, WrappedLogger
+
+SAID_AGAIN = 60.0
+"""Seconds after which a warning that has not changed is said again: an outage is told, not counted."""
 
 _WITHOUT_LOCALS = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)  # they hold the API key
 
@@ -18,7 +23,7 @@ def set_up_logs(*more: structlog.types.Processor) -> None:
         structlog.processors.ExceptionRenderer(_WITHOUT_LOCALS),
     ]
     structlog.configure(
-        processors=[*shared, structlog.processors.JSONRenderer()],
+        processors=[_Once(), *shared, structlog.processors.JSONRenderer()],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
     )
     handler = logging.StreamHandler(sys.stdout)
@@ -33,3 +38,20 @@ def set_up_logs(*more: structlog.types.Processor) -> None:
     )
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.getLogger("httpx").setLevel(logging.WARNING)
+
+
+class _Once:
+    """Leaves out a warning that says the same as one a moment ago: several loops try again twice a second."""
+
+    def __init__(self) -> None:
+        self._said: dict[str, float] = {}
+
+    def __call__(self, _: WrappedLogger, method: str, event_dict: EventDict) -> EventDict:
+        if method != "warning":
+            return event_dict
+        now, words = time.monotonic(), repr(event_dict)
+        self._said = {each: at for each, at in self._said.items() if now - at < SAID_AGAIN}
+        if words in self._said:
+            raise structlog.DropEvent
+        self._said[words] = now
+        return event_dict

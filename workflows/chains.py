@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from importlib import import_module
+from importlib.resources import files
 
 from chain.event import AcceptedType, EventTypes, type_of
 from workflows.chain import Chain
@@ -32,6 +33,13 @@ TYPES = EventTypes(event for chain in CHAINS.values() for event in chain.table.e
 def module_of(name: str) -> str:
     """The name of the module that has the chain `name`, its consumers, and whatever else it brings."""
     return _MODULES[name]
+
+
+def schemas() -> Mapping[str, str]:
+    """The `schema.sql` of each chain whose package has one, by the chain's name."""
+    packages = {name: module for name, module in _MODULES.items() if hasattr(import_module(module), "__path__")}
+    found = {name: files(package) / "schema.sql" for name, package in packages.items()}
+    return {name: schema.read_text() for name, schema in found.items() if schema.is_file()}
 
 
 def queues() -> set[str]:

@@ -14,7 +14,12 @@ AWAY = (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCod
 
 @stamina.retry(on=(RuntimeError, RPCError), attempts=None, timeout=None, wait_max=5.0)
 async def connect(interceptors: Sequence[Interceptor] = ()) -> Client:
-    """A client as the platform's own settings say (`TEMPORAL_ADDRESS`, ...); waits for the server."""
+    """Waits for the server."""
+    return await connect_once(interceptors)
+
+
+async def connect_once(interceptors: Sequence[Interceptor] = ()) -> Client:
+    """A client as the platform's own settings say (`TEMPORAL_ADDRESS`, ...). Raises `RuntimeError` and `RPCError`."""
     config = ClientConfig.load_client_connect_config()
     config.setdefault("target_host", "127.0.0.1:7233")
     return await Client.connect(

@@ -108,7 +108,9 @@ async def test_orders_are_accepted_while_temporal_is_away(api: httpx.AsyncClient
     del api.headers["Authorization"]
     assert (await api.get("/livez")).status_code == 200
     answer = await api.get("/readyz")
-    assert (answer.status_code, answer.json()) == (200, {"postgresql": "up", "temporal": "away"})
+    assert (answer.status_code, answer.json()["postgresql"], answer.json()["temporal"]) == (200, "up", "away")
+    (note,) = answer.json()["notes"]
+    assert "TEMPORAL_ADDRESS" in note
 
 
 async def test_it_is_told_when_temporal_answers(
@@ -116,7 +118,7 @@ async def test_it_is_told_when_temporal_answers(
 ) -> None:
     async with temporal_server(tmp_path_factory.mktemp("temporal")) as address:
         monkeypatch.setenv("TEMPORAL_ADDRESS", address)
-        assert (await api.get("/readyz")).json() == {"postgresql": "up", "temporal": "up"}
+        assert (await api.get("/readyz")).json() == {"postgresql": "up", "temporal": "up", "notes": []}
 
 
 async def test_the_api_documents_itself(api: httpx.AsyncClient) -> None:
