@@ -20,7 +20,6 @@ import structlog
 import typer
 import uvicorn
 from fastapi import FastAPI, Response
-from pydantic import Field
 from temporalio.client import Client
 from temporalio.worker import PollerBehaviorAutoscaling, UnsandboxedWorkflowRunner, Worker
 
@@ -30,10 +29,10 @@ from activities.parts import Parts
 from activities.reconcile import Reconcile
 from chain.table import Link
 from dispatch import checks
-from dispatch.checks import Check, ClockSettings, State
+from dispatch.checks import Check, State
 from gateways.choice import PaymentGateway, PaymentSettings, payment_provider
 from lanka.ports import free_port
-from lanka.settings import load_settings
+from lanka.settings import WorkerSettings, load_settings
 from store.catalogue import Catalogue
 from store.database import Pool, open_pool
 from store.health import Health
@@ -69,18 +68,6 @@ DRAIN = timedelta(seconds=35)
 """How long a stopping worker lets its consumers finish: above the longest start_to_close of a link."""
 
 log = structlog.get_logger()
-
-
-class WorkerSettings(PaymentSettings):
-    database_url: Annotated[str, Field(validation_alias="DATABASE_URL")]
-    payment_deadline_seconds: int = 900
-    price_tolerance_basis_points: int = 0
-    worker_host: str = "127.0.0.1"
-    worker_port: int = 8001  # of /livez and /readyz; 0 takes a free one
-    connections: int = 10  # to PostgreSQL
-    # Batches that Temporal gives out on each queue with calls to the provider, to all workers together, so that a
-    # provider which comes back is not hit by everybody at once. Where workers differ, the last to ask decides.
-    provider_batches_per_second: float = 100.0
 
 
 def parts_of(pool: Pool, provider: PaymentGateway, settings: WorkerSettings, tracing: Tracing) -> Parts:
@@ -154,7 +141,7 @@ class Crew:
             self.tracing.running(),  # before what it traces is made
             open_pool(self.settings.database_url, size=self.settings.connections) as pool,
         ):
-            provider = payment_provider(self.settings)
+            provider = payment_provider(self.settings.of(PaymentSettings))
             self.health = Health(pool)
             self.exposition = Exposition(pool, metrics_of_the_sdk(free_port))
             try:
@@ -201,7 +188,7 @@ class Crew:
         if self.health is None:
             return [checks.failed(POLLING, "the worker is about to start", "Wait a moment.")]
         needed, (temporal, _) = await asyncio.gather(
-            checks.postgresql(self.health, schemas().keys(), ClockSettings().clock_skew_seconds),
+            checks.postgresql(self.health, schemas().keys(), self.settings.clock_skew_seconds),
             checks.temporal(self.client),
         )
         return [*needed, *temporal, self._polling()]

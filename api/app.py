@@ -8,8 +8,6 @@ from importlib.metadata import version
 
 from fastapi import APIRouter, FastAPI
 from fastapi_offline import FastAPIOffline
-from pydantic import Field
-from pydantic_settings import BaseSettings
 
 from api import (
     catalogue,
@@ -28,7 +26,7 @@ from api import (
 )
 from api.answers import answer_with_problems, problem_response
 from api.auth import Callers
-from api.backlog import Backlog, BacklogSettings
+from api.backlog import Backlog, BacklogLimits
 from api.closing import beside
 from api.commands import Commands
 from api.drills import Drills
@@ -43,10 +41,10 @@ from api.shared import Shared
 from api.stream import running_stream
 from api.subjects import ExternalLinks
 from dispatch import checks
-from dispatch.checks import ClockSettings
-from dispatch.dispatcher import Wakeup, running_dispatcher
+from dispatch.dispatcher import Batching, Wakeup, running_dispatcher
 from dispatch.temporal import Temporal
 from gateways.choice import PaymentSettings, payment_webhooks
+from lanka.settings import ApiSettings, load_settings
 from store.api_keys import ApiKeys
 from store.catalogue import Catalogue
 from store.database import open_pool
@@ -65,17 +63,6 @@ from telemetry.switch import Tracing, tracing_of
 from web import routes as pages
 from workflows.chains import CHAINS, TYPES, accepted, module_of, schemas
 
-
-class Settings(BaseSettings):
-    """From the environment. How Temporal is reached is read by its own SDK (`TEMPORAL_ADDRESS`, ...)."""
-
-    database_url: str
-    payments_url: str | None = Field(default=None, validation_alias="LANKA_PAYMENTS_URL")
-    temporal_ui: str | None = Field(default=None, validation_alias="LANKA_TEMPORAL_UI")
-    trace_url: str | None = Field(default=None, validation_alias="LANKA_TRACE_URL")
-    max_body_bytes: int = Field(default=65_536, validation_alias="LANKA_MAX_BODY_BYTES")
-
-
 PARTS = (
     orders, events, catalogue, chains, operations, live, funnel, drills, subjects, webhooks, sessions, payments, health,
 )  # fmt: skip
@@ -83,7 +70,7 @@ PARTS = (
 
 def create_app() -> FastAPI:
     """The whole API. PostgreSQL and Temporal may be away when it starts, and later. Raises `TwoChainsError`."""
-    settings = Settings()
+    settings = load_settings(ApiSettings)
     one_chain_each(accepted())
     tracing = tracing_of("lanka-api", settings.database_url)
     set_up_logs(*tracing.processors)
@@ -115,21 +102,20 @@ def _of_the_chains() -> list[APIRouter]:
 
 
 def _lifespan(
-    settings: Settings, tracing: Tracing
+    settings: ApiSettings, tracing: Tracing
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[dict[str, object]]]:
-    limits, skew = BacklogSettings(), ClockSettings().clock_skew_seconds
-    hooks = payment_webhooks(PaymentSettings())
+    hooks, skew = payment_webhooks(settings.of(PaymentSettings)), settings.clock_skew_seconds
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, object]]:
         async with tracing.running(), open_pool(settings.database_url) as pool:
-            wakeup, backlog, sessions = Wakeup(pool), Backlog(pool, limits), Sessions(pool)
+            wakeup, backlog, sessions = Wakeup(pool), Backlog(pool, settings.of(BacklogLimits)), Sessions(pool)
             orders, catalogue = Orders(pool, CHAINS[CHAIN].table), Catalogue(pool)
             operations = Operations(pool, compensation())
             overview = Overview(pool, moves_within=MOVES_WITHIN, compensation=compensation())
             counts = Counts(pool, overview)
             async with (
-                running_dispatcher(pool, wakeup, tracing.interceptors),
+                running_dispatcher(pool, wakeup, settings.of(Batching), tracing.interceptors),
                 running_stream(pool) as live_journal,
                 beside(backlog.run()),
                 beside(counts.run()),
@@ -160,7 +146,9 @@ def _lifespan(
                     drills=drills,
                     elsewhere=ExternalLinks(settings.temporal_ui, settings.trace_url),
                     exposition=Exposition(pool),
-                    database_checks=partial(checks.postgresql, Health(pool), schemas().keys(), skew),
+                    database_checks=partial(
+                        checks.postgresql, Health(pool), schemas().keys(), settings.clock_skew_seconds
+                    ),
                     traceparent=tracing.traceparent,
                     max_body_bytes=settings.max_body_bytes,
                 )

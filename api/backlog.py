@@ -6,11 +6,9 @@ Each API process looks now and then, so that the question costs a request nothin
 import asyncio
 import math
 import time
-from typing import Annotated
+from dataclasses import dataclass
 
 import structlog
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from api.problems import Code, Problem
 from chain.failures import Outage
@@ -27,19 +25,18 @@ LONGEST_RETRY_AFTER = 60
 log = structlog.get_logger()
 
 
-class BacklogSettings(BaseSettings):
+@dataclass(frozen=True)
+class BacklogLimits:
     """How many subjects may wait for the dispatcher, and for how many seconds the oldest may."""
 
-    model_config = SettingsConfigDict(env_prefix="LANKA_")
-
-    backlog: Annotated[int, Field(ge=1)] = 10_000
-    backlog_seconds: Annotated[float, Field(gt=0)] = 900
+    backlog: int
+    backlog_seconds: float
 
 
 class Backlog:
-    def __init__(self, pool: Pool, settings: BacklogSettings) -> None:
+    def __init__(self, pool: Pool, limits: BacklogLimits) -> None:
         self._pool = pool
-        self._settings = settings
+        self._limits = limits
         self._seen = Waiting(0, 0.0, None)
         self._at = time.monotonic()
         self._added = 0
@@ -49,8 +46,8 @@ class Backlog:
     def full(self) -> bool:
         """Whether new subjects are refused."""
         return (
-            self._seen.number + self._added >= self._settings.backlog
-            or self._seen.oldest_seconds > self._settings.backlog_seconds
+            self._seen.number + self._added >= self._limits.backlog
+            or self._seen.oldest_seconds > self._limits.backlog_seconds
         )
 
     def add(self, number: int) -> None:
@@ -83,7 +80,7 @@ class Backlog:
     async def _look(self) -> None:
         added = self._added
         async with connected(self._pool) as connection:
-            seen = await waiting(connection, [*CHAINS], self._settings.backlog)
+            seen = await waiting(connection, [*CHAINS], self._limits.backlog)
         now, before = time.monotonic(), self._seen.first
         if before is not None and seen.first is not None:
             self._per_second = (self._per_second + (seen.first - before) / (now - self._at)) / 2

@@ -10,7 +10,6 @@ from enum import StrEnum
 
 import asyncpg
 from pydantic import BaseModel
-from pydantic_settings import BaseSettings, SettingsConfigDict
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest, DescribeNamespaceResponse
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
@@ -78,14 +77,6 @@ def shown(error: object) -> str:
     """On one line, and no longer than a person reads."""
     said = printable(" ".join((str(error) or repr(error)).split()))
     return said if len(said) <= LONGEST else f"{said[:LONGEST]}..."
-
-
-class ClockSettings(BaseSettings):
-    """How many seconds this host's clock may differ from PostgreSQL's before this process says that it is not ready."""
-
-    model_config = SettingsConfigDict(env_prefix="LANKA_")
-
-    clock_skew_seconds: float = 10.0
 
 
 # ---- PostgreSQL ----------------------------------------------------------------------------------------------------

@@ -8,12 +8,11 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from datetime import timedelta
 
 import stamina
 import structlog
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
 from temporalio.client import Client, Interceptor
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError
@@ -48,21 +47,19 @@ MOMENT = 0.0005  # seconds for each subject of the last batch for which a batch 
 BETWEEN_NOTICES = 0.005  # seconds between two notifications of one process
 
 
-class DispatchSettings(BaseSettings):
+@dataclass(frozen=True)
+class Batching:
     """How batches form: at most `batch_size` subjects and `batch_bytes` of JSON each, `batches` on the way at once.
 
-    `gather_seconds` is how long a batch that is not full waits at most for one on the way to end. Where each order goes
-    alone, more are on the way: 20 confirm a tenth more orders/s than 4, and more than that gain nothing.
+    `gather_seconds` is how long a batch that is not full waits at most for one on the way to end.
     `lost_after_seconds`: how long a workflow is under way before it is looked for, and between two looks.
     """
 
-    model_config = SettingsConfigDict(env_prefix="LANKA_")
-
-    batch_size: int = 100
-    batch_bytes: int = 500_000  # a Temporal payload may have 2 MiB, one gRPC message 4 MiB
-    batches: int = Field(default_factory=lambda given: 20 if given["batch_size"] == 1 else 4)
-    gather_seconds: float = 0.25
-    lost_after_seconds: float = Field(default=30.0, gt=0)
+    batch_size: int
+    batch_bytes: int
+    batches: int
+    gather_seconds: float
+    lost_after_seconds: float
 
 
 class Wakeup:
@@ -97,20 +94,18 @@ class Wakeup:
 
 @asynccontextmanager
 async def running_dispatcher(
-    pool: Pool, wakeup: Wakeup, interceptors: Sequence[Interceptor] = ()
+    pool: Pool, wakeup: Wakeup, batching: Batching, interceptors: Sequence[Interceptor] = ()
 ) -> AsyncIterator[None]:
     """Runs the dispatcher beside the requests of this process. `interceptors` are for its client of Temporal."""
     async with asyncio.TaskGroup() as tasks:
-        leading = _stand_by(pool, wakeup, interceptors, DispatchSettings())
+        leading = _stand_by(pool, wakeup, batching, interceptors)
         running = [tasks.create_task(wakeup.carry()), tasks.create_task(leading)]
         yield
         for task in running:
             task.cancel()
 
 
-async def _stand_by(
-    pool: Pool, wakeup: Wakeup, interceptors: Sequence[Interceptor], settings: DispatchSettings
-) -> None:
+async def _stand_by(pool: Pool, wakeup: Wakeup, batching: Batching, interceptors: Sequence[Interceptor]) -> None:
     while True:
         try:
             async with session(pool) as connection:
@@ -118,7 +113,7 @@ async def _stand_by(
                     await asyncio.sleep(LOOK_ANYWAY)
                 await register(connection, accepted())
                 log.info("dispatcher leads")
-                dispatcher = Dispatcher(connection, settings)
+                dispatcher = Dispatcher(connection, batching)
                 wakeup.here = dispatcher.arrived
                 await dispatcher.run(pool, interceptors)
         except Outage as outage:
@@ -160,10 +155,10 @@ class Pace:
 class Dispatcher:
     """Works on the connection that holds the lead, so that it stops when it loses it."""
 
-    def __init__(self, connection: Transaction, settings: DispatchSettings) -> None:
+    def __init__(self, connection: Transaction, batching: Batching) -> None:
         self._connection = connection
-        self._settings = settings
-        self._pace = Pace(settings.gather_seconds)
+        self._batching = batching
+        self._pace = Pace(batching.gather_seconds)
         self._wake = asyncio.Event()
         self._noticed = False
         self._gathering = False
@@ -173,7 +168,7 @@ class Dispatcher:
         client = await connect(interceptors)
         for channel in (ACCEPTED, CHANNEL):
             await self._connection.add_listener(channel, self._notice)
-        looking = asyncio.create_task(bring_back_lost(pool, client, self._settings.lost_after_seconds))
+        looking = asyncio.create_task(bring_back_lost(pool, client, self._batching.lost_after_seconds))
         try:
             await self._run(client)
         finally:
@@ -205,9 +200,9 @@ class Dispatcher:
 
     async def _dispatch(self, client: Client) -> float:
         """Does what there is to do; returns how many seconds to wait for more."""
-        settings = self._settings
+        batching = self._batching
         pending = await pending_work(
-            self._connection, chains=[*CHAINS], size=settings.batch_size, stuck_after=STUCK_AFTER
+            self._connection, chains=[*CHAINS], size=batching.batch_size, stuck_after=STUCK_AFTER
         )
         for there_are, deliver in ((pending.news, deliver_news), (pending.messages, deliver_messages)):
             with suppress(RPCError):  # Temporal is away: they are kept
@@ -217,10 +212,10 @@ class Dispatcher:
             batch = await taken_before(self._connection, [*CHAINS])
         elif not pending.waiting:
             return LOOK_ANYWAY
-        elif len(pending.on_the_way) >= settings.batches:
+        elif len(pending.on_the_way) >= batching.batches:
             self._gathering = True
             return LOOK_ANYWAY
-        elif pause := self._pace.pause(others=bool(pending.on_the_way), full=pending.waiting >= settings.batch_size):
+        elif pause := self._pace.pause(others=bool(pending.on_the_way), full=pending.waiting >= batching.batch_size):
             self._gathering = True
             return min(pause, LOOK_ANYWAY)
         else:
@@ -236,8 +231,8 @@ class Dispatcher:
     async def _take(self) -> DispatchBatch | None:
         return await take_oldest(
             self._connection,
-            size=self._settings.batch_size,
-            max_bytes=self._settings.batch_bytes,
+            size=self._batching.batch_size,
+            max_bytes=self._batching.batch_bytes,
             workflow_id=lambda chain, subjects: CHAINS[chain].workflow_id(subjects),
             versions={name: chain.table.version for name, chain in CHAINS.items()},
         )

@@ -5,17 +5,13 @@ Such a module has `provider(settings)` and `webhooks(settings)`, and may read se
 
 import pkgutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
-from typing import Annotated, Protocol
-
-from pydantic import AfterValidator, BeforeValidator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from typing import Protocol
 
 import gateways
 from orders.ports import PaymentBooks, PaymentProvider, PaymentWebhooks
-
-DEFAULT = ("sandbox",)
 
 
 class PaymentGateway(PaymentProvider, PaymentBooks, Protocol):
@@ -24,28 +20,22 @@ class PaymentGateway(PaymentProvider, PaymentBooks, Protocol):
     async def close(self) -> None: ...
 
 
-def _known(names: tuple[str, ...]) -> tuple[str, ...]:
-    there = [each.name for each in pkgutil.iter_modules(gateways.__path__) if hasattr(_module(each.name), "provider")]
-    if unknown := [name for name in names if name not in there]:
-        raise ValueError(f"there is no payment provider {', '.join(map(repr, unknown))}; there are: {', '.join(there)}")
-    return names
+def adapters() -> Mapping[str, ModuleType]:
+    """Every module of this package that is a provider's, by its name."""
+    modules = {each.name: _module(each.name) for each in pkgutil.iter_modules(gateways.__path__)}
+    return {name: module for name, module in modules.items() if hasattr(module, "provider")}
 
 
 def _module(name: str) -> ModuleType:
     return import_module(f"gateways.{name}")
 
 
-def _listed(names: object) -> object:
-    return tuple(filter(None, map(str.strip, names.split(",")))) or DEFAULT if isinstance(names, str) else names
+@dataclass(frozen=True)
+class PaymentSettings:
+    """`payments`: the providers by name; the first takes new orders. The others are the sandbox provider's."""
 
-
-class PaymentSettings(BaseSettings):
-    """`payments`: the providers by name, divided by commas; the first takes new orders."""
-
-    model_config = SettingsConfigDict(env_prefix="LANKA_")
-
-    payments: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed), AfterValidator(_known)] = DEFAULT
-    payments_url: str = "http://127.0.0.1:8090"
+    payments: tuple[str, ...] = ("sandbox",)
+    payments_url: str | None = None
     webhook_secret: str | None = None
 
 

@@ -248,9 +248,12 @@ class SandboxWebhooks:
 
 # ---- chosen by `sandbox` in LANKA_PAYMENTS -----------------------------------------------------------------------
 
+NEIGHBOUR = "http://127.0.0.1:8090"
+"""Where it is if nobody says."""
+
 
 def provider(settings: PaymentSettings) -> SandboxPayments:
-    return SandboxPayments(settings.payments_url)
+    return SandboxPayments(settings.payments_url or NEIGHBOUR)
 
 
 def webhooks(settings: PaymentSettings) -> SandboxWebhooks | None:

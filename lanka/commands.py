@@ -59,21 +59,21 @@ def worker(
 
 @app.command()
 def api(
-    host: Annotated[str, typer.Option(envvar="LANKA_API_HOST", help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(envvar="LANKA_API_PORT", help="Port to listen on.")] = 8000,
+    host: Annotated[str | None, typer.Option(help="Address to listen on, instead of LANKA_API_HOST.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on, instead of LANKA_API_PORT.")] = None,
 ) -> None:
     """Run the HTTP API with its dispatcher, as one process. Start several for more."""
     import uvicorn
 
-    from api.app import Settings
-    from lanka.settings import load_settings
+    from lanka.settings import ApiSettings, load_settings
 
-    load_settings(Settings)
+    settings = load_settings(ApiSettings)
     uvicorn.run(
         "api.app:create_app",
         factory=True,
-        host=host,
-        port=port,
+        host=host or settings.api_host,
+        port=settings.api_port if port is None else port,
+        workers=1,  # WEB_CONCURRENCY is somebody else's
         access_log=False,
         log_config=None,
         timeout_graceful_shutdown=10,

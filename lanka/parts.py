@@ -6,8 +6,6 @@ import sys
 from dataclasses import dataclass
 from functools import cached_property, partial
 
-from pydantic_settings import BaseSettings
-
 from lanka import postgres, temporal
 from lanka.home import Chosen, Connection, Home
 from lanka.ports import HOST, free_port
@@ -15,7 +13,8 @@ from lanka.readiness import http_answers, postgres_answers, temporal_answers
 from lanka.supervision import Part
 
 
-class Given(BaseSettings):
+@dataclass(frozen=True)
+class Given:
     """Servers that run elsewhere. With them the embedded ones are not started."""
 
     database_url: str | None = None

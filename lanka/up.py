@@ -20,6 +20,7 @@ from lanka.ports import free_port, is_free
 from lanka.readiness import postgres_answers, until
 from lanka.sample_order import as_curl
 from lanka.schemas import migrate
+from lanka.settings import GROUPS, Servers, load_settings
 from lanka.supervision import Part, State, Supervision
 from lanka.terminal import NotDoneError
 from store.seed import seed
@@ -34,13 +35,14 @@ STEP_WITHIN = 60.0
 
 def up(directory: Path, wanted: Ports, workers: int) -> None:
     """Runs until it is told to stop. Raises `LankaError` where it cannot start."""
+    settings = load_settings(Servers, *GROUPS)
     os.umask(0o077)  # the databases are for nobody else's eyes
     home = Home(directory)
     try:
         with home.kept_for_us():
             home.renounce()
             asyncio.run(_end(home.left_behind()))
-            given = Given()
+            given = settings.of(Given)
             machine = Machine(home, home.chosen(), given, _ports(wanted, given))
             asyncio.run(_Run(machine, workers).until_stopped())
     except TimeoutError as error:

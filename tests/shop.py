@@ -1,12 +1,16 @@
 """A small shop for tests: SKUs with stock and prices, orders put where the intake would put them, a twin provider."""
 
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from chain.batch import Batch
 from chain.event import AnyEvent, Event
 from chain.failures import Failure
+from dispatch import dispatcher
+from lanka.settings import Dispatch, load_settings
 from orders.events import OrderReceived, PaymentConfirmed
 from orders.order import Line, Order, new_order_id
 from orders.payment import Payment, PaymentStatus
@@ -15,6 +19,12 @@ from store.journal import Journal, record
 from workflows.chains import TYPES
 
 PRICE = 250
+
+
+def running_dispatcher(pool: Pool, wakeup: dispatcher.Wakeup, **other: Any) -> AbstractAsyncContextManager[None]:
+    """As the API runs it; `other` stands for what no setting allows."""
+    batching = load_settings(Dispatch).of(dispatcher.Batching)
+    return dispatcher.running_dispatcher(pool, wakeup, replace(batching, **other))
 
 
 async def stock_up(pool: Pool, **on_hand: int) -> None:

@@ -15,14 +15,14 @@ from typing import Any, NamedTuple
 import pytest
 
 from chain.event import AnyEvent
-from dispatch.dispatcher import Wakeup, running_dispatcher
+from dispatch.dispatcher import Wakeup
 from store.database import Pool, connected
 from store.intake import Intake
 from store.journal import CHANNEL
 from support.store import Operator, Support
 from tests.faults.table import Rows
 from tests.servers import HANGS_AFTER, process, temporal_server, until
-from tests.shop import fetch
+from tests.shop import fetch, running_dispatcher
 
 OPERATORS = 20
 LANGUAGES = ("uk", "en", "pl")

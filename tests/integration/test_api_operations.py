@@ -17,7 +17,8 @@ from api.problems import Code
 from chain.event import Event
 from chain.failures import UnexpectedAnswer
 from chain.subject import Parked
-from dispatch.dispatcher import Wakeup, running_dispatcher
+from dispatch.dispatcher import Wakeup
+from lanka.settings import WorkerSettings, load_settings
 from orders.events import OrderParked, OrderReleased, OrderWithdrawn, PaymentArrivedLate, PaymentDeclined
 from orders.order import Order
 from orders.payment import Payment, PaymentStatus
@@ -30,8 +31,8 @@ from store.webhooks import Webhooks
 from telemetry.switch import Tracing
 from tests.integration.conftest import OPERATOR, calling
 from tests.servers import HANGS_AFTER, until
-from tests.shop import TwinProvider, accept, an_order, fetch, journal_of, paid, stock_up
-from worker import WorkerSettings, _worker, parts_of, queues
+from tests.shop import TwinProvider, accept, an_order, fetch, journal_of, paid, running_dispatcher, stock_up
+from worker import _worker, parts_of, queues
 from workflows.chains import CHAINS, TYPES
 
 WHY = {"reason": "the provider is well again", "by": "ann"}
@@ -461,7 +462,7 @@ async def at_work(client: Client, pool: Pool, provider: TwinProvider, database_u
     """All queues served in this process, as `worker.py` does."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DATABASE_URL", database_url)
-        settings = WorkerSettings()
+        settings = load_settings(WorkerSettings)
     async with AsyncExitStack() as stack:
         parts = parts_of(pool, provider, settings, Tracing())  # type: ignore[arg-type]  # a twin
         for name, queue in queues(parts).items():

@@ -130,14 +130,3 @@ async def test_what_is_on_its_way_or_parked_does_not_count(
         assert await accepts(api)
         await leave(pool)
         assert await accepts(api)
-
-
-@pytest.mark.parametrize("limit", [{"LANKA_BACKLOG": "0"}, {"LANKA_BACKLOG_SECONDS": "0"}])
-async def test_a_limit_of_nothing_is_a_mistake(
-    shop: str, monkeypatch: pytest.MonkeyPatch, limit: dict[str, str]
-) -> None:
-    for name, value in limit.items():
-        monkeypatch.setenv(name, value)
-    with pytest.raises(ValueError, match="greater than"):
-        async with calling(shop):
-            pass

@@ -11,11 +11,12 @@ from structlog.testing import capture_logs
 from temporalio.client import Client
 from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
 
-from dispatch.dispatcher import DispatchSettings, Wakeup, running_dispatcher
+from dispatch.dispatcher import Wakeup
+from lanka.settings import Dispatch, load_settings
 from store.database import Pool, open_pool
 from tests.integration.conftest import dispatched, signalled
 from tests.servers import HANGS_AFTER, free_port, temporal_server, until
-from tests.shop import accept, an_order, fetch
+from tests.shop import accept, an_order, fetch, running_dispatcher
 from workflows.chains import CHAINS
 
 
@@ -100,13 +101,10 @@ async def test_a_batch_is_bounded_in_number_and_in_bytes(
     assert [n for _, n in await carriers(pool)][2:] == [2, 2]
 
 
-async def test_a_batch_whose_ids_do_not_fit_into_a_search_attribute_goes_on_its_way(
-    pool: Pool, client: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("LANKA_BATCH_SIZE", "200")
+async def test_a_batch_whose_ids_do_not_fit_into_a_search_attribute_goes_on_its_way(pool: Pool, client: Client) -> None:
     orders = [an_order(cup=1) for _ in range(150)]
     await accept(pool, *orders)
-    async with running_dispatcher(pool, Wakeup(pool)):
+    async with running_dispatcher(pool, Wakeup(pool), batch_size=200):
         await until(lambda: dispatched(pool, *orders), HANGS_AFTER, "the dispatch")
     assert [n for _, n in await carriers(pool)] == [150]
 
@@ -276,4 +274,4 @@ def test_orders_that_go_alone_have_more_places(
 ) -> None:
     for name, value in environment.items():
         monkeypatch.setenv(f"LANKA_{name}", value)
-    assert DispatchSettings().batches == places
+    assert load_settings(Dispatch).batches == places

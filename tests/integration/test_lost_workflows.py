@@ -13,7 +13,7 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from chain.event import AnyEvent
-from dispatch.dispatcher import Wakeup, running_dispatcher
+from dispatch.dispatcher import Wakeup
 from orders.events import OrderParked, OrderRejected, OrderReleased, OrderWithdrawn, PaymentDeclined
 from orders.order import Order
 from store.database import Pool, transaction
@@ -25,7 +25,7 @@ from store.payments import Payments
 from store.webhooks import Webhooks
 from tests.integration.conftest import dispatched, signalled
 from tests.servers import HANGS_AFTER, temporal_server, until
-from tests.shop import accept, an_order, fetch, journal_of, paid, the_journal, untyped
+from tests.shop import accept, an_order, fetch, journal_of, paid, running_dispatcher, the_journal, untyped
 from workflows.chains import TYPES, accepted
 
 WHY = {"reason": "zero_division_error", "attempts": 3, "last_error": "ZeroDivisionError"}

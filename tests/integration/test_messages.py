@@ -17,14 +17,14 @@ from activities.failures import Failures
 from activities.note_events import NoteEvents
 from chain.event import AnyEvent
 from dispatch import message_delivery
-from dispatch.dispatcher import Wakeup, running_dispatcher
+from dispatch.dispatcher import Wakeup
 from store.database import Pool, connected, transaction
 from store.intake import Intake, mark_delivered, register, wake
 from support import SupportCall
 from support.consumers import AssignOperator
 from support.store import Operator, Support
 from tests.servers import HANGS_AFTER, until
-from tests.shop import fetch, the_journal
+from tests.shop import fetch, running_dispatcher, the_journal
 from workflows.chains import CHAINS, accepted
 
 

@@ -13,12 +13,12 @@ import asyncpg
 import pytest
 
 from chain.event import AnyEvent
-from dispatch.dispatcher import Wakeup, running_dispatcher
+from dispatch.dispatcher import Wakeup
 from store.database import Pool, transaction
 from store.intake import Intake, register
 from support.store import Operator, Support
 from tests.servers import HANGS_AFTER, free_port, process, temporal_server, until
-from tests.shop import accept, an_order, fetch
+from tests.shop import accept, an_order, fetch, running_dispatcher
 from workflows.chains import accepted
 
 NOON = datetime(2026, 7, 1, 12, tzinfo=UTC)

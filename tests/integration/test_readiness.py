@@ -3,8 +3,10 @@
 import asyncio
 import json
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import ClassVar
 
 import asyncpg
 import httpx
@@ -12,6 +14,7 @@ import pytest
 
 from dispatch import checks
 from dispatch.checks import State
+from store.database import Pool
 from store.health import HEAD, Health
 from tests.conftest import fresh_database
 from tests.integration.conftest import OPERATOR, calling, served_as_a_process, serving
@@ -96,16 +99,18 @@ async def test_a_database_of_another_version_is_told_apart(
     assert (found["migrations"].state, says in found["migrations"].seen) == (state, True), found["migrations"]
 
 
+class Skewed(Health):
+    wrong: ClassVar[float]
+
+    def __init__(self, pool: Pool) -> None:
+        super().__init__(pool, lambda: time.time() + self.wrong)
+
+
 @pytest.mark.parametrize(("wrong", "says"), [(-7200, "7200.0 s behind"), (7200, "7200.0 s ahead of")])
 async def test_a_host_whose_clock_is_wrong_is_not_ready_and_says_by_how_much(
     shop: str, monkeypatch: pytest.MonkeyPatch, wrong: float, says: str
 ) -> None:
-    import time  # noqa: PLC0415
-
-    class Skewed(Health):
-        def __init__(self, pool: object) -> None:
-            super().__init__(pool, lambda: time.time() + wrong)  # type: ignore[arg-type]
-
+    monkeypatch.setattr(Skewed, "wrong", wrong, raising=False)
     monkeypatch.setattr("api.app.Health", Skewed)
     async with calling(shop) as api:
         answer = await api.get("/readyz")
@@ -115,9 +120,11 @@ async def test_a_host_whose_clock_is_wrong_is_not_ready_and_says_by_how_much(
 
 
 async def test_clocks_may_differ_by_what_the_setting_says(shop: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LANKA_CLOCK_SKEW_SECONDS", "-1")
+    monkeypatch.setenv("LANKA_CLOCK_SKEW_SECONDS", "3600")
+    monkeypatch.setattr(Skewed, "wrong", 600, raising=False)
+    monkeypatch.setattr("api.app.Health", Skewed)
     async with calling(shop) as api:
-        assert (await api.get("/readyz")).json()["code"] == "clocks_disagree"
+        assert (await api.get("/readyz")).status_code == 200
 
 
 @pytest.fixture
