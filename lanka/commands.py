@@ -3,36 +3,66 @@
 
 import asyncio
 import json
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from lanka import parked
-from lanka.terminal import DEFAULT_HOME, ApiOption, Commands, HomeOption, KeyOption, operators_api, running
+from lanka import parked, subjects
+from lanka.output import say, show_json
+from lanka.terminal import DEFAULT_HOME, ApiOption, Commands, HomeOption, JsonOption, KeyOption, operators_api, running
 
 app = typer.Typer(
     name="lanka",
     cls=Commands,
-    help="Durable order confirmation: a chain of events from a click to a confirmed order.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+
+
+def _port(meaning: str) -> Any:
+    return typer.Option(min=0, max=65_535, help=meaning)
+
 
 DatabaseOption = Annotated[
     str | None,
     typer.Option(envvar="DATABASE_URL", help="Where PostgreSQL is; by default the one that `lanka up` runs."),
 ]
 
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        say(f"lanka {version('lanka')}")
+        raise typer.Exit
+
+
+@app.callback()
+def lanka(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version, and nothing else.")
+    ] = False,
+) -> None:
+    """Durable order confirmation: a chain of events from a click to a confirmed order.
+
+    Exit codes: 0 done; 1 not done, and a line on stderr says why; 2 not understood, or it could not be looked.
+    """
+
+
 app.add_typer(parked.app)
+app.command(name="show")(subjects.show_subject)
+app.command()(subjects.find)
+app.command()(subjects.cancel)
+app.command()(subjects.refunds)
 
 
 @app.command()
 def up(
     home: HomeOption = DEFAULT_HOME,
-    port: Annotated[int, typer.Option(help="Port of the API; 0 picks a free one, here and below.")] = 8000,
-    temporal_port: Annotated[int, typer.Option(help="Port of Temporal (gRPC).")] = 7233,
-    ui_port: Annotated[int, typer.Option(help="Port of the Temporal Web UI.")] = 8233,
-    payments_port: Annotated[int, typer.Option(help="Port of the sandbox payment provider.")] = 8090,
+    port: Annotated[int, _port("Port of the API; 0 picks a free one, here and below.")] = 8000,
+    temporal_port: Annotated[int, _port("Port of Temporal (gRPC).")] = 7233,
+    ui_port: Annotated[int, _port("Port of the Temporal Web UI.")] = 8233,
+    payments_port: Annotated[int, _port("Port of the sandbox payment provider.")] = 8090,
     workers: Annotated[int, typer.Option(min=1, help="How many worker processes.")] = 1,
 ) -> None:
     """Run everything on this machine until Ctrl-C.
@@ -60,7 +90,7 @@ def worker(
 @app.command()
 def api(
     host: Annotated[str | None, typer.Option(help="Address to listen on, instead of LANKA_API_HOST.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on, instead of LANKA_API_PORT.")] = None,
+    port: Annotated[int | None, _port("Port to listen on, instead of LANKA_API_PORT.")] = None,
 ) -> None:
     """Run the HTTP API with its dispatcher, as one process. Start several for more."""
     import uvicorn
@@ -119,6 +149,7 @@ def order(home: HomeOption = DEFAULT_HOME) -> None:
 def funnel(
     hours: Annotated[int, typer.Option(min=1, help="How many hours are counted, this one included.")] = 24,
     chain: Annotated[str, typer.Option(help="Of which chain.")] = "orders",
+    as_json: JsonOption = False,
     api: ApiOption = None,
     key: KeyOption = None,
     home: HomeOption = DEFAULT_HOME,
@@ -130,7 +161,10 @@ def funnel(
 
     wanted = {"hours": hours, "chain": chain}
     answer = operators_api(api, key, home).call("GET", "/operations/funnel", params=wanted)
-    Console().print(shown(answer, hours))
+    if as_json:
+        show_json(answer)
+    else:
+        Console().print(shown(answer, hours))
 
 
 @app.command()
@@ -141,6 +175,7 @@ def reconcile(
         typer.Option(envvar="LANKA_PAYMENTS_URL", help="Where the provider is; by default that of `lanka up`."),
     ] = None,
     grace: Annotated[float, typer.Option(min=0, help="What has changed within so many seconds is left out.")] = 60,
+    as_json: JsonOption = False,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Compare provider, orders, journal and stock, and show where they do not agree.
@@ -154,7 +189,7 @@ def reconcile(
         connection = running(home, code=2)
         database_url, payments_url = database_url or connection.database_url, payments_url or connection.payments
     report = asyncio.run(run(database_url, payments_url, grace))
-    show_report(report)
+    show_report(report, as_json=as_json)
     if report.total:
         raise typer.Exit(1)
 
@@ -163,6 +198,7 @@ def reconcile(
 def chains(
     name: Annotated[str | None, typer.Argument(help="One chain; all of them if none is named.")] = None,
     mermaid: Annotated[bool, typer.Option("--mermaid", help="As a picture in Mermaid's language.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Show every chain, from its table: which consumer takes which event, and what comes of it.
 
@@ -174,7 +210,13 @@ def chains(
     if name is not None and name not in CHAINS:
         raise typer.BadParameter(f"no such chain: {name}; there are {', '.join(CHAINS)}")
     shown = {name: CHAINS[name]} if name else CHAINS
-    typer.echo(
+    if as_json:
+        from api.chains import described
+
+        answers = [described(name, chain.table, "en").model_dump(mode="json") for name, chain in shown.items()]
+        show_json(answers[0] if name else answers)
+        return
+    say(
         "\n\n".join(pictures.mermaid(chain) if mermaid else pictures.text(name, chain) for name, chain in shown.items())
     )
 
@@ -184,4 +226,4 @@ def asyncapi() -> None:
     """Print the AsyncAPI 3.0 document of all events and channels. `docs/asyncapi.json` is made by it."""
     from lanka.asyncapi import document
 
-    typer.echo(json.dumps(document(), indent=2))
+    say(json.dumps(document(), indent=2))

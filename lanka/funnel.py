@@ -8,24 +8,24 @@ from rich.console import Group, RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
+from lanka.output import duration, printable
+
 NUMBERS = ("waiting", "working", "parked", "oldest", "done", "rejected", "on", "p50", "p95")
 
 NO_ENDS = {"since", "until", "conversion", "links", "hours"}
-
-MINUTE, HOUR, DAY = 60, 3600, 86400
 
 
 def shown(funnel: Mapping[str, Any], hours: int) -> RenderableType:
     """The answer of `GET /operations/funnel`."""
     table = Table(  # fits 80 columns
-        Column("link", no_wrap=True),
+        Column("link", overflow="fold"),
         *(Column(name, justify="right", no_wrap=True) for name in NUMBERS),
         box=None,
         padding=(0, 1, 0, 0),
     )
     for link in funnel["links"]:
         table.add_row(
-            link["link"],
+            Text(printable(link["link"])),
             *(_number(link[name]) for name in ("waiting", "in_progress")),
             Text(_number(link["parked"]), style="bold red" if link["parked"] else ""),
             duration(link["oldest_age_seconds"]),
@@ -46,25 +46,11 @@ def _by_hour(names: Sequence[str], hours: Sequence[Mapping[str, Any]]) -> Iterat
     busy = [hour for hour in hours if any(hour[name] for name in names)]
     if len(busy) < 2:  # noqa: PLR2004, the line above has told of one
         return
-    table = Table(Column("UTC", no_wrap=True), *(Column(name, justify="right") for name in names), box=None)
+    table = Table(Column("hour", no_wrap=True), *(Column(name, justify="right") for name in names), box=None)
     for hour in busy:
-        begins = datetime.fromisoformat(hour["hour"])
-        table.add_row(f"{begins:%m-%d %H:00}", *(_number(hour[name]) for name in names))
+        begins = datetime.fromisoformat(hour["hour"]).astimezone()
+        table.add_row(f"{begins:%m-%d %H:%M}", *(_number(hour[name]) for name in names))
     yield table
-
-
-def duration(seconds: float | None) -> str:
-    """`40 ms`, `2.5 s`, `12 min`, `3 h`, `2 d`."""
-    if seconds is None:
-        return ""
-    if seconds < 1:
-        return f"{seconds * 1000:.0f} ms"
-    if seconds < MINUTE:
-        return f"{seconds:.1f} s"
-    for unit, size, limit in (("min", MINUTE, HOUR), ("h", HOUR, 2 * DAY)):
-        if seconds < limit:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds / DAY:.0f} d"
 
 
 def _number(number: int) -> str:
@@ -79,4 +65,4 @@ def _why(link: Mapping[str, Any]) -> Iterator[Text]:
     # As text: a reason may hold what Rich would take for its markup.
     for word, name in (("rejected", "reasons"), ("parked", "parked_reasons")):
         if reasons := ", ".join(f"{reason} {number}" for reason, number in link[name].items()):
-            yield Text(f"{word} at {link['link']}: {reasons}")
+            yield Text(printable(f"{word} at {link['link']}: {reasons}"))

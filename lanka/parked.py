@@ -1,18 +1,34 @@
 """`lanka parked`: what waits for a person, over HTTP with an operator's key."""
 
 import getpass
+import os
 from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
 
-from lanka.terminal import DEFAULT_HOME, Api, ApiOption, HomeOption, KeyOption, NotDoneError, operators_api, show
+from lanka.output import printable, say, show, show_json
+from lanka.terminal import (
+    DEFAULT_HOME,
+    ApiOption,
+    HomeOption,
+    JsonOption,
+    KeyOption,
+    NotDoneError,
+    operators_api,
+)
 
 app = typer.Typer(name="parked", help="What waits for a person: list, release, reject.", no_args_is_help=True)
 
 LinkOption = Annotated[str | None, typer.Option(help="Only at this link; `lanka chains` shows them.")]
 StageOption = Annotated[str | None, typer.Option(help="Only at the forward links of this task queue; older.")]
 ReasonOption = Annotated[str | None, typer.Option(help="Only for this reason.")]
+ChainOption = Annotated[str | None, typer.Option(help="Only of this chain.")]
+CustomerOption = Annotated[str | None, typer.Option("--customer", help="Only of this customer's orders.")]
+SinceOption = Annotated[str | None, typer.Option(help="Only what is parked since then or later; ISO 8601.")]
+BeforeOption = Annotated[str | None, typer.Option(help="Only what was parked before then; ISO 8601.")]
+PageOption = Annotated[int, typer.Option("--limit", min=1, max=1000, help="How many at most.")]
+CursorOption = Annotated[str | None, typer.Option(help="What the list before says; shows those that follow.")]
 WhyOption = Annotated[str, typer.Option(help="Why you decide so; it goes into the journal.")]
 SomeArgument = Annotated[
     str | None, typer.Argument(metavar="ID", help="The id of one order, or of one parking; without it, all that match.")
@@ -20,24 +36,45 @@ SomeArgument = Annotated[
 RateOption = Annotated[float | None, typer.Option(help="Orders each second, from 0.01 to 1000.", show_default="20")]
 LimitOption = Annotated[int | None, typer.Option(help="Orders at most, the oldest first.", show_default="1000")]
 DryOption = Annotated[bool, typer.Option("--dry-run", help="Only tell which orders those would be.")]
-ByOption = Annotated[str, typer.Option(help="Who decides.", default_factory=getpass.getuser, show_default="you")]
+
+
+def _you() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # in a container a number may have no name
+        return f"uid {os.getuid()}"
+
+
+ByOption = Annotated[str, typer.Option(help="Who decides.", default_factory=_you, show_default="you")]
 
 
 @app.command(name="list")
 def list_parked(
+    chain: ChainOption = None,
     link: LinkOption = None,
     stage: StageOption = None,
     reason: ReasonOption = None,
+    customer: CustomerOption = None,
+    since: SinceOption = None,
+    before: BeforeOption = None,
+    limit: PageOption = 100,
+    cursor: CursorOption = None,
+    as_json: JsonOption = False,
     api: ApiOption = None,
     key: KeyOption = None,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Show what is parked, the oldest first; into a pipe a line each, with tabs between."""
-    wanted = _given(link=link, stage=stage, reason=reason)
-    if parked := operators_api(api, key, home).call("GET", "/operations/parked", params=wanted):
-        show(parked, "subject", "link", "reason", "attempts", "since", "last_error", "id")
+    which = _given(chain=chain, link=link, stage=stage, reason=reason, customer_id=customer, since=since, before=before)
+    page = operators_api(api, key, home).page("/operations/parked", which | _given(limit=limit, cursor=cursor))
+    if as_json:
+        show_json(page.rows)
+    elif page.rows:
+        show(page.rows, "subject", "link", "reason", "attempts", "since", below=("last_error", "id"))
     else:
-        typer.echo("nothing is parked")
+        say("nothing is parked")
+    if page.cursor:
+        say(f"{page.total} match, {len(page.rows)} shown: --limit, or --cursor {page.cursor}", error=True)
 
 
 def _command(verb: str, done: str, doc: str) -> None:
@@ -47,46 +84,57 @@ def _command(verb: str, done: str, doc: str) -> None:
     def decide(
         why: WhyOption,
         by: ByOption,
-        which: SomeArgument = None,
+        parking: SomeArgument = None,
+        chain: ChainOption = None,
         link: LinkOption = None,
         stage: StageOption = None,
         reason: ReasonOption = None,
+        customer: CustomerOption = None,
+        since: SinceOption = None,
+        before: BeforeOption = None,
         rate: RateOption = None,
         limit: LimitOption = None,
         dry_run: DryOption = False,
+        as_json: JsonOption = False,
         api: ApiOption = None,
         key: KeyOption = None,
         home: HomeOption = DEFAULT_HOME,
     ) -> None:
-        bulk = _given(link=link, stage=stage, reason=reason, rate_per_second=rate, limit=limit, dry_run=dry_run or None)
-        decision = {"why": why, "by": by}
+        bulk = _given(
+            chain=chain,
+            link=link,
+            stage=stage,
+            reason=reason,
+            customer_id=customer,
+            since=since,
+            before=before,
+            rate_per_second=rate,
+            limit=limit,
+            dry_run=dry_run or None,
+        )
+        if parking and bulk:
+            raise typer.BadParameter("one order needs none of the options that choose among many")
         operator = operators_api(api, key, home)
-        if which and bulk:
-            raise typer.BadParameter("one order needs no --link, --stage, --reason, --rate, --limit, --dry-run")
-        if which:
-            _decide_one(operator, verb, which, decision)
-        else:
-            _decide_all(operator, verb, done, bulk | decision)
+        one = f"/{quote(parking, safe='')}" if parking else ""
+        answer = operator.call("POST", f"/operations/parked{one}/{verb}", json=bulk | {"why": why, "by": by})
+        if as_json:
+            show_json(answer)
+        elif not parking:
+            say(_told(answer, verb, done))
+        if answer.get("verdict") == "not_parked":
+            raise NotDoneError(f"{parking} is not parked, or on its way back already")
+        if parking and not as_json:
+            say(f"{printable(parking)}: {answer['verdict']}")
 
 
 _command("release", "released", "Let one order, or all that match, go on at the link where they are parked.")
 _command("reject", "rejected", "Refuse one parked order, or all that match: their stock and their money go back.")
 
 
-def _decide_one(operator: Api, verb: str, which: str, decision: dict[str, Any]) -> None:
-    path = f"/operations/parked/{quote(which, safe='')}/{verb}"
-    verdict = operator.call("POST", path, json=decision)["verdict"]
-    if verdict == "not_parked":
-        raise NotDoneError(f"{which} is not parked, or on its way back already")
-    typer.echo(f"{which}: {verdict}")
-
-
-def _decide_all(operator: Api, verb: str, done: str, wanted: dict[str, Any]) -> None:
-    answer = operator.call("POST", f"/operations/parked/{verb}", json=wanted)
+def _told(answer: dict[str, Any], verb: str, done: str) -> str:
     if answer["dry_run"]:
-        typer.echo("\n".join([*answer["orders"], f"{answer['matched']} would be {done}"]))
-    else:
-        typer.echo(f"{answer[done]} of {answer['matched']} {'go on' if verb == 'release' else 'are rejected'}")
+        return "\n".join([*map(printable, answer["orders"]), f"{answer['matched']} would be {done}"])
+    return f"{answer[done]} of {answer['matched']} {'go on' if verb == 'release' else 'are rejected'}"
 
 
 def _given(**options: Any) -> dict[str, Any]:

@@ -3,12 +3,12 @@
 from datetime import timedelta
 
 import asyncpg
-import typer
 
 from activities.reconcile import Reconcile
 from chain.failures import LankaError
 from gateways.choice import PaymentSettings, payment_provider
-from lanka.terminal import NotDoneError, show
+from lanka.output import say, show, show_json
+from lanka.terminal import NotDoneError
 from orders.discrepancies import Report
 from store.database import open_pool
 from store.reconciliation import Reconciliations
@@ -27,11 +27,16 @@ async def reconcile(database_url: str, payments_url: str, grace: float) -> Repor
         await provider.close()
 
 
-def show_report(report: Report) -> None:
+def show_report(report: Report, *, as_json: bool) -> None:
+    if as_json:
+        show_json(report.model_dump(mode="json"))
+        return
     compared = ", ".join(f"{number} {what}" for what, number in report.checked.items())
     if not report.total:
-        typer.echo(f"{compared}: nothing to report")
+        say(f"{compared}: nothing to report")
         return
-    show([finding.model_dump(mode="json") for finding in report.findings], "subject", "kind", "since", "detail")
+    show(
+        [finding.model_dump(mode="json") for finding in report.findings], "subject", "kind", "since", below=("detail",)
+    )
     shown = f", the first {len(report.findings)} are shown" if len(report.findings) < report.total else ""
-    typer.echo(f"{compared}: {report.total} to look into{shown}")
+    say(f"{compared}: {report.total} to look into{shown}")

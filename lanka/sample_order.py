@@ -50,13 +50,15 @@ curl -i {connection.api}/orders -H 'Authorization: Bearer {connection.keys["shop
 
 
 def _some_lines(shop: Api, count: int) -> dict[str, Any]:
-    """An order of `count` different products, one of each, not paid yet."""
+    """An order of `count` different products of one currency, one of each, not paid yet."""
     available = [product for product in shop.call("GET", "/catalogue") if product["available"] > 0]
     if not available:
         raise NotDoneError("the shop has nothing to sell; `lanka seed` fills it")
-    chosen = random.sample(available, min(count, len(available)))
+    currency = random.choice(available)["currency"]  # noqa: S311, no secret
+    payable = [product for product in available if product["currency"] == currency]
+    chosen = random.sample(payable, min(count, len(payable)))
     lines = [{"sku": each["sku"], "quantity": 1, "unit_price": each["unit_price"]} for each in chosen]
-    return {"customer_id": "cus_sample", "currency": chosen[0]["currency"], "lines": lines}
+    return {"customer_id": "cus_sample", "currency": currency, "lines": lines}
 
 
 def _payment(order: dict[str, Any]) -> dict[str, Any]:
@@ -70,10 +72,12 @@ def _total(order: dict[str, Any]) -> int:
 def _follow(operator: Api, order_id: str, console: Console) -> None:
     """What the order waits for is no event: the operators' page of it knows, beside the events."""
     progress = OrderProgress()
-    with Live(progress, console=console, refresh_per_second=12) if console.is_terminal else nullcontext():
+    # A dumb terminal cannot go back to draw the chain anew.
+    drawn = console.is_terminal and not console.is_dumb_terminal
+    with Live(progress, console=console, refresh_per_second=12) if drawn else nullcontext():
         while not progress.ended:
             for line in progress.update(_page(operator, order_id)):
-                if not console.is_terminal:  # where it is one, the chain is drawn anew all the time
+                if not drawn:
                     console.print(line, soft_wrap=True)
             time.sleep(LOOKS_EVERY)
 

@@ -1,17 +1,20 @@
-"""What the commands have in common: the home, what runs in it, APIs, lists, and how a command fails."""
+"""What the commands have in common: the home, what runs in it, APIs, and how a command fails."""
 # ruff: noqa: PLC0415  # heavy imports stand inside, so that --help is quick
 
-import sys
-from collections.abc import Mapping, Sequence
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from urllib.parse import parse_qsl, urlsplit
 
 import typer
 from typer.core import TyperGroup
 
 from chain.failures import LankaError
+from lanka.output import make_safe, printable, say, without_colour
 
 if TYPE_CHECKING:
+    import httpx
+
     from lanka.home import Connection
 
 HomeOption = Annotated[
@@ -26,6 +29,8 @@ KeyOption = Annotated[
     str | None, typer.Option("--key", envvar="LANKA_OPERATOR_KEY", help="An operator's API key, beside --api.")
 ]
 
+JsonOption = Annotated[bool, typer.Option("--json", help="As the API has it: one JSON document, and nothing else.")]
+
 
 class NotDoneError(LankaError):
     """Why a command ends with this exit code, in a sentence for the person at the terminal."""
@@ -39,15 +44,34 @@ class AwayError(NotDoneError):
     """Nobody answers, or somebody who cannot just now."""
 
 
+class NotFoundError(NotDoneError):
+    """There is no such thing."""
+
+
 class Commands(TyperGroup):
     """Whatever Lanka raises on purpose ends a command with a sentence."""
 
+    def main(self, *args: Any, **more: Any) -> Any:
+        make_safe(os.environ)
+        return super().main(*args, **more)
+
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
+        if without_colour(os.environ):
+            ctx.color = False
         try:
             return super().invoke(ctx)
         except LankaError as error:
-            typer.secho(f"lanka: {error}", fg="red", err=True)
+            reason = "\n".join(printable(line) for line in f"lanka: {error}".splitlines())
+            say(typer.style(reason, fg="red"), error=True)
             raise typer.Exit(getattr(error, "code", 1)) from None
+
+
+class Page(NamedTuple):
+    """Part of a list: `total` is how many there are, `cursor` asks for the next part; None where nothing follows."""
+
+    rows: list[dict[str, Any]]
+    total: int
+    cursor: str | None
 
 
 class Api:
@@ -61,6 +85,16 @@ class Api:
 
     def call(self, method: str, path: str, **more: Any) -> Any:
         """`more`: as for httpx."""
+        return self._answer(method, path, **more).json()
+
+    def page(self, path: str, wanted: dict[str, Any]) -> Page:
+        answer = self._answer("GET", path, params=wanted)
+        rows = answer.json()
+        following = answer.links.get("next", {}).get("url")
+        cursor = dict(parse_qsl(urlsplit(following).query)).get("cursor") if following else None
+        return Page(rows, int(answer.headers.get("Total-Count", len(rows))), cursor)
+
+    def _answer(self, method: str, path: str, **more: Any) -> "httpx.Response":
         import httpx
 
         url = self._url + path
@@ -69,12 +103,14 @@ class Api:
         except (httpx.TransportError, httpx.InvalidURL) as error:
             raise AwayError(f"{self._url} does not answer: {error}") from error
         if answer.is_success:
-            return answer.json()
+            return answer
         try:
             problem = answer.json()
             said = f"{problem['detail']} ({problem['code']})"
         except (ValueError, KeyError, TypeError):
             said = f"{url} answered {answer.status_code}: {answer.text[:200]}"
+        if answer.status_code == httpx.codes.NOT_FOUND:
+            raise NotFoundError(said)
         raise (AwayError if answer.is_server_error else NotDoneError)(said)
 
 
@@ -97,21 +133,3 @@ def operators_api(api: str | None, key: str | None, home: Path) -> Api:
     if key is None:
         raise typer.BadParameter("--api needs --key, or LANKA_OPERATOR_KEY")
     return Api(api, key)
-
-
-def show(rows: Sequence[Mapping[str, Any]], *names: str) -> None:
-    """A table of what is under these names; into a pipe a line each, with tabs between."""
-    from rich.console import Console
-    from rich.table import Column, Table
-    from rich.text import Text
-
-    cells = [["" if row[name] is None else " ".join(str(row[name]).split()) for name in names] for row in rows]
-    if not sys.stdout.isatty():
-        typer.echo("\n".join("\t".join(line) for line in cells))
-        return
-    # What comes first is an id: it is there to be copied, whatever the width.
-    table = Table(Column(names[0], no_wrap=True, min_width=16), *(name.replace("_", " ") for name in names[1:]))
-    for line in cells:
-        # As text: an error message may hold what Rich would take for its markup.
-        table.add_row(*(Text(cell, overflow="fold") for cell in line))
-    Console().print(table)

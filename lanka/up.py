@@ -15,6 +15,7 @@ import typer
 
 from lanka import postgres
 from lanka.home import Home, is_over
+from lanka.output import harmless, say
 from lanka.parts import Given, Machine, Ports
 from lanka.ports import free_port, is_free
 from lanka.readiness import postgres_answers, until
@@ -57,7 +58,7 @@ async def _end(left_behind: dict[str, psutil.Process]) -> None:
         await until(lambda: all(is_over(each) for each in family), 10, "their end")
 
     for name, process in left_behind.items():
-        typer.echo(f"{name} is left behind by a `lanka up` that was killed (pid {process.pid}), ending it")
+        say(f"{name} is left behind by a `lanka up` that was killed (pid {process.pid}), ending it")
         with suppress(psutil.NoSuchProcess):
             family += process.children(recursive=True)
             # For PostgreSQL this is the fast shutdown: it does not wait until everybody has left.
@@ -194,11 +195,12 @@ ready after {seconds:.1f} s; Ctrl-C stops everything, the data stays"""
 
     def _say(self, name: str, line: str) -> None:
         colour = COLOURS[sum(name.encode()) % len(COLOURS)]
-        self._print(f"{typer.style(f'{name:<8}', fg=colour)} | {line}")
+        shown = line if name == "lanka" else harmless(line)  # ours may have colours
+        self._print(f"{typer.style(f'{name:<8}', fg=colour)} | {shown}")
 
     def _print(self, text: str) -> None:
         try:
-            typer.echo(text)
+            say(text)
         except OSError:
             # Nobody reads any more: the terminal or the program behind the pipe is gone.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,25 +1,21 @@
 import io
+import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from rich.console import Console
 
-from lanka.funnel import duration, shown
+from lanka.funnel import shown
 
 
-@pytest.mark.parametrize(
-    ("seconds", "told"),
-    [
-        (None, ""),
-        (0.0401, "40 ms"),
-        (2.51, "2.5 s"),
-        (720, "12 min"),
-        (3 * 3600, "3 h"),
-        (50 * 3600, "2 d"),
-    ],
-)
-def test_a_duration_is_told_in_the_unit_that_fits(seconds: float | None, told: str) -> None:
-    assert duration(seconds) == told
+@pytest.fixture
+def kathmandu() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TZ", "Asia/Kathmandu")
+        time.tzset()
+        yield
+    time.tzset()
 
 
 def told(*hours: dict[str, Any]) -> list[str]:
@@ -34,9 +30,9 @@ def an_hour(hour: int, received: int, confirmed: int) -> dict[str, Any]:
     return {"hour": begins, "received": received, "confirmed": confirmed, "rejected": 0, "cancelled": 0}
 
 
-def test_what_became_of_the_orders_is_told_hour_by_hour() -> None:
+def test_what_became_of_the_orders_is_told_hour_by_hour_in_the_time_of_this_place(kathmandu: None) -> None:
     lines = told(an_hour(9, 2, 1), an_hour(10, 0, 0), an_hour(11, 3, 2))
-    assert lines[-3:] == ["UTC received confirmed rejected cancelled", "07-01 09:00 2 1 · ·", "07-01 11:00 3 2 · ·"]
+    assert lines[-3:] == ["hour received confirmed rejected cancelled", "07-01 14:45 2 1 · ·", "07-01 16:45 3 2 · ·"]
 
 
 def test_one_hour_needs_no_table_of_its_own() -> None:
