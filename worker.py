@@ -23,7 +23,7 @@ from fastapi import FastAPI, Response
 from temporalio.client import Client
 from temporalio.worker import PollerBehaviorAutoscaling, UnsandboxedWorkflowRunner, Worker
 
-from activities.failures import Failures
+from activities.failures import Failures, Told
 from activities.note_events import NoteEvents
 from activities.parts import Parts
 from activities.reconcile import Reconcile
@@ -36,6 +36,7 @@ from lanka.settings import WorkerSettings, load_settings
 from store.catalogue import Catalogue
 from store.database import Pool, open_pool
 from store.health import Health
+from store.link_failures import LinkFailures
 from store.orders import Orders
 from store.outbox import Outbox
 from store.payments import Payments
@@ -148,10 +149,12 @@ class Crew:
                 self.client = await connect(self.tracing.interceptors)
                 await self._namespace(self.client)
                 served = queues(parts_of(pool, provider, self.settings, self.tracing))
-                self.workers = [_worker(self.client, name, served[name]) for name in self.names or served]
+                told = LinkFailures(pool, {chain.workflow.__name__: name for name, chain in CHAINS.items()})
+                self.workers = [_worker(self.client, name, served[name], told) for name in self.names or served]
                 log.info("worker works", queues=[worker.task_queue for worker in self.workers])
                 await asyncio.gather(
                     *(worker.run() for worker in self.workers),
+                    told.run(),
                     self._register(register_search_attributes, self.client),
                     self._register(schedule_reconciliation, self.client),
                 )
@@ -199,7 +202,7 @@ class Crew:
         return checks.failed(POLLING, "no task queue is polled", "Mend what else is said; its log tells more.")
 
 
-def _worker(client: Client, name: str, queue: Queue) -> Worker:
+def _worker(client: Client, name: str, queue: Queue, told: Told | None = None) -> Worker:
     return Worker(
         client,
         task_queue=name,
@@ -207,7 +210,7 @@ def _worker(client: Client, name: str, queue: Queue) -> Worker:
         # Tests and replays run in the sandbox; see docs/decisions/0012.
         workflow_runner=UnsandboxedWorkflowRunner(),
         activities=[*queue.consumers.values()],
-        interceptors=[ActivityLog(), Failures()],
+        interceptors=[ActivityLog(), Failures(told)],
         max_concurrent_activities=10,
         max_task_queue_activities_per_second=queue.per_second,
         graceful_shutdown_timeout=DRAIN,

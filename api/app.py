@@ -55,6 +55,7 @@ from store.operations import Operations
 from store.orders import CHAIN, Orders
 from store.overview import Overview
 from store.sessions import Sessions
+from store.subjects import Subjects
 from store.webhooks import Webhooks
 from telemetry.exposition import Exposition, compensation
 from telemetry.logs import set_up_logs
@@ -132,6 +133,7 @@ def _lifespan(
                     catalogue=catalogue,
                     sessions=sessions,
                     operations=operations,
+                    subjects=Subjects(pool, overview, {name: chain.table for name, chain in CHAINS.items()}),
                     webhooks=Webhooks(pool),
                     payment_webhooks=hooks,
                     wakeup=wakeup,

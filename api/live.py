@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import structlog
 from fastapi import APIRouter, Request
@@ -21,6 +21,7 @@ from chain.failures import Outage
 from chain.steps import states_at
 from chain.subject import RECEIVED
 from chain.table import Table
+from store.link_failures import Failing
 from store.overview import Group, Made, Moment, Overview
 from workflows.chains import CHAINS
 
@@ -39,6 +40,18 @@ RECHECKED = 10.0
 """Seconds after which a watcher must show again that it may watch: a session ends, a key is revoked."""
 
 
+class Why(BaseModel):
+    """Why subjects wait at a link: what most of them meet, since when. `outage`: somebody who is needed is away, it is
+    tried again by itself. `fault`: it is parked (or about to be) until a person decides. `pending`: nothing is wrong,
+    somebody outside has to answer; there is no `error` then, and `since` is when the oldest of them was received.
+    """
+
+    kind: Literal["outage", "pending", "fault"]
+    error: str | None
+    subjects: int
+    since: AwareDatetime
+
+
 class LinkNow(BaseModel):
     """Open subjects at a link; links side by side count a subject more than once. It waits when nothing has happened to
     it for 0.75 s, when somebody outside has to answer, and before it is given to Temporal: the first, `received`, is no
@@ -52,6 +65,7 @@ class LinkNow(BaseModel):
     oldest: AwareDatetime | None = None
     per_second: float = 0
     done: int = 0
+    why: Why | None = None
 
 
 class EndNow(BaseModel):
@@ -112,6 +126,8 @@ def _chain(name: str, table: Table, moment: Moment) -> ChainNow:
             if moving:
                 moving.done += moment.made[made]
                 moving.per_second = round(moving.per_second + moment.per_second.get(made, 0), 1)
+    for link in links.values():
+        link.why = _why(table, link, groups, [each for each in moment.failing if each.chain == name])
     still_open = sum(group.subjects for group in groups if not group.ended)
     return ChainNow(name=name, links=list(links.values()), ends=list(ends.values()), open=still_open)
 
@@ -126,6 +142,36 @@ def links_now(table: Table, groups: Iterable[Group]) -> dict[str, LinkNow]:
                 link.oldest = min(link.oldest or group.oldest, group.oldest)
                 setattr(link, state, getattr(link, state) + group.subjects)
     return links
+
+
+def _why(table: Table, here: LinkNow, groups: Sequence[Group], failing: Sequence[Failing]) -> Why | None:
+    """What fails comes before what is only not answered yet. A failure that nobody stands there for is over."""
+    standing = here.waiting + here.in_progress
+    retried = [
+        Why(kind="outage" if each.kind == "outage" else "fault", error=each.error, subjects=number, since=each.since)
+        for each in failing
+        if each.link == here.name and (number := min(each.subjects, standing))
+    ]
+    if worst := max([*retried, *_faults_at(here.name, groups)], key=lambda why: why.subjects, default=None):
+        return worst
+    link = table.by_name.get(here.name)
+    if link and link.asks_again and here.waiting and here.oldest:
+        return Why(kind="pending", error=None, subjects=here.waiting, since=here.oldest)
+    return None
+
+
+def _faults_at(link: str, groups: Sequence[Group]) -> Iterator[Why]:
+    """What is parked there, by the reason that it failed for. The error is told if it is that of all."""
+    found: dict[str, list[tuple[Group, str | None]]] = {}
+    for group in groups:
+        for (where, reason), error in zip(group.parked, group.parked_errors, strict=True):
+            if where == link:
+                found.setdefault(reason, []).append((group, error))
+    for reason, parked in found.items():
+        errors = {error for _, error in parked}
+        said = errors.pop() if len(errors) == 1 else None
+        since = min(group.parked_since or group.oldest for group, _ in parked)
+        yield Why(kind="fault", error=said or reason, subjects=sum(each.subjects for each, _ in parked), since=since)
 
 
 def _maker(table: Table, made: Made) -> str:

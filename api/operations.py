@@ -27,7 +27,7 @@ FORWARD: Sequence[Link] = [link for chain in CHAINS.values() for link in chain.t
 QUEUES = {(name, link.name): link.queue for name, chain in CHAINS.items() for link in chain.table.links}
 
 
-def _one_of(known: set[str], code: Code) -> tuple[object, ...]:
+def one_of(known: set[str], code: Code) -> tuple[object, ...]:
     def checked(name: str) -> str:
         if name not in known:
             raise ValueError(f"{name!r} is none of {', '.join(sorted(known))}")
@@ -36,8 +36,8 @@ def _one_of(known: set[str], code: Code) -> tuple[object, ...]:
     return AfterValidator(checked), Field(json_schema_extra={"enum": [*sorted(known)]}), code
 
 
-LinkName = Annotated[str, *_one_of({link.name for link in LINKS}, Code.INVALID_LINK)]
-Stage = Annotated[str, *_one_of({link.queue for link in LINKS}, Code.INVALID_STAGE)]
+LinkName = Annotated[str, *one_of({link.name for link in LINKS}, Code.INVALID_LINK)]
+Stage = Annotated[str, *one_of({link.queue for link in LINKS}, Code.INVALID_STAGE)]
 
 SHOWN = 100
 """Subjects that a dry run names."""
@@ -146,10 +146,10 @@ async def list_parked(
     refuse_repeated(request)
     wanted = asked.wanted()
 
-    async def read(place: Sequence[str], limit: int) -> Page:
+    async def read(place: str | None, limit: int) -> Page:
         page = await here.operations.parked(wanted, after=position_at(place), limit=limit)
         items = [ParkedAnswer.about(each, language) for each in page.parked]
-        return Page(items, page.total, None if page.after is None else [str(page.after)])
+        return Page(items, page.total, None if page.after is None else str(page.after))
 
     return await listed(request, response, asked, ParkedAnswer, read)
 

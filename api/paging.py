@@ -3,7 +3,6 @@
 import base64
 import csv
 import io
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, NamedTuple
@@ -15,7 +14,6 @@ from pydantic import AwareDatetime, BaseModel, Field, TypeAdapter
 from api.problems import MAX_RELEASE, Code, Text, flaw_in, flawed
 
 MAX_LISTED = MAX_RELEASE
-FIRST_PAGE: Sequence[str] = ()
 
 Time = Annotated[
     AwareDatetime, Field(ge=datetime(1970, 1, 1, tzinfo=UTC), lt=datetime(9999, 1, 1, tzinfo=UTC)), Code.INVALID_TIME
@@ -37,7 +35,7 @@ LISTED: dict[int | str, dict[str, Any]] = {
 }
 
 
-_PLACE: TypeAdapter[Sequence[str]] = TypeAdapter(Annotated[list[Text], Field(min_length=1)])
+_PLACE: TypeAdapter[str] = TypeAdapter(Text)
 
 
 class Paged(BaseModel, frozen=True, extra="forbid"):
@@ -53,11 +51,11 @@ class Page(NamedTuple):
 
     items: Sequence[BaseModel]
     total: int | None
-    after: Sequence[str] | None
+    after: str | None
 
 
-Read = Callable[[Sequence[str], int], Awaitable[Page]]
-"""Reads a page from a place on (`FIRST_PAGE`, or an earlier `after`), with at most so many items.
+Read = Callable[[str | None, int], Awaitable[Page]]
+"""Reads a page behind a place (the `after` of an earlier one), with at most so many items.
 
 A ValueError means that the place is none of ours.
 """
@@ -67,9 +65,8 @@ async def listed(
     request: Request, response: Response, paged: Paged, columns: type[BaseModel], read: Read
 ) -> Sequence[Any] | Response:
     """The answer to a request for a list of `columns`."""
-    place = _place(paged.cursor)
     try:
-        page = await read(place, MAX_LISTED if paged.format == "csv" else paged.limit)
+        page = await read(_place(paged.cursor), MAX_LISTED if paged.format == "csv" else paged.limit)
     except ValueError:
         raise flawed([flaw_in("cursor", Code.INVALID_CURSOR)]) from None
     if paged.format == "csv":
@@ -84,25 +81,24 @@ async def listed(
     return page.items
 
 
-def position_at(place: Sequence[str]) -> int:
+def position_at(place: str | None) -> int:
     """Of a list that goes by a number from 1 on. Raises a ValueError for what is no such place."""
-    position = int(place[0]) if len(place) == 1 else 0
-    if place and not 0 < position < 2**63:
+    position = int(place) if place is not None else 0
+    if not 0 <= position < 2**63:
         raise ValueError(place)
     return position
 
 
-def _cursor(place: Sequence[str]) -> str:
-    return base64.urlsafe_b64encode(json.dumps(place).encode()).decode().rstrip("=")
+def _cursor(place: str) -> str:
+    return base64.urlsafe_b64encode(place.encode()).decode().rstrip("=")
 
 
-def _place(cursor: str | None) -> Sequence[str]:
+def _place(cursor: str | None) -> str | None:
+    """Raises a ValueError for what is no base64, no UTF-8, or no place."""
     if cursor is None:
-        return FIRST_PAGE
-    try:
-        return _PLACE.validate_json(base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True))
-    except ValueError:  # it is no base64, no JSON, or no place
-        raise flawed([flaw_in("cursor", Code.INVALID_CURSOR)]) from None
+        return None
+    place = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
+    return _PLACE.validate_python(place)
 
 
 async def _csv(page: Page, read: Read, columns: Sequence[str]) -> AsyncIterator[str]:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # most of them have routes of their own, which ask for `Here`
     from store.operations import Operations
     from store.orders import Orders
     from store.sessions import Sessions
+    from store.subjects import Subjects
     from store.webhooks import Webhooks
     from telemetry.exposition import Exposition
 
@@ -42,6 +43,7 @@ class Shared:
     catalogue: "Catalogue"
     sessions: "Sessions"
     operations: "Operations"
+    subjects: "Subjects"
     webhooks: "Webhooks"
     payment_webhooks: "Mapping[str, PaymentWebhooks]"
     wakeup: "Wakeup"

@@ -1,30 +1,39 @@
 """What an operator sees of one subject: how it came to where it is, what is being tried, and where else to look."""
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import Annotated
+from dataclasses import fields
+from typing import Annotated, Literal
 from urllib.parse import quote
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import AwareDatetime, BaseModel
 from temporalio.envconfig import ClientConfig
 from temporalio.service import RPCError
 
 from api.auth import Operator
-from api.chains import Spoken
+from api.chains import Spoken, chain_named
 from api.known_subject import known_subject
-from api.operations import ParkedAnswer
+from api.operations import LINKS, ParkedAnswer, one_of
 from api.orders import OrderAnswer, OrderId
+from api.paging import LISTED, Page, Paged, Time, listed
 from api.problems import Code, Problem, Text, raises, refuse_repeated
 from api.shared import Here, Shared
 from chain.event import AnyEvent
 from chain.steps import State, Step, Trying
-from chain.subject import Identifier
+from chain.subject import RECEIVED, Identifier
 from chain.table import Table
 from chain.words import Language
 from dispatch.temporal import Temporal
+from store.subjects import ListedSubject, WantedSubjects
+from workflows.chains import CHAINS
 
 FOUND = 100
+Place = Annotated[str, *one_of({RECEIVED, *(link.name for link in LINKS)}, Code.INVALID_LINK)]
+KnownStatus = Annotated[
+    str, *one_of({each for chain in CHAINS.values() for each in chain.table.statuses}, Code.INVALID_STATUS)
+]
 TOO_LONG = "Failure exceeds size limit"
 """How the message begins that Temporal puts in the place of a failure that is too large for it."""
 
@@ -83,6 +92,34 @@ class Sought(BaseModel, extra="forbid"):
     q: Text
 
 
+class SubjectFilter(BaseModel, frozen=True, extra="forbid"):
+    """At this link in this state (then of open ones only), with this status, for this reason, received from `since` on
+    and up to `before`. `q`: with this id, or an order of this number, payment or customer.
+    """
+
+    chain: Text | None = None
+    link: Place | None = None
+    state: Annotated[Literal[State.WAITING, State.IN_PROGRESS, State.PARKED] | None, Code.INVALID_STATE] = None
+    q: Text | None = None
+    status: KnownStatus | None = None
+    reason: Text | None = None
+    customer_id: Text | None = None
+    since: Time | None = None
+    before: Time | None = None
+
+    def wanted(self) -> WantedSubjects:
+        """Raises the problem `chain_not_found`."""
+        if self.chain is not None:
+            chain_named(self.chain)
+        names = [each.name for each in fields(WantedSubjects) if each.name != "text"]
+        text = self.q.strip() if self.q else None
+        return WantedSubjects(text=text, **{name: getattr(self, name) for name in names})
+
+
+class SubjectsAsked(Paged, SubjectFilter):
+    """How to list them."""
+
+
 class ExternalLinks:
     """Pages outside of Lanka. `trace_url` holds `{trace_id}`."""
 
@@ -124,6 +161,26 @@ async def see_order(here: Here, _: Operator, order_id: OrderId, language: Spoken
     if order is None or seen is None:
         raise Problem(Code.ORDER_NOT_FOUND)
     return OrderSeen(order=OrderAnswer.about(order), **dict(seen))
+
+
+@router.get("/subjects", response_model=list[ListedSubject], responses=LISTED)
+@raises(Code.CHAIN_NOT_FOUND)
+async def list_subjects(
+    request: Request, response: Response, here: Here, _: Operator, asked: Annotated[SubjectsAsked, Query()]
+) -> Sequence[ListedSubject] | Response:
+    """Subjects of any chain. With `link` or `state` those on their way, the oldest first.
+
+    Without, also those that have ended, by their id, falling: of orders the newest first. Then `Total-Count` is left
+    out where thousands would have to be looked at, and a page may be short although there is a next.
+    """
+    refuse_repeated(request)
+    wanted = asked.wanted()
+
+    async def read(place: str | None, limit: int) -> Page:
+        page = await here.subjects.page(wanted, after=place, limit=limit)
+        return Page(page.subjects, page.total, page.after)
+
+    return await listed(request, response, asked, ListedSubject, read)
 
 
 @router.get("/subjects/{subject}")

@@ -145,7 +145,9 @@ async def _slow(stand: Stand, ms: int) -> None:
 async def _awaiting(stand: Stand, number: int) -> bool:
     connection = await asyncpg.connect(stand.bench.database_url)
     try:
-        count = await connection.fetchval("SELECT count(*) FROM subjects WHERE status = 'awaiting_payment'")
+        count = await connection.fetchval(
+            "SELECT count(*) FROM subjects WHERE chain = 'orders' AND status = 'awaiting_payment'"
+        )
     finally:
         await connection.close()
     return bool(count >= number)

@@ -1,6 +1,7 @@
 """What a chain is made of: links, routes, and the table that says which consumer takes which event."""
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
@@ -8,7 +9,7 @@ from typing import Any, Literal
 
 from chain.batch import Processed
 from chain.event import BACKWARD, AnyEvent, Event, EventTypes, Kind, source_of, type_of
-from chain.subject import Parked, Released, Withdrawn
+from chain.subject import PROCESSING, RECEIVED, Parked, Released, Withdrawn
 from chain.words import Words
 
 
@@ -134,6 +135,11 @@ class Table:
         made = [event for route in self.all_routes for link in route.links for event in link.makes]
         own = [self.parked, self.released, self.withdrawn]
         return list(dict.fromkeys([self.starts, *self.routes, *made, *joined, *self.also, *own]))
+
+    @cached_property
+    def statuses(self) -> AbstractSet[str]:
+        """Those that a subject may have."""
+        return {RECEIVED, PROCESSING, *(event.status for event in self.events if event.status)}
 
     @cached_property
     def types(self) -> EventTypes:

@@ -184,7 +184,11 @@ class Orders(Store):
         self, *, status: Status | None = None, customer_id: str | None = None, before: str | None = None, limit: int
     ) -> list[KnownOrder]:
         """Newest first, only those older than the order `before`."""
-        wanted = {_SHOWN.get(status, "status = {}"): status, "customer_id = {}": customer_id, "order_id < {}": before}
+        wanted = {
+            _SHOWN.get(status, "chain = 'orders' AND status = {}"): status,
+            "customer_id = {}": customer_id,
+            "order_id < {}": before,
+        }
         asked = {condition: value for condition, value in wanted.items() if value is not None}
         conditions = " AND ".join(condition.format(f"${nth}") for nth, condition in enumerate(asked, start=1))
         return await self._read(
@@ -262,6 +266,6 @@ def _entries(row: asyncpg.Record) -> list[Entry]:
 
 # Until an event says otherwise, an order that a workflow has taken is being processed (see status_shown).
 _SHOWN: Mapping[Status | None, str] = {
-    Status.RECEIVED: "status = {} AND taken_at IS NULL",
-    Status.PROCESSING: f"(status = {{}} OR status = '{Status.RECEIVED}' AND taken_at IS NOT NULL)",
+    Status.RECEIVED: "chain = 'orders' AND status = {} AND taken_at IS NULL",
+    Status.PROCESSING: f"chain = 'orders' AND (status = {{}} OR status = '{Status.RECEIVED}' AND taken_at IS NOT NULL)",
 }

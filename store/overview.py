@@ -14,6 +14,7 @@ import asyncpg
 
 from chain import steps
 from store.database import Pool, Store, Transaction, connected
+from store.link_failures import Failing, failing_now
 from store.operations import Compensation
 
 RATE_OVER = timedelta(seconds=10)  # what is moving now is counted over so long
@@ -28,10 +29,11 @@ Made = tuple[str, str]  # the source and the type of an event
 
 @dataclass(frozen=True)
 class Group(steps.Group):
-    """Open subjects of one chain, and how many there are.
+    """Open subjects of one chain, and how many there are. `parked_errors`: of each place in `parked` the last error, if
+    all of them met the same.
 
-    `owed`: how many have money to get back. `oldest`: when the first of them was received; `since`: the oldest of the
-    events that brought them where they are, where somebody has asked for it.
+    `owed`: how many have money to get back. `oldest`: when the first of them was received. Where somebody has asked for
+    it, `since`: the oldest of the events that brought them where they are, and `names`: which they are.
     """
 
     chain: str
@@ -39,11 +41,13 @@ class Group(steps.Group):
     owed: int
     oldest: datetime
     parked_since: datetime | None
+    parked_errors: Sequence[str | None]
     since: datetime | None
+    names: Sequence[str]
 
 
 class Moment(NamedTuple):
-    """What was known at one look. `position` rises with every event of the journal.
+    """What was known at one look. `position` rises with every event of the journal. `failing`: the worst first.
 
     `per_second` and `made` count events, `made` those since `made_since`.
     """
@@ -53,6 +57,7 @@ class Moment(NamedTuple):
     per_second: dict[Made, float]
     made: Counter[Made]
     made_since: datetime
+    failing: Sequence[Failing]
 
 
 class Overview(Store):
@@ -63,9 +68,14 @@ class Overview(Store):
         self._asked = (moves_within, compensation.back, compensation.late, compensation.chain)
         self._counting: _Counting | None = None
 
-    async def groups(self, *, since: bool = False) -> list[Group]:
+    async def groups(self, *, since: bool = False, named: bool = False) -> list[Group]:
         """Raises `Outage`."""
-        return [_group(row) for row in await self._fetch(_GROUPS, *self._asked, NEWEST, since)]
+        return [_group(row) for row in await self._fetch(_GROUPS, *self._asked, NEWEST, since, named)]
+
+    async def groups_of(self, subjects: Sequence[str]) -> list[Group]:
+        """Those of these subjects that are open, with their names. Raises `Outage`."""
+        rows = await self._fetch(_GROUPS_OF, *self._asked, NEWEST, *(False, True), subjects)
+        return [_group(row) for row in rows]
 
     async def look(self) -> Moment:
         """Raises `Outage`. One look at a time."""
@@ -77,7 +87,8 @@ class Overview(Store):
             if self._counting is None or now - self._counting.last > FORGOTTEN_AFTER:
                 self._counting = await _Counting.begun(connection, now)
             await self._counting.go_on(connection, now, position)
-        return self._counting.moment(groups, position)
+            failing = await failing_now(connection)
+        return self._counting.moment(groups, position, failing)
 
 
 class _Counting:
@@ -102,12 +113,12 @@ class _Counting:
     def last(self) -> datetime:
         return self._totals[-1][0]
 
-    def moment(self, groups: Sequence[Group], position: int) -> Moment:
+    def moment(self, groups: Sequence[Group], position: int, failing: Sequence[Failing]) -> Moment:
         (since, before), (now, total) = self._totals[0], self._totals[-1]
         then, lately = next((each for each in reversed(self._totals) if each[0] <= now - RATE_OVER), self._totals[0])
         seconds = max((now - then).total_seconds(), 1)
         per_second = {made: count / seconds for made, count in (total - lately).items()}
-        return Moment(groups, position, per_second, total - before, since)
+        return Moment(groups, position, per_second, total - before, since, failing)
 
     async def go_on(self, connection: Transaction, now: datetime, position: int) -> None:
         settles_at = self._settled_at
@@ -127,17 +138,21 @@ class _Counting:
 
 def _group(row: asyncpg.Record) -> Group:
     sets = {name: frozenset(row[name] or ()) for name in ("done", "types")}
-    return Group(**{**row, **sets, "parked": tuple((link, reason) for link, reason in row["parked"] or ())})
+    parked = tuple((link, reason) for link, reason in row["parked"] or ())
+    pairs = zip(row["errors"] or (), row["parked_errors"] or (), strict=True)
+    errors = [low if low == high else None for low, high in pairs]
+    known = {name: row[name] for name in row.keys() if name != "errors"}  # noqa: SIM118, a record has no other
+    return Group(**{**known, **sets, "parked": parked, "parked_errors": errors, "names": row["names"] or ()})
 
 
 _GROUPS = """
     WITH standing AS (
         SELECT subject, chain, version, received_at, dispatched_at, false AS ended
-        FROM subjects WHERE ended_at IS NULL
+        FROM subjects WHERE ended_at IS NULL -- of all
         UNION ALL
         SELECT subject, chain, version, received_at, dispatched_at, true
         FROM subjects JOIN (SELECT DISTINCT subject FROM late_events($4, $3)) AS late USING (subject)
-        WHERE ended_at IS NOT NULL
+        WHERE ended_at IS NOT NULL -- of all
     ), moved AS MATERIALIZED (  -- from the end of the journal, which has no index by time
         SELECT DISTINCT subject FROM (SELECT subject, time FROM journal ORDER BY position DESC LIMIT $5) AS newest
         WHERE time > now() - $1::interval
@@ -146,7 +161,8 @@ _GROUPS = """
            coalesce(dispatched_at > now() - $1::interval, false) OR subject IN (SELECT subject FROM moved) AS fresh,
            ended, claimed.done, turns.types, waits.parked,
            count(*) AS subjects, count(money.owed) AS owed, min(received_at) AS oldest,
-           min(waits.since) AS parked_since, min(last.time) AS since
+           min(waits.since) AS parked_since, min(waits.errors) AS errors, max(waits.errors) AS parked_errors,
+           min(last.time) AS since, array_agg(subject) FILTER (WHERE $7) AS names
     FROM standing
     -- LATERAL: a look into an index for each open subject, where PostgreSQL would like to read the whole table.
     CROSS JOIN LATERAL (
@@ -164,7 +180,8 @@ _GROUPS = """
         ) AS turned
     ) AS turns
     CROSS JOIN LATERAL (
-        SELECT array_agg(ARRAY[data ->> 'link', data ->> 'reason'] ORDER BY position) AS parked, min(time) AS since
+        SELECT array_agg(ARRAY[data ->> 'link', data ->> 'reason'] ORDER BY position) AS parked, min(time) AS since,
+               array_agg(data ->> 'last_error' ORDER BY position) AS errors
         FROM parkings WHERE turns.parked AND parkings.subject = standing.subject
     ) AS waits
     LEFT JOIN LATERAL (
@@ -178,6 +195,7 @@ _GROUPS = """
     ) AS last ON true
     GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
 """
+_GROUPS_OF = _GROUPS.replace("-- of all", "AND subject = ANY($8::text[])")
 
 _MADE = """
     SELECT source, type, position <= $2 AS settled, count(*) AS events

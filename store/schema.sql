@@ -33,7 +33,7 @@ CREATE TABLE subjects (
 CREATE INDEX subjects_waiting ON subjects (position) WHERE taken_at IS NULL;
 CREATE INDEX subjects_taken ON subjects (position) WHERE taken_at IS NOT NULL AND dispatched_at IS NULL;
 CREATE INDEX subjects_open ON subjects (dispatched_at) WHERE ended_at IS NULL;
-CREATE INDEX subjects_by_status ON subjects (status, subject);
+CREATE INDEX subjects_by_status ON subjects (chain, status, subject);
 CREATE INDEX subjects_by_workflow ON subjects (workflow_id) WHERE workflow_id IS NOT NULL;
 
 -- What a reader is told: until an event says something else, a subject that a workflow has taken is being processed.
@@ -396,6 +396,18 @@ CREATE TABLE reconciliations (  -- what each comparison of provider, orders, jou
     checked     jsonb NOT NULL,  -- how many payments, orders, events and SKUs were compared
     total       bigint NOT NULL,
     findings    jsonb NOT NULL   -- the first of them
+);
+
+CREATE UNLOGGED TABLE link_failures (  -- what each worker fails at and tries again, at each link what most subjects meet
+    worker   text NOT NULL,
+    chain    text NOT NULL,
+    link     text NOT NULL,
+    kind     text NOT NULL,         -- of failure, see activities/failures.py
+    error    text NOT NULL,
+    subjects integer NOT NULL,
+    since    timestamptz NOT NULL,
+    until    timestamptz NOT NULL,  -- by then it has been tried again; if nobody has said so, nobody tries it any more
+    PRIMARY KEY (worker, chain, link)
 );
 
 -- ==== 7. Chains with tables of their own ============================================================================

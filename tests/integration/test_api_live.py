@@ -27,8 +27,9 @@ from orders.events import (
     PaymentPending,
 )
 from orders.order import Order
-from store.database import Pool, transaction
+from store.database import Pool, open_pool, transaction
 from store.journal import record
+from store.link_failures import LinkFailures
 from store.overview import RATE_OVER, Overview
 from store.payments import Payments
 from telemetry.exposition import compensation
@@ -329,3 +330,115 @@ async def test_a_watcher_whose_key_is_revoked_sees_no_more(shop: str, pool: Pool
         async with asyncio.timeout(HANGS_AFTER):
             _ = [line async for line in answer.aiter_lines()]
     assert answer.status_code == httpx.codes.OK
+
+
+# ---- why subjects wait --------------------------------------------------------------------------------------------
+
+
+def why(picture: Picture, link: str, chain: str = "orders") -> tuple[str, str | None, int] | None:
+    told = next(each.why for each in of(picture, chain).links if each.name == link)
+    return (told.kind, told.error, told.subjects) if told else None
+
+
+@pytest.fixture
+async def failures(pool: Pool) -> AsyncIterator[LinkFailures]:
+    """Those of a worker."""
+    async with worker_with(pool) as told:
+        yield told
+
+
+@asynccontextmanager
+async def worker_with(pool: Pool) -> AsyncIterator[LinkFailures]:
+    told = LinkFailures(pool, {"OrderConfirmation": "orders"})
+    writing = asyncio.create_task(told.run())
+    yield told
+    writing.cancel()
+    await asyncio.wait([writing])
+
+
+async def becomes(overview: Overview, link: str, wanted: object) -> Picture:
+    async def so() -> Picture | None:
+        picture = await look(overview)
+        return picture if why(picture, link) == wanted else None
+
+    picture: Picture = await until(so, HANGS_AFTER, f"{link}: {wanted}")
+    return picture
+
+
+async def test_a_link_says_why_orders_wait_there_until_it_works_again(
+    pool: Pool, overview: Overview, failures: LinkFailures
+) -> None:
+    waiting = [(await on_the_way(pool, seconds=7200)).order_id for _ in range(3)]
+    assert why(await look(overview), "payment") is None
+    failures.failed("OrderConfirmation", "payment", waiting[:1], "outage", "sandbox is too slow", 10)
+    failures.failed("OrderConfirmation", "payment", waiting[1:], "outage", "sandbox answered 503", 10)
+    picture = await becomes(overview, "payment", ("outage", "sandbox answered 503", 2))
+    assert why(picture, "cart") is None
+
+    failures.works("OrderConfirmation", "payment", waiting[1:])
+    await becomes(overview, "payment", ("outage", "sandbox is too slow", 1))
+    failures.works("OrderConfirmation", "payment", waiting[:1])
+    await becomes(overview, "payment", None)
+    assert await fetch(pool, "SELECT 1 FROM link_failures") == []
+
+
+async def test_several_workers_together_say_how_many_wait(pool: Pool, overview: Overview) -> None:
+    waiting = [(await on_the_way(pool, seconds=7200)).order_id for _ in range(3)]
+    async with worker_with(pool) as one, worker_with(pool) as other:
+        one.failed("OrderConfirmation", "payment", waiting[:1], "outage", "away", 10)
+        other.failed("OrderConfirmation", "payment", waiting[1:], "outage", "away", 10)
+        await becomes(overview, "payment", ("outage", "away", 3))
+        one.failed("OrderConfirmation", "payment", waiting, "outage", "away", 10)  # each tries what the other did
+        rows = "SELECT 1 FROM link_failures GROUP BY chain HAVING sum(subjects) = 5"
+        await until(lambda: fetch(pool, rows), HANGS_AFTER, "both rows")
+        await becomes(overview, "payment", ("outage", "away", 3))
+
+
+async def test_a_failure_that_nobody_renews_or_nobody_waits_for_is_not_shown(
+    pool: Pool, overview: Overview, failures: LinkFailures
+) -> None:
+    order = await on_the_way(pool, seconds=7200)
+    failures.failed("OrderConfirmation", "payment", [order.order_id], "outage", "away", 10)
+    failures.failed("OrderConfirmation", "price", ["somebody-else"], "outage", "away", 10)
+    picture = await becomes(overview, "payment", ("outage", "away", 1))
+    assert why(picture, "price") is None
+    await fetch(pool, "UPDATE link_failures SET until = now()")
+    await becomes(overview, "payment", None)
+
+
+async def test_what_is_parked_and_what_is_pending_are_told_apart_from_an_outage(
+    pool: Pool, overview: Overview, failures: LinkFailures
+) -> None:
+    pending = [await on_the_way(pool, "payment", seconds=7200) for _ in range(2)]
+    for order in pending:
+        await tell(pool, PaymentPending, order, "payment", order=order, deadline=datetime.now(UTC))
+    assert why(await look(overview), "settlement") == ("pending", None, 2)
+    failures.failed("OrderConfirmation", "settlement", [pending[0].order_id], "outage", "away", 10)
+    await becomes(overview, "settlement", ("outage", "away", 1))
+
+    first, second, third = [await on_the_way(pool, seconds=7200) for _ in range(3)]
+    await park(pool, first, "payment")
+    await park(pool, second, "payment")
+    failures.failed("OrderConfirmation", "payment", [third.order_id], "outage", "away", 10)
+    await becomes(overview, "payment", ("fault", "nonsense", 2))
+    other = {"link": "payment", "reason": "unexpected_answer", "attempts": 3, "last_error": "other nonsense"}
+    await tell(pool, OrderParked, third, "payment.parked.1", **other)
+    assert why(await look(overview), "payment") == ("fault", "unexpected_answer", 3)
+
+
+async def test_while_postgresql_is_away_a_worker_goes_on_and_tells_later(pool: Pool, overview: Overview) -> None:
+    order = await on_the_way(pool, seconds=7200)
+    async with open_pool(f"postgresql://postgres@127.0.0.1:{free_port()}/none") as nowhere:
+        told = LinkFailures(nowhere, {"OrderConfirmation": "orders"})
+        told.failed("OrderConfirmation", "payment", [order.order_id], "outage", "PostgreSQL: away", 60)
+        writing = asyncio.create_task(told.run())
+        await until(lambda: _again(told), HANGS_AFTER, "the failed write")
+        told._pool = pool
+        await becomes(overview, "payment", ("outage", "PostgreSQL: away", 1))
+        assert not writing.done()
+        writing.cancel()
+        await asyncio.wait([writing])
+
+
+async def _again(told: LinkFailures) -> bool:
+    return told._news.is_set() and bool(told._unwritten)

@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -11,8 +12,8 @@ from temporalio.testing import ActivityEnvironment
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput
 
 from activities import failures
-from activities.failures import OUTAGE, Failures
-from chain.batch import Batch
+from activities.failures import OUTAGE, Failures, Told
+from chain.batch import Batch, Processed
 from chain.failures import Outage, UnexpectedAnswer
 from tests.servers import HANGS_AFTER
 from tests.shop import an_order, batch, payment_confirmed
@@ -37,9 +38,9 @@ def environment(attempt: int = 1) -> ActivityEnvironment:
 
 
 async def sorted_by_the_interceptor(
-    work: Callable[[], Awaitable[Any]], env: ActivityEnvironment | None = None, *args: Any
+    work: Callable[[], Awaitable[Any]], env: ActivityEnvironment | None = None, *args: Any, told: Told | None = None
 ) -> Any:
-    chain = Failures().intercept_activity(Consumer(work))
+    chain = Failures(told).intercept_activity(Consumer(work))
 
     def nothing() -> None: ...
 
@@ -167,3 +168,54 @@ async def test_temporal_hears_that_long_work_is_alive_until_it_ends(monkeypatch:
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.05):
             await heard.wait()
+
+
+# ---- who is told of it -------------------------------------------------------------------------------------------
+
+
+class Listener:
+    def __init__(self) -> None:
+        self.heard: list[tuple[Any, ...]] = []
+
+    def failed(self, *what: Any) -> None:
+        self.heard.append(what[1:-1])
+
+    def works(self, *what: Any) -> None:
+        self.heard.append(what[1:])
+
+
+async def heard(
+    error: Exception | None, *, attempt: int = 1, tried: int = 0
+) -> tuple[list[tuple[Any, ...]], list[str]]:
+    """What whoever listens has heard of a batch, and the subjects in it."""
+    orders = [an_order(cup=1) for _ in range(2)]
+    given = batch("cart", [payment_confirmed(order) for order in orders]).model_copy(update={"tried": tried})
+
+    async def work() -> Processed:
+        if error:
+            raise error
+        return Processed(events=[], left_out=[orders[1].order_id])
+
+    listener = Listener()
+    with suppress(ApplicationError):
+        await sorted_by_the_interceptor(work, environment(attempt), given, told=listener)
+    return listener.heard, [order.order_id for order in orders]
+
+
+async def test_whoever_listens_hears_what_failed_in_words_that_name_no_subject() -> None:
+    told, subjects = await heard(Outage("pay_1: away", for_all="the provider is away"))
+    assert told == [("cart", subjects, "outage", "the provider is away")]
+    told, subjects = await heard(Outage("pay_1: away"))
+    assert told == [("cart", subjects, "outage", "somebody who is needed is away")]
+    told, subjects = await heard(UnexpectedAnswer("pay_1 is banana", for_all="nonsense"))
+    assert told == [("cart", subjects, "fault", "UnexpectedAnswer: nonsense")]
+
+
+async def test_nobody_hears_anything_while_all_is_well() -> None:
+    assert (await heard(None))[0] == []
+
+
+@pytest.mark.parametrize("before", [{"attempt": 2}, {"tried": 1}])
+async def test_what_works_after_a_failure_is_heard_of(before: dict[str, int]) -> None:
+    told, subjects = await heard(None, **before)
+    assert told == [("cart", subjects[:1])]
