@@ -30,6 +30,8 @@ from activities.reconcile import Reconcile
 from chain.table import Link
 from dispatch import checks
 from dispatch.checks import Check, State
+from edge.bounds import Bounds
+from edge.protocol import Edge
 from gateways.choice import PaymentGateway, PaymentSettings, payment_provider
 from lanka.ports import free_port
 from lanka.settings import WorkerSettings, load_settings
@@ -270,6 +272,8 @@ def main(
             create_app(crew),
             host=settings.worker_host,
             port=settings.worker_port,
+            http=Edge(Bounds()).protocol,
+            ws="none",
             access_log=False,
             log_config=None,
             timeout_graceful_shutdown=5,

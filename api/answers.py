@@ -15,6 +15,7 @@ from starlette.routing import Match
 from api.problems import Code, Problem, ProblemDetails, code_of, flawed, in_parameter
 from chain.failures import Outage, Unmigrated
 from chain.problems import ProblemCode
+from edge.bounds import Answer, Refusal
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -38,6 +39,32 @@ def problem_response(problem: Problem) -> Response:
     )
     content = json.dumps(details.model_dump(mode="json", exclude_none=True))
     return Response(content, problem.code.status, problem.headers, MEDIA_TYPE)
+
+
+_AT_THE_EDGE = {
+    Refusal.UNREADABLE: Code.BAD_REQUEST,
+    Refusal.TOO_SLOW: Code.REQUEST_TOO_SLOW,
+    Refusal.URL_TOO_LONG: Code.URL_TOO_LONG,
+    Refusal.TOO_MANY_OF_ONE: Code.TOO_MANY_CONNECTIONS,
+    Refusal.HEADERS_TOO_LARGE: Code.HEADERS_TOO_LARGE,
+    Refusal.UNKNOWN_METHOD: Code.METHOD_UNKNOWN,
+    Refusal.TOO_MANY: Code.CONNECTIONS_FULL,
+}
+
+
+def edge_answers() -> dict[Refusal, Answer]:
+    """What the edge says to whom it refuses, before any route is asked."""
+    return {
+        refusal: _raw(problem_response(Problem(code, headers=_later(code)))) for refusal, code in _AT_THE_EDGE.items()
+    }
+
+
+def _later(code: Code) -> dict[str, str]:
+    return {"Retry-After": "5"} if code in {Code.TOO_MANY_CONNECTIONS, Code.CONNECTIONS_FULL} else {}
+
+
+def _raw(response: Response) -> Answer:
+    return Answer(response.status_code, response.raw_headers, bytes(response.body))
 
 
 def codes_of_parameters(dependant: Dependant) -> dict[str, ProblemCode]:

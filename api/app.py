@@ -24,7 +24,7 @@ from api import (
     subjects,
     webhooks,
 )
-from api.answers import answer_with_problems, problem_response
+from api.answers import answer_with_problems, edge_answers, problem_response
 from api.auth import Callers
 from api.backlog import Backlog, BacklogLimits
 from api.closing import beside
@@ -43,6 +43,8 @@ from api.subjects import ExternalLinks
 from dispatch import checks
 from dispatch.dispatcher import Batching, Wakeup, running_dispatcher
 from dispatch.temporal import Temporal
+from edge.bounds import Bounds
+from edge.protocol import Edge
 from gateways.choice import PaymentSettings, payment_webhooks
 from lanka.settings import ApiSettings, load_settings
 from store.api_keys import ApiKeys
@@ -94,6 +96,17 @@ def create_app() -> FastAPI:
     document_routes(app, SentEvent, Picture)
     app.add_middleware(Requests, our_mistake=problem_response(Problem(Code.INTERNAL_ERROR)))
     return app
+
+
+def bounded(settings: ApiSettings) -> Edge:
+    """The connections of an API process, within their bounds; its `protocol` is what uvicorn takes as `http`."""
+    return Edge(
+        Bounds(
+            per_address=settings.connections_per_address,
+            proxies=settings.trusted_proxies,
+            answers=edge_answers(),
+        )
+    )
 
 
 def _of_the_chains() -> list[APIRouter]:

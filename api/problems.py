@@ -111,6 +111,13 @@ class Code(ProblemCode):
     PAYMENT_UNKNOWN = "payment_unknown", 409, "The provider does not know this order's payment; no bank can decide it."
     PAYMENT_DECIDED = "payment_decided", 409, "The bank has decided already; read what became of the order."
 
+    TOO_MANY_STREAMS = "too_many_streams", 429, "Close a stream, or share one; then try again after Retry-After."
+    TOO_MANY_CONNECTIONS = "too_many_connections", 429, "Use the connections that you have, or fewer."
+    CONNECTIONS_FULL = "connections_full", 503, "All connections are taken; come again after Retry-After."
+    REQUEST_TOO_SLOW = "request_too_slow", 408, "Send the whole request at once; it was not whole in time."
+    URL_TOO_LONG = "url_too_long", 414, "Send a shorter URL."
+    HEADERS_TOO_LARGE = "headers_too_large", 431, "Send fewer and shorter headers."
+    METHOD_UNKNOWN = "method_unknown", 501, "Use a method of HTTP; /docs lists those of each path."
     BAD_REQUEST = "bad_request", 400, "The request could not be understood; compare it with /docs."
     INTERNAL_ERROR = "internal_error", 500, "This is our mistake, and it is logged. The same request may be sent again."
     NOT_DECIDED = "not_decided", 503, "Nobody decided in time. It may still take effect; ask again after Retry-After."

@@ -95,6 +95,7 @@ def api(
     """Run the HTTP API with its dispatcher, as one process. Start several for more."""
     import uvicorn
 
+    from api.app import bounded
     from lanka.settings import ApiSettings, load_settings
 
     settings = load_settings(ApiSettings)
@@ -104,6 +105,9 @@ def api(
         host=host or settings.api_host,
         port=settings.api_port if port is None else port,
         workers=1,  # WEB_CONCURRENCY is somebody else's
+        http=bounded(settings).protocol,
+        ws="none",
+        proxy_headers=False,  # the edge believes those that are trusted
         access_log=False,
         log_config=None,
         timeout_graceful_shutdown=10,

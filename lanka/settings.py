@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
@@ -71,6 +72,21 @@ DatabaseUrl = Annotated[str, *_url("postgresql", "postgres", such_as="postgresql
 HostAndPort = Annotated[str, *_text(r"(\[[0-9a-fA-F:.]+\]|[^\s:/\[\]]+):\d{1,5}", "host:port")]
 WebhookSecret = Annotated[str, *_text(r"whsec_[A-Za-z0-9+/]{22,}={0,2}", "`whsec_` and at least 16 bytes as base64")]
 ApiKey = Annotated[str, *_text(r"[!-~]{8,}", "a key of at least 8 printable characters")]
+
+
+def _networks(names: object) -> object:
+    try:
+        return tuple(map(ip_network, names)) if isinstance(names := _listed(names), tuple) else names
+    except ValueError as error:
+        raise ValueError(f"{error}; addresses or networks such as 10.0.0.0/8 are needed, divided by commas") from None
+
+
+Networks = Annotated[
+    tuple[IPv4Network | IPv6Network, ...],
+    NoDecode,
+    BeforeValidator(_networks),
+    WithJsonSchema({"kind": "addresses or networks, by commas"}),
+]
 
 
 def _providers(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -182,6 +198,12 @@ class Edge(Settings):
     """Where a trace is shown, with `{trace_id}` in it, for links from the console."""
     max_body_bytes: Annotated[int, _between(1024, 16_777_216)] = 65_536
     """Largest request body."""
+    connections_per_address: Annotated[int, _between(1, 1_000_000)] = 1_000
+    """Connections from one address at once; at most a quarter of all that the file limit allows. IPv6 counts by /64."""
+    streams_per_caller: Annotated[int, _between(1, 1_000_000)] = 900
+    """Live streams at once of one key or session, and from one address."""
+    trusted_proxies: Networks = ()
+    """Proxies whose X-Forwarded-For, -Proto and -Host are believed; the client that they name is counted instead."""
 
 
 class Work(Settings):

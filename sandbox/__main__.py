@@ -10,6 +10,8 @@ import uvicorn
 from pydantic import model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from edge.bounds import Bounds
+from edge.protocol import Edge
 from sandbox.app import create_app
 from sandbox.ledger import Ledger
 from sandbox.webhooks import Webhooks
@@ -44,6 +46,8 @@ def main() -> None:
             create_app(ledger, webhooks),
             host=settings.host,
             port=settings.port,
+            http=Edge(Bounds()).protocol,
+            ws="none",
             access_log=False,
             timeout_keep_alive=60,  # longer than clients keep theirs, or a call meets a closed connection
             timeout_graceful_shutdown=2,

@@ -105,8 +105,7 @@ async def served_as_a_process(
     port = free_port()
     async with (
         process(
-            *(sys.executable, "-m", "uvicorn", "--factory", "api.app:create_app", "--no-access-log"),
-            *("--host", "127.0.0.1", "--port", str(port)),
+            *(sys.executable, "-m", "lanka", "api", "--port", str(port)),
             env={"DATABASE_URL": database_url, "TEMPORAL_ADDRESS": f"127.0.0.1:{free_port()}", **environment},
         ) as started,
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=SHOP, timeout=HANGS_AFTER) as client,

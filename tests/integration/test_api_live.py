@@ -287,7 +287,7 @@ async def test_only_an_operator_watches(api: httpx.AsyncClient) -> None:
 @asynccontextmanager
 async def api_process(database_url: str) -> AsyncIterator[tuple[Started, httpx.AsyncClient]]:
     port = free_port()
-    command = (sys.executable, "-m", "uvicorn", "--factory", "api.app:create_app", "--no-access-log", "--port", port)
+    command = (sys.executable, "-m", "lanka", "api", "--port", port)
     env = {"DATABASE_URL": database_url, "TEMPORAL_ADDRESS": f"127.0.0.1:{free_port()}"}
     async with (
         process(*map(str, command), env=env) as started,

@@ -1,0 +1,1 @@
+"""HTTP connections within bounds: how many, how many bytes, how long. uvicorn serves, its protocol is extended here."""
