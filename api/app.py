@@ -118,7 +118,7 @@ def _of_the_chains() -> list[APIRouter]:
 def _lifespan(
     settings: ApiSettings, tracing: Tracing
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[dict[str, object]]]:
-    hooks, skew = payment_webhooks(settings.of(PaymentSettings)), settings.clock_skew_seconds
+    hooks = payment_webhooks(settings.of(PaymentSettings))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, object]]:
