@@ -6,7 +6,7 @@ from functools import partial
 from importlib import import_module
 from importlib.metadata import version
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 from fastapi_offline import FastAPIOffline
 
 from api import (
@@ -35,6 +35,7 @@ from api.funnel import Counts
 from api.known_subject import MOVES_WITHIN
 from api.live import Picture, running_picture
 from api.openapi import document_routes
+from api.paths import RoutablePaths, decoded_path
 from api.problems import Code, Problem
 from api.sandbox import Sandbox
 from api.shared import Shared
@@ -87,6 +88,7 @@ def create_app() -> FastAPI:
         swagger_ui_parameters={"validatorUrl": None},  # which would be somebody else's
         lifespan=_lifespan(settings, tracing),
         telemetry=tracing.web,
+        dependencies=[Depends(decoded_path)],
     )
     for router in (*(part.router for part in PARTS), *_of_the_chains(), pages.router):
         app.include_router(router)
@@ -94,6 +96,7 @@ def create_app() -> FastAPI:
         app.mount(f"/static/{folder}", pages.static_files(folder))
     answer_with_problems(app)
     document_routes(app, SentEvent, Picture)
+    app.add_middleware(RoutablePaths)
     app.add_middleware(Requests, our_mistake=problem_response(Problem(Code.INTERNAL_ERROR)))
     return app
 

@@ -220,7 +220,7 @@ def _binary(request: Request, body: bytes) -> SentEvent | list[Flaw]:
         return [flaw_in(name, Code.REPEATED_FIELD) for name in repeated]
     if unknown := [name for name in headers if name.removeprefix(_CE) not in _HEADERS]:
         return [flaw_in(name, Code.UNKNOWN_FIELD) for name in unknown]
-    attributes = {name.removeprefix(_CE): unquote(value) for name, value in sent}
+    attributes = {name.removeprefix(_CE): unquote(value, errors="surrogateescape") for name, value in sent}
     found = _checked(attributes | ({"data": parsed(body)} if body else {}))
     return [_in_message(flaw) for flaw in found] if isinstance(found, list) else found
 

@@ -16,6 +16,7 @@ from typing import Any
 import structlog
 from fastapi import Request, Response
 from fastapi.sse import EventSourceResponse, format_sse_event
+from pydantic_core import from_json
 from starlette.types import Message, Receive, Scope, Send
 
 from api.closing import before_shutdown, beside
@@ -239,7 +240,7 @@ class Live:
     def _heard(self, *args: Any) -> None:
         """The payload names the subjects that have news; empty, it may be any."""
         named = args[-1]
-        self._look_at(named.split(",") if named else self._watched)
+        self._look_at(from_json(named) if named else self._watched)
 
     def _look_at(self, subjects: Collection[str]) -> None:
         watched = [subject for subject in subjects if subject in self._watched]

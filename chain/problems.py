@@ -22,7 +22,14 @@ class ProblemCode(StrEnum):
         return self.value.replace("_", " ").capitalize()
 
 
+MAX_ID = 128
+"""Characters of an id from outside."""
+
+
 class IdCode(ProblemCode):
     """That of every id from outside."""
 
-    INVALID_ID = "invalid_id", 422, "Send 1 to 64 letters, digits and . _ : - with a letter or a digit first."
+    INVALID_ID = (
+        "invalid_id", 422,
+        f"Send 1 to {MAX_ID} printable characters, no blank at an end, not . or ..; in a path percent-encoded.",
+    )  # fmt: skip

@@ -2,10 +2,10 @@
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
 
 from chain.event import Event, Kind
-from chain.problems import IdCode
+from chain.problems import MAX_ID, IdCode
 
 RECEIVED = "received"
 """The status before the first event that gives one. A subject that a workflow has taken shows `PROCESSING` instead."""
@@ -16,9 +16,28 @@ NOT_DISPATCHED = "dispatch"
 PROCESSING = "processing"
 PARKED = "parked"
 
-# Letters, digits and a little punctuation: no control characters, nothing that needs quoting in a URL or a log.
+_CONTROLS = r"\x00-\x1f\x7f-\x9f"  # spelled out: not all who read a schema know \p{Cc}
+_STEPS = (".", "..")  # which browsers and proxies take out of a path
+
+
+def _no_step(text: str) -> str:
+    if text in _STEPS:
+        raise ValueError("a step in a path")
+    return text
+
+
+# Any script, as it was given: it is never normalised, so that two spellings of Unicode are two ids. No control
+# character, no blank at an end, and (by pydantic) no lone surrogate. The same in SQL: is_identifier() in schema.sql.
 Identifier = Annotated[
-    str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]*$", min_length=1, max_length=64), IdCode.INVALID_ID
+    str,
+    Field(
+        pattern=rf"^[^\s{_CONTROLS}]([^{_CONTROLS}]*[^\s{_CONTROLS}])?$",
+        min_length=1,
+        max_length=MAX_ID,
+        json_schema_extra={"not": {"enum": [*_STEPS]}},
+    ),
+    AfterValidator(_no_step),
+    IdCode.INVALID_ID,
 ]
 
 

@@ -64,6 +64,7 @@ async def _key(idempotency_key: Annotated[str | None, Header(max_length=255)] = 
 Books = Annotated[Ledger, Depends(_ledger)]
 Key = Annotated[str, Depends(_key)]
 
+# An id that is asked for may hold a slash, and nobody else's payments are here: `:path`.
 # All calls are async and use the ledger on the event loop: one thread, so that they never run side by side.
 calls = APIRouter()
 
@@ -82,22 +83,22 @@ async def page(ledger: Books, limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     return Page(payments=payments[:limit], next_after=payments[limit - 1].id if more else None)
 
 
-@calls.get("/payments/{payment_id}")
+@calls.get("/payments/{payment_id:path}")
 async def find(ledger: Books, payment_id: str) -> Payment:
     return ledger.find(payment_id)
 
 
-@calls.post("/payments/{payment_id}/capture")
+@calls.post("/payments/{payment_id:path}/capture")
 async def capture(ledger: Books, payment_id: str, key: Key) -> Payment:
     return ledger.capture(payment_id, key)
 
 
-@calls.post("/payments/{payment_id}/refund")
+@calls.post("/payments/{payment_id:path}/refund")
 async def refund(ledger: Books, payment_id: str, key: Key) -> Payment:
     return ledger.refund(payment_id, key)
 
 
-@calls.post("/payments/{payment_id}/settle")
+@calls.post("/payments/{payment_id:path}/settle")
 async def settle(
     ledger: Books, request: Request, background: BackgroundTasks, payment_id: str, settlement: Settlement
 ) -> Payment:

@@ -17,7 +17,7 @@ from store.database import Pool, Store, Transaction, columns, connected, transac
 from store.failpoints import reach
 
 CHANNEL = "lanka_journal"
-"""PostgreSQL notifies here when events were journalled: of which subjects, separated by commas; empty, of any."""
+"""PostgreSQL notifies here when events were journalled: of which subjects, as a JSON array; empty, of any."""
 
 _ENVELOPE = ("source", "id", "type", "subject", "time", "data")
 _COLUMNS = ", ".join(_ENVELOPE)

@@ -13,8 +13,14 @@
 -- A lost workflow leads from `dispatched` back to `taken`, with the same workflow id and version. `at_rest` is said of a
 -- dispatched one whose workflow has completed without an end, in a chain where that is no loss.
 
+-- What an id from outside may be (see Identifier in chain/subject.py), spelled out: classes depend on the locale.
+CREATE FUNCTION is_identifier(id text) RETURNS boolean LANGUAGE sql IMMUTABLE
+    RETURN length(id) BETWEEN 1 AND 128 AND id NOT IN ('.', '..') AND id !~ '[\u0001-\u001f\u007f-\u009f]'
+       AND id !~ '^[ \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]'
+       AND id !~ '[ \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]$';
+
 CREATE TABLE subjects (
-    subject       text PRIMARY KEY CHECK (length(subject) BETWEEN 1 AND 64),
+    subject       text PRIMARY KEY CHECK (length(subject) BETWEEN 1 AND 128),
     chain         text NOT NULL,
     position      bigint GENERATED ALWAYS AS IDENTITY,  -- order of acceptance
     status        text NOT NULL,            -- what the journal says: written by record_events() and nobody else
@@ -109,7 +115,7 @@ BEGIN
           AND coalesce(ended_at, 'infinity') = 'infinity'  -- open; said so that no index of all that are open is read
     ), told AS MATERIALIZED (  -- once, not for each row; a payload holds less than 8000 bytes
         SELECT pg_notify('lanka_journal', CASE WHEN octet_length(names) < 8000 THEN names ELSE '' END)
-        FROM (SELECT string_agg(DISTINCT subject, ',') AS names FROM fresh HAVING count(*) > 0) AS news
+        FROM (SELECT json_agg(DISTINCT subject)::text AS names FROM fresh HAVING count(*) > 0) AS news
     )
     SELECT fresh.source, fresh.id FROM fresh WHERE (SELECT count(*) FROM told) = 1;
 END $$;
@@ -233,7 +239,7 @@ CREATE TABLE event_outbox (  -- an application inserts here, in the transaction 
     source  text NOT NULL CHECK (length(source) BETWEEN 1 AND 255),
     id      text NOT NULL CHECK (length(id) BETWEEN 1 AND 255),
     type    text NOT NULL,
-    subject text NOT NULL CHECK (subject ~ '^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$'),
+    subject text NOT NULL CHECK (is_identifier(subject)),
     time    timestamptz NOT NULL DEFAULT now() CHECK (time >= '1970-01-01Z' AND time < '9999-01-01Z'),
     data    jsonb NOT NULL DEFAULT '{}' CHECK (  -- what Temporal and Python's JSON can carry
         jsonb_typeof(data) = 'object' AND octet_length(data::text) <= 262144

@@ -48,7 +48,7 @@ def test_news_is_believed_with_its_signature_only() -> None:
             webhooks.verify(headers, body.encode())
 
 
-@pytest.mark.parametrize("body", ["{", "[]", '{"data": {}}', '{"data": {"payment_id": "a b"}}', "[" * 100_000])
+@pytest.mark.parametrize("body", ["{", "[]", '{"data": {}}', '{"data": {"payment_id": "a "}}', "[" * 100_000])
 def test_genuine_news_that_names_no_payment_is_unreadable(body: str) -> None:
     webhooks = payment_webhooks(PaymentSettings(webhook_secret=SECRET))["sandbox"]
     with pytest.raises(UnreadableNewsError):

@@ -20,7 +20,13 @@ export function release(id, subject) {
     verb: "Release",
     home: heading,
     act: (answers) =>
-      parkedBecomes("released", `${subject} is released and goes on.`, `${id}/release`, subject, answers),
+      parkedBecomes(
+        "released",
+        `${subject} is released and goes on.`,
+        `${encodeURIComponent(id)}/release`,
+        subject,
+        answers,
+      ),
   });
 }
 
@@ -32,7 +38,13 @@ export function reject(id, subject) {
     danger: true,
     home: heading,
     act: (answers) =>
-      parkedBecomes("rejected", `${subject} is rejected; what was done is undone.`, `${id}/reject`, subject, answers),
+      parkedBecomes(
+        "rejected",
+        `${subject} is rejected; what was done is undone.`,
+        `${encodeURIComponent(id)}/reject`,
+        subject,
+        answers,
+      ),
   });
 }
 
