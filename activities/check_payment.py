@@ -1,7 +1,7 @@
 """payment: asks the provider, not the client, whether the order is paid, and takes the payment for this order."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any, Protocol
 
 from temporalio import activity
@@ -47,7 +47,7 @@ class CheckPayment:
 
     async def _ask_pending(self, event: PaymentPending, seconds: float) -> Payment | None:
         payment = await self._provider.find(event.data.order.payment_id, timeout=seconds)
-        if payment and payment.status is PaymentStatus.PENDING and not overdue(event):
+        if payment and payment.status is PaymentStatus.PENDING and await self._journal.now() < event.data.deadline:
             raise NotYet(f"payment {payment.payment_id} is still pending")
         return payment
 
@@ -94,11 +94,6 @@ def unusable(order: Order, payment: Payment | None) -> Refusal | None:
     if payment.status in (PaymentStatus.DECLINED, PaymentStatus.REFUNDED):
         return _no(Reason.PAYMENT_DECLINED, f"payment {order.payment_id} is {payment.status}")
     return None
-
-
-def overdue(event: PaymentPending) -> bool:
-    """Whether the order has waited for its payment long enough."""
-    return datetime.now(UTC) >= event.data.deadline
 
 
 def _no(reason: Reason, detail: str) -> Refusal:

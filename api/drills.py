@@ -4,7 +4,6 @@ import asyncio
 import random
 import uuid
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import structlog
@@ -115,7 +114,7 @@ class Drills:
         began = now()
         for nth, wanted in enumerate(orders):
             await asyncio.sleep(began + nth / rate - now())
-            order, key = wanted.received(new_order_id(), datetime.now(UTC)), f"drill-{uuid.uuid4()}"
+            order, key = wanted.with_id(new_order_id()), f"drill-{uuid.uuid4()}"
             while True:
                 try:
                     with self._tracing.apart("drill"):

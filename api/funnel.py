@@ -116,7 +116,7 @@ async def read_funnel(
     """Where the subjects of a chain are now, link by link, and what became of them in the hours asked for."""
     refuse_repeated(request)
     chain_named(window.chain)
-    since, until = window.bounds(datetime.now(UTC))
+    since, until = window.bounds(await here.counts.store.now())
     return await here.counts.funnel(window.chain, since, until, language)
 
 
@@ -134,7 +134,7 @@ class Counts:
         """Raises `Outage`."""
         table = CHAINS[chain].table
         groups = [group for group in await self._groups.get() if group.chain == chain]
-        made = await self.store.made(chain, since, until)
+        made, now = await self.store.made(chain, since, until), await self.store.now()
         ends = _ends(table, made)
         good = [str(event.status) for event in good_ends(table)]
         number = dict(ends)
@@ -144,7 +144,7 @@ class Counts:
             since=since,
             until=until,
             conversion=_part(sum(number.get(status, 0) for status in good), every),
-            links=_links(table, links_now(table, groups), made, language),
+            links=_links(table, links_now(table, groups), made, now, language),
             hours=_hours(table, made),
         )
 
@@ -191,7 +191,9 @@ class _Tally(NamedTuple):
     seconds: Counter[float]
 
 
-def _links(table: Table, now: dict[str, LinkNow], made: Iterable[Made], language: Language) -> list[LinkFunnel]:
+def _links(
+    table: Table, links: dict[str, LinkNow], made: Iterable[Made], now: datetime, language: Language
+) -> list[LinkFunnel]:
     tallies: dict[str, _Tally] = defaultdict(lambda: _Tally(Counter(), Counter(), Counter(), Counter()))
     for each in made:
         kind = table.types.kind(each.type)
@@ -205,19 +207,21 @@ def _links(table: Table, now: dict[str, LinkNow], made: Iterable[Made], language
     words = table.words
     shown = [(RECEIVED, NOT_DISPATCHED, words.status(RECEIVED))]
     shown += [(link.name, link.queue, words.link(link.name).title) for link in table.links if link is not table.note]
-    return [_link(name, queue, title.in_language(language), now[name], tallies[name]) for name, queue, title in shown]
+    return [
+        _link(name, queue, title.in_language(language), links[name], now, tallies[name]) for name, queue, title in shown
+    ]
 
 
-def _link(name: str, queue: str, title: str, now: LinkNow, tally: _Tally) -> LinkFunnel:
+def _link(name: str, queue: str, title: str, link: LinkNow, now: datetime, tally: _Tally) -> LinkFunnel:
     done, rejected = tally.done.total(), tally.rejected.total()
     return LinkFunnel(
         link=name,
         stage=queue,
         title=title,
-        waiting=now.waiting,
-        in_progress=now.in_progress,
-        parked=now.parked,
-        oldest_age_seconds=max(0.0, (datetime.now(UTC) - now.oldest).total_seconds()) if now.oldest else None,
+        waiting=link.waiting,
+        in_progress=link.in_progress,
+        parked=link.parked,
+        oldest_age_seconds=max(0.0, (now - link.oldest).total_seconds()) if link.oldest else None,
         done=done,
         rejected=rejected,
         conversion=_part(done, done + rejected),

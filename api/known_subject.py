@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import NamedTuple
 
 from api.chains import chain_named
@@ -32,7 +32,7 @@ class Known(NamedTuple):
         dispatched = self.carriage.dispatched_at
         if dispatched is None:
             return False
-        return datetime.now(UTC) - max([dispatched, *(event.time for event in self.events)]) < MOVES_WITHIN
+        return self.carriage.seen_at - max([dispatched, *(event.time for event in self.events)]) < MOVES_WITHIN
 
     def steps(self, *, moves: bool, trying: Mapping[str, Trying] | None = None) -> Sequence[Step]:
         parked = {each.link: Trying(each.attempts, each.last_error) for each in self.parked}

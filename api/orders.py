@@ -4,7 +4,6 @@ import base64
 import hashlib
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import structlog
@@ -24,7 +23,7 @@ from chain.commands import Command
 from chain.event import AnyEvent
 from chain.subject import Identifier
 from orders.money import CurrencyCode, written
-from orders.order import MAX_LINES, Line, Order, new_order_id
+from orders.order import MAX_LINES, Line, NewOrder, new_order_id
 from orders.standing import KnownOrder
 from orders.story import CustomerStep, Story, customer_steps, story
 from orders.words import Status
@@ -45,9 +44,9 @@ class OrderRequest(BaseModel, frozen=True, extra="forbid"):
         """The same for the same order, however its JSON was spaced and in whatever order its fields came."""
         return hashlib.sha256(self.model_dump_json().encode()).digest()
 
-    def received(self, order_id: str, at: datetime) -> Order:
+    def with_id(self, order_id: str) -> NewOrder:
         total = sum(line.quantity * line.unit_price for line in self.lines)
-        return Order(order_id=order_id, total=total, received_at=at, **dict(self))
+        return NewOrder(order_id=order_id, total=total, **dict(self))
 
 
 class Links(BaseModel):
@@ -191,7 +190,7 @@ async def submit_order(
             accepted = await here.orders.accepted_before(owner=caller.name, key=key, fingerprint=fingerprint)
         else:
             accepted = await here.orders.accept(
-                wanted.received(new_order_id(), datetime.now(UTC)),
+                wanted.with_id(new_order_id()),
                 owner=caller.name,
                 key=key,
                 fingerprint=fingerprint,

@@ -28,7 +28,7 @@ class RefusedError(Exception):
 
 
 def received(wanted: OrderRequest) -> Order:
-    return wanted.received(new_order_id(), datetime.now(UTC))
+    return Order(received_at=datetime.now(UTC), **dict(wanted.with_id(new_order_id())))
 
 
 async def first_time(tx: Statements, order: Order, step: str) -> bool:

@@ -133,7 +133,7 @@ def clock(name: str, whose: str, ahead: float, allowed: float) -> Check:
     """`ahead`: by how many seconds the other clock is before that of this host."""
     side = "behind" if ahead > 0 else "ahead of"
     if abs(ahead) > allowed:
-        seen = f"this host's clock is {abs(ahead):.1f} s {side} {whose} ({allowed:g} s are allowed)"
+        seen = f"this host's clock is {abs(ahead):.1f} s {side} {whose} (LANKA_CLOCK_SKEW_SECONDS allows {allowed:g} s)"
         return failed(name, seen, "Set both by NTP (`timedatectl set-ntp true`, chrony).")
     return ok(name, f"agrees with {whose} within {max(abs(ahead), 0.1):.1f} s")
 

@@ -21,8 +21,8 @@ class Line(BaseModel, frozen=True, extra="forbid"):
     unit_price: UnitPrice
 
 
-class Order(BaseModel, frozen=True, extra="forbid"):
-    """An accepted order. `total` is the sum of its lines in minor units of `currency`."""
+class NewOrder(BaseModel, frozen=True, extra="forbid"):
+    """An order that is about to be accepted. `total` is the sum of its lines in minor units of `currency`."""
 
     order_id: str
     customer_id: Identifier
@@ -30,7 +30,6 @@ class Order(BaseModel, frozen=True, extra="forbid"):
     currency: CurrencyCode
     lines: tuple[Line, ...]
     total: int
-    received_at: AwareDatetime
 
     def quantities(self) -> dict[str, int]:
         """How many of each SKU: lines of the same SKU are summed."""
@@ -47,10 +46,17 @@ class Order(BaseModel, frozen=True, extra="forbid"):
         )
 
 
+class Order(NewOrder, frozen=True, extra="forbid"):
+    """An accepted order. `received_at` is PostgreSQL's time, as are those of prices, which are looked up by it."""
+
+    received_at: AwareDatetime
+
+
 def new_order_id() -> str:
     """A time-ordered id of 16 characters: 50 bits of milliseconds and 30 random bits, in Crockford's base 32.
 
-    Sixteen, because 100 ids must fit into one Temporal search attribute of 2,048 bytes.
+    The time is this host's: it sorts lists, and decides nothing. Sixteen, because 100 ids must fit into one Temporal
+    search attribute of 2,048 bytes.
     """
     number = (time.time_ns() // 1_000_000) << 30 | secrets.randbits(30)
     return "".join(_BASE_32[number >> shift & 31] for shift in range(75, -1, -5))

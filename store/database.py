@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from datetime import datetime
 from typing import Any, TypeAlias
 
 import asyncpg
@@ -124,6 +125,13 @@ class Store:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
+
+    async def now(self) -> datetime:
+        """The time of PostgreSQL: what is stored is compared with this, never with the clock of this host."""
+        row = await self._first("SELECT now() AS now")
+        assert row
+        now: datetime = row["now"]
+        return now
 
     async def _fetch(self, statement: str, *values: object) -> list[asyncpg.Record]:
         async with connected(self._pool) as connection:

@@ -25,6 +25,7 @@ class Carried(NamedTuple):
 
     `dispatched_at`: since when Temporal knows of it. `withdrawn`: the reason, if it was taken back. `version`: None
     before it is taken. `done`: the links that have worked on it, each with its attempts; None for a single one.
+    `seen_at`: when this was so, by PostgreSQL's clock as the other times.
     """
 
     chain: str
@@ -36,6 +37,7 @@ class Carried(NamedTuple):
     version: int | None
     traceparent: str | None
     done: Mapping[str, int | None]
+    seen_at: datetime
 
 
 class ParkedSubject(BaseModel, frozen=True):
@@ -108,7 +110,7 @@ class Operations(Store):
         row = await self._first(
             """
             SELECT chain, status_shown(status, taken_at) AS status, ended_at IS NOT NULL AS ended, workflow_id,
-                   dispatched_at, version, traceparent,
+                   dispatched_at, version, traceparent, now() AS seen_at,
                    (
                        SELECT data ->> 'reason' FROM journal
                        WHERE journal.subject = subjects.subject AND kind = 'withdrawal' LIMIT 1

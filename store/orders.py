@@ -9,8 +9,8 @@ from chain.event import AnyEvent, id_of, maker_of, source_of, type_of
 from chain.failures import LankaError
 from chain.position import Entry, position
 from chain.table import Table
-from orders.events import OrderReceived, ReceivedOrder
-from orders.order import Order
+from orders.events import OrderReceived
+from orders.order import NewOrder
 from orders.standing import KnownOrder
 from orders.words import Status
 from store.database import Pool, Store, Transaction, columns, connected
@@ -45,19 +45,19 @@ class Whole(NamedTuple):
 
 
 class _Wanted(NamedTuple):
-    """A request to accept an order. `data`: its first event's."""
+    """A request to accept an order. `written`: the order as JSON."""
 
-    order: Order
+    order: NewOrder
     owner: str
     key: str
     fingerprint: bytes
-    data: str
+    written: str
     traceparent: str | None
 
     def row(self) -> tuple[Any, ...]:
         """As the statement takes it."""
         order = self.order
-        columns = order.order_id, order.received_at, order.customer_id, order.payment_id, order.currency, order.total
+        columns = order.order_id, order.customer_id, order.payment_id, order.currency, order.total
         return (*self[1:], *columns, id_of(order.order_id, LINK))
 
 
@@ -70,14 +70,16 @@ class Orders(Store):
         self._stored = GroupCommit(self._store)
 
     async def accept(
-        self, order: Order, *, owner: str, key: str, fingerprint: bytes, traceparent: str | None = None
+        self, order: NewOrder, *, owner: str, key: str, fingerprint: bytes, traceparent: str | None = None
     ) -> Accepted:
         """Stores the order with its key and its first event, all or nothing; once it returns, the order is accepted.
 
+        When it was received is PostgreSQL's to say, whatever the clock of this host.
+
         The first request with a key wins, the others get its order. Raises `KeyReused` if theirs is another request.
         """
-        data = ReceivedOrder(order=order).model_dump_json()
-        if await self._stored(_Wanted(order, owner, key, fingerprint, data, traceparent)):
+        written = order.model_dump_json()
+        if await self._stored(_Wanted(order, owner, key, fingerprint, written, traceparent)):
             return Accepted(order.order_id, replayed=False)
         first = await self.accepted_before(owner=owner, key=key, fingerprint=fingerprint)
         assert first, "idempotency keys are never deleted"
@@ -93,11 +95,11 @@ class Orders(Store):
                 """
                 WITH given AS (
                     SELECT * FROM unnest(
-                        $1::text[], $2::text[], $3::bytea[], $4::text[], $5::text[], $6::text[], $7::timestamptz[],
-                        $8::text[], $9::text[], $10::text[], $11::bigint[], $12::text[]
+                        $1::text[], $2::text[], $3::bytea[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
+                        $9::text[], $10::bigint[], $11::text[]
                     ) WITH ORDINALITY AS given (
-                        owner, key, fingerprint, data, traceparent, subject, received_at, customer_id, payment_id,
-                        currency, total, event_id, nth
+                        owner, key, fingerprint, written, traceparent, subject, customer_id, payment_id, currency,
+                        total, event_id, nth
                     )
                 ), kept AS (
                     INSERT INTO idempotency_keys (owner, key, fingerprint, subject)
@@ -106,21 +108,25 @@ class Orders(Store):
                     ON CONFLICT (owner, key) DO NOTHING
                     RETURNING subject
                 ), fresh AS MATERIALIZED (
-                    SELECT given.*, given.data::jsonb AS event FROM given JOIN kept USING (subject) ORDER BY nth
+                    SELECT given.*, written::jsonb || jsonb_build_object(
+                        'received_at', to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+                    ) AS the_order
+                    FROM given JOIN kept USING (subject) ORDER BY nth
                 ), subject AS (
                     INSERT INTO subjects (subject, chain, status, received_at, traceparent)
-                    SELECT subject, $13, $14, received_at, traceparent FROM fresh ORDER BY nth
+                    SELECT subject, $12, $13, now(), traceparent FROM fresh ORDER BY nth
                 ), accepted AS (
                     INSERT INTO orders (order_id, customer_id, payment_id, currency, lines, total, received_at)
-                    SELECT subject, customer_id, payment_id, currency, event -> 'order' -> 'lines', total, received_at
+                    SELECT subject, customer_id, payment_id, currency, the_order -> 'lines', total, now()
                     FROM fresh ORDER BY nth
                 ), journalled AS (
                     INSERT INTO journal (source, id, type, kind, subject, time, data)
-                    SELECT $15, event_id, $16, $17, subject, received_at, event FROM fresh ORDER BY nth
+                    SELECT $14, event_id, $15, $16, subject, now(), jsonb_build_object('order', the_order)
+                    FROM fresh ORDER BY nth
                 )
                 SELECT subject FROM kept
                 """,
-                *columns([each.row() for each in wanted], 12),
+                *columns([each.row() for each in wanted], 11),
                 CHAIN,
                 OrderReceived.status,
                 source_of(LINK),
@@ -150,7 +156,7 @@ class Orders(Store):
         row = await self._first(
             """
             SELECT orders.*, chain, version, status_shown(status, taken_at) AS status, ended_at IS NOT NULL AS ended,
-                   workflow_id, dispatched_at, traceparent, journalled.*,
+                   workflow_id, dispatched_at, traceparent, now() AS seen_at, journalled.*,
                    (
                        SELECT coalesce(jsonb_object_agg(link, attempts), '{}')
                        FROM claims WHERE claims.subject = order_id

@@ -9,7 +9,7 @@ import time
 from collections import Counter as Tally
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import httpx
@@ -79,6 +79,7 @@ class Exposition:
             owed = await self._operations.refunds()
             leads = await self._operations.dispatcher_leads()
             reconciled = await self._operations.reconciled()
+            now = await self._operations.now()
         except Outage as outage:
             # Nothing rather than what was true a while ago.
             log.warning("nobody knows where everything stands", error=str(outage))
@@ -86,9 +87,9 @@ class Exposition:
         return [
             _gauge("lanka_postgresql_up", UP, 1),
             _gauge("lanka_dispatcher_leads", "Whether some process dispatches: 1 or 0.", int(leads)),
-            *_waiting(groups),
+            *_waiting(groups, now),
             _parked(groups),
-            *_owed(owed),
+            *_owed(owed, now),
             *_reconciled(reconciled),
         ]
 
@@ -113,7 +114,7 @@ def compensation() -> Compensation:
     return Compensation("orders", back, table.answering(Kind.LATE, refunds=True))
 
 
-def _waiting(groups: Sequence[Group]) -> Iterator[Metric]:
+def _waiting(groups: Sequence[Group], now: datetime) -> Iterator[Metric]:
     labels = ("chain", "stage", "status")
     standing: Tally[tuple[str, str, str]] = Tally()
     since: dict[tuple[str, str, str], datetime] = {}
@@ -122,7 +123,7 @@ def _waiting(groups: Sequence[Group]) -> Iterator[Metric]:
             standing[place] += group.subjects
             then = group.since or group.oldest
             since[place] = min(since.get(place, then), then)
-    ages = {place: max((datetime.now(UTC) - then).total_seconds(), 0) for place, then in since.items()}
+    ages = {place: max((now - then).total_seconds(), 0) for place, then in since.items()}
     lag = max((age for (_, stage, _), age in ages.items() if stage == NOT_DISPATCHED), default=0)
     yield _gauges(
         "lanka_waiting", "What stands at a stage and has not been processed there, by status.", labels, standing
@@ -162,12 +163,12 @@ def _parked(groups: Sequence[Group]) -> Metric:
     return _gauges("lanka_parked", "What waits for a person, by the reason that it failed for.", labels, parked)
 
 
-def _owed(refunds: list[OwedRefund]) -> Iterator[Metric]:
+def _owed(refunds: list[OwedRefund], now: datetime) -> Iterator[Metric]:
     number: Tally[tuple[str]] = Tally((each.currency,) for each in refunds)
     amount: Tally[tuple[str]] = Tally()
     for each in refunds:
         amount[each.currency,] += each.amount
-    oldest = max((time.time() - each.since.timestamp() for each in refunds), default=0.0)
+    oldest = max(((now - each.since).total_seconds() for each in refunds), default=0.0)
     yield _gauges("lanka_refunds_owed", "Refunds that have not succeeded yet.", ("currency",), number)
     yield _gauges("lanka_refunds_owed_minor_units", "The money in them.", ("currency",), amount)
     yield _gauge("lanka_refund_owed_oldest_seconds", "For how long the oldest of them is owed.", max(oldest, 0))

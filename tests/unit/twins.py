@@ -43,6 +43,9 @@ class TwinJournal:
     async def append(self, events: Sequence[AnyEvent]) -> None:
         self.recorded += events
 
+    async def now(self) -> datetime:
+        return NOW
+
     def about(self, subject: str) -> AbstractContextManager[object]:
         return nullcontext()
 
