@@ -25,7 +25,7 @@ def _port(meaning: str) -> Any:
 
 DatabaseOption = Annotated[
     str | None,
-    typer.Option(envvar="DATABASE_URL", help="Where PostgreSQL is; by default the one that `lanka up` runs."),
+    typer.Option(help="PostgreSQL, instead of DATABASE_URL; where neither is given, what `lanka up` runs."),
 ]
 
 
@@ -98,12 +98,12 @@ def api(
     from api.app import bounded
     from lanka.settings import ApiSettings, load_settings
 
-    settings = load_settings(ApiSettings)
+    settings = load_settings(ApiSettings, api_host=host, api_port=port)
     uvicorn.run(
         "api.app:create_app",
         factory=True,
-        host=host or settings.api_host,
-        port=settings.api_port if port is None else port,
+        host=settings.api_host,
+        port=settings.api_port,
         workers=1,  # WEB_CONCURRENCY is somebody else's
         http=bounded(settings).protocol,
         ws="none",
@@ -118,25 +118,29 @@ def api(
 def migrate(database_url: DatabaseOption = None, home: HomeOption = DEFAULT_HOME) -> None:
     """Bring the database to the newest schema. Harmless to repeat."""
     from lanka.schemas import migrate as run
+    from lanka.settings import Chains, Servers, load_settings
 
-    asyncio.run(run(database_url or running(home).database_url))
+    settings = load_settings(Servers, Chains, database_url=database_url)
+    typer.echo(asyncio.run(run(settings.database_url or running(home).database_url)))
 
 
 @app.command()
 def seed(
     skus: Annotated[int, typer.Option(min=1, help="How many products.")] = 20,
     stock: Annotated[int, typer.Option(min=0, help="How many of each are on hand.")] = 100_000,
-    shop_key: Annotated[str | None, typer.Option(envvar="LANKA_SHOP_KEY", help="An API key for shops.")] = None,
-    operator_key: Annotated[str | None, typer.Option(envvar="LANKA_OPERATOR_KEY", help="One for operators.")] = None,
+    shop_key: Annotated[str | None, typer.Option(help="An API key for shops, instead of LANKA_SHOP_KEY.")] = None,
+    operator_key: Annotated[str | None, typer.Option(help="For operators, instead of LANKA_OPERATOR_KEY.")] = None,
     database_url: DatabaseOption = None,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Fill the demo shop, and store the API keys where some are given. What is there already stays as it is."""
+    from lanka.settings import Seed, load_settings
     from store.seed import seed as run
 
-    given = {"shop": shop_key, "operator": operator_key}
+    settings = load_settings(Seed, database_url=database_url, shop_key=shop_key, operator_key=operator_key)
+    given = {"shop": settings.shop_key, "operator": settings.operator_key}
     keys = {scope: key for scope, key in given.items() if key is not None}
-    asyncio.run(run(database_url or running(home).database_url, skus=skus, stock=stock, keys=keys))
+    asyncio.run(run(settings.database_url or running(home).database_url, skus=skus, stock=stock, keys=keys))
 
 
 @app.command()
@@ -176,7 +180,7 @@ def reconcile(
     database_url: DatabaseOption = None,
     payments_url: Annotated[
         str | None,
-        typer.Option(envvar="LANKA_PAYMENTS_URL", help="Where the provider is; by default that of `lanka up`."),
+        typer.Option(help="The provider, instead of LANKA_PAYMENTS_URL; without either, that of `lanka up`."),
     ] = None,
     grace: Annotated[float, typer.Option(min=0, help="What has changed within so many seconds is left out.")] = 60,
     as_json: JsonOption = False,
@@ -188,7 +192,10 @@ def reconcile(
     """
     from lanka.reconcile import reconcile as run
     from lanka.reconcile import show_report
+    from lanka.settings import Reconciliation, load_settings
 
+    settings = load_settings(Reconciliation, database_url=database_url, payments_url=payments_url)
+    database_url, payments_url = settings.database_url, settings.payments_url
     if not (database_url and payments_url):
         connection = running(home, code=2)
         database_url, payments_url = database_url or connection.database_url, payments_url or connection.payments

@@ -69,7 +69,7 @@ class Machine:
         command = temporal.command(
             port=self.ports.temporal, ui_port=self.ports.temporal_ui, database=self.home.temporal_database
         )
-        env = {**os.environ, **temporal.ENVIRONMENT}
+        env = {**_without_temporal(), **temporal.ENVIRONMENT}
         ready = partial(temporal_answers, self.connection.temporal)
         return Part("temporal", command, env=env, cwd=self.home.directory, ready=ready)
 
@@ -95,11 +95,7 @@ class Machine:
         return Part(name, command, env, self.home.directory, ready=partial(http_answers, ready), grace=grace)
 
     def _environment(self) -> dict[str, str]:
-        env = dict(os.environ)
-        if self.given.temporal_address is None:
-            # Whatever leads to another Temporal, such as an API key in a profile, would only mislead here.
-            env = {name: value for name, value in env.items() if not name.startswith("TEMPORAL_")}
-            env["TEMPORAL_CONFIG_FILE"] = os.devnull
+        env = _without_temporal() if self.given.temporal_address is None else dict(os.environ)
         here = self.connection
         return {
             **env,
@@ -118,3 +114,9 @@ class Machine:
             "SANDBOX_WEBHOOK_URL": f"{here.api}/webhooks/sandbox",
             "SANDBOX_WEBHOOK_SECRET": self.chosen.webhook_secret,
         }
+
+
+def _without_temporal() -> dict[str, str]:
+    """Whatever leads to another Temporal, such as an API key in a profile, would only mislead here."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("TEMPORAL_")}
+    return {**env, "TEMPORAL_CONFIG_FILE": os.devnull}

@@ -25,6 +25,8 @@ _SETTINGS = {
     "unix_socket_directories": "",
     "max_connections": "200",
     "shared_buffers": "256MB",
+    "timezone": "UTC",  # else that of whoever starts it, and TZ may be anything
+    "log_timezone": "UTC",
 }
 
 

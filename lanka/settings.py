@@ -8,21 +8,26 @@ import difflib
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import fields
+from importlib import import_module
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
-from urllib.parse import urlsplit
+from types import ModuleType
+from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, WithJsonSchema, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from temporalio.envconfig import ClientConfig
 
 S = TypeVar("S", bound=BaseSettings)
 P = TypeVar("P")
 
 TESTS_ONLY = {"LANKA_FAIL_POINT", "LANKA_FAIL_ONCE", "LANKA_SCREENSHOTS"}
 """What the test suite sets: see store/failpoints.py and tests/browser."""
+
+_READ = ("LANKA_", "DATABASE_URL", "TEMPORAL_", "SANDBOX_", "OTEL_", "PG")
 
 # Kubernetes tells every container of the Services beside it. One that is called `lanka-api` has these names.
 _SERVICES = re.compile(r"\w+_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)")
@@ -47,28 +52,25 @@ def _text(pattern: str, kind: str) -> tuple[Any, Any]:
     return AfterValidator(checked), WithJsonSchema({"type": "string", "kind": kind})
 
 
-def _url(*schemes: str, such_as: str) -> tuple[Any, Any]:
-    kind = f"an address such as {such_as}"
-
-    def checked(value: str) -> str:
-        try:
-            parts = urlsplit(value)
-            if parts.scheme in schemes and parts.netloc and parts.port != 0:
-                return value
-        except ValueError:
-            pass
-        raise ValueError(f"{kind} is needed")
-
-    return AfterValidator(checked), WithJsonSchema({"type": "string", "kind": kind})
-
-
 def _listed(names: object) -> object:
     return tuple(filter(None, map(str.strip, names.split(",")))) if isinstance(names, str) else names
 
 
 Port = Annotated[int, _between(0, 65_535)]
-Url = Annotated[str, *_url("http", "https", such_as="http://127.0.0.1:8090")]
-DatabaseUrl = Annotated[str, *_url("postgresql", "postgres", such_as="postgresql://user:password@host:5432/database")]
+Url = Annotated[
+    str,
+    *_text(
+        r"https?://(\[[0-9a-fA-F:.]+\]|[^\s:/@\[\]]+)(:\d{1,5})?(/\S*)?", "an address such as http://127.0.0.1:8090"
+    ),
+]
+_HOST = r"(\[[0-9a-fA-F:.%]+\]|[^\s:/?\[\],]*)(:\d{1,5})?"
+DatabaseUrl = Annotated[
+    str,
+    *_text(
+        rf"postgres(ql)?://([^\s/?]*@)?{_HOST}(,{_HOST})*(/[^\s?]*)?(\?[^\s=]+=\S*)?",
+        "an address such as postgresql://user:password@host:5432/database",
+    ),
+]
 HostAndPort = Annotated[str, *_text(r"(\[[0-9a-fA-F:.]+\]|[^\s:/\[\]]+):\d{1,5}", "host:port")]
 WebhookSecret = Annotated[str, *_text(r"whsec_[A-Za-z0-9+/]{22,}={0,2}", "`whsec_` and at least 16 bytes as base64")]
 ApiKey = Annotated[str, *_text(r"[!-~]{8,}", "a key of at least 8 printable characters")]
@@ -89,6 +91,15 @@ Networks = Annotated[
 ]
 
 
+def _chains(names: tuple[str, ...]) -> tuple[str, ...]:
+    if names:
+        from workflows.chains import problems  # noqa: PLC0415, as below
+
+        if problems:
+            raise ValueError("; ".join(problems))
+    return names
+
+
 def _providers(names: tuple[str, ...]) -> tuple[str, ...]:
     from gateways.choice import adapters  # noqa: PLC0415, what they need to call others is heavy
 
@@ -98,6 +109,7 @@ def _providers(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed), WithJsonSchema({"kind": "names, by commas"})]
+ChainModules = Annotated[Names, AfterValidator(_chains)]
 Providers = Annotated[Names, AfterValidator(_providers)]
 
 
@@ -136,6 +148,16 @@ class Servers(Settings):
     clock_skew_seconds: Annotated[float, _between(0, 3600)] = 10.0
     """How far this host's clock may be from PostgreSQL's before API and worker say that they are not ready."""
 
+    @model_validator(mode="after")
+    def _temporals_profile_can_be_read(self) -> Self:
+        """Not where the embedded one is used: then nobody reads it."""
+        if self.temporal_address or isinstance(self, Database):
+            try:
+                ClientConfig.load_client_connect_config()
+            except (RuntimeError, OSError) as error:
+                raise ValueError(f"Temporal's own settings (TEMPORAL_..., profile): {error}") from None
+        return self
+
 
 class Database(Servers):
     """PostgreSQL has to be named."""
@@ -146,7 +168,7 @@ class Database(Servers):
 class Chains(Settings):
     """Chains of other packages."""
 
-    chains: Names = ()
+    chains: ChainModules = ()
     """Modules of chains from other packages, divided by commas, for every part of Lanka. See docs/a-new-chain.md."""
 
 
@@ -244,37 +266,97 @@ class ApiSettings(Database, Chains, Payments, Dispatch, Edge): ...
 class WorkerSettings(Database, Chains, Payments, Work): ...
 
 
+class Seed(Servers, Terminal): ...
+
+
+class Reconciliation(Servers, Chains, Payments): ...
+
+
 # ---- reading them ------------------------------------------------------------------------------------------------
 
 
-def load_settings(wanted: type[S], *others: type[BaseSettings]) -> S:
-    """What the environment says. Where that is wrong, for `others` as well, it ends the program with a line each."""
-    if lines := sorted({*wrong(wanted, *others), *unknown(os.environ)}):
-        for line in lines:
+def load_settings(wanted: type[S], *others: type[BaseSettings], **instead: Any) -> S:
+    """What the environment says. Where that is wrong, for `others` as well, it ends the program with a line each.
+
+    `instead`: what an option of the command says, by the field's name; None where it says nothing.
+    """
+    _tidy()
+    given = {str(wanted.model_fields[name].validation_alias or name): v for name, v in instead.items() if v is not None}
+    lines = {*_wrong(wanted, **given), *_unknown()}
+    for settings in (*others, *_declared(wanted, *others)):
+        lines |= {*_wrong(settings)}
+    if lines:
+        for line in sorted(lines):
             print(f"lanka: {line}", file=sys.stderr)  # noqa: T201, also for roots that have no terminal's library
         raise SystemExit(2)
-    return wanted()
+    return wanted(**given)
 
 
-def wrong(*wanted: type[BaseSettings]) -> Iterator[str]:
-    for settings in wanted:
-        try:
-            settings()
-        except ValidationError as error:
-            for each in error.errors():
-                if each["type"] == "default_factory_not_called":  # something else is wrong
-                    continue
+def forget_other_servers() -> None:
+    """PGSSLMODE and the like are about somebody's own PostgreSQL: they would mislead whoever calls the embedded one."""
+    for name in [name for name in os.environ if name.startswith("PG")]:
+        del os.environ[name]
+
+
+def _tidy() -> None:
+    """Empty means not set, also for those who read by themselves; and nothing on this machine is behind a proxy."""
+    for name in [name for name, value in os.environ.items() if name.startswith(_READ) and not value.strip()]:
+        del os.environ[name]
+    for name in ("no_proxy", "NO_PROXY"):
+        others = os.environ.get(name, "")
+        if "127.0.0.1" not in others and others != "*":
+            os.environ[name] = ",".join(filter(None, [others, "localhost,127.0.0.1,::1"]))
+
+
+def _wrong(settings: type[BaseSettings], **given: Any) -> Iterator[str]:
+    try:
+        settings(**given)
+    except ValidationError as error:
+        for each in error.errors():
+            if not each["loc"]:
+                yield _reason(each["msg"])
+            elif each["type"] != "default_factory_not_called":  # something else is wrong
                 yield _line(settings, str(each["loc"][0]), each)
 
 
-def unknown(environment: Mapping[str, str]) -> Iterator[str]:
+def _declared(*wanted: type[BaseSettings]) -> Iterator[type[BaseSettings]]:
+    """What the chains and the payment providers that are chosen read by themselves: their module's `Settings`."""
+    with suppress(ValidationError):  # which is told anyway
+        if any(issubclass(each, Chains) for each in wanted):
+            for name in Chains().chains:
+                yield from _of_module(import_module(name))
+    with suppress(ValidationError):
+        if any(issubclass(each, Payments) for each in wanted):
+            for name in Payments().payments:
+                yield from _of_module(import_module(f"gateways.{name}"))
+
+
+def _of_module(module: ModuleType) -> Iterator[type[BaseSettings]]:
+    found = vars(module).get("Settings")
+    if isinstance(found, type) and issubclass(found, BaseSettings):
+        yield found
+
+
+def _unknown() -> Iterator[str]:
     """The variables of our prefix that nobody reads."""
-    known = {variable(group, name) for group in GROUPS for name in group.model_fields} | TESTS_ONLY
-    for name, value in environment.items():
-        of_kubernetes = _SERVICES.fullmatch(name) or _SERVICES_ADDRESS.match(value)
-        if name.startswith("LANKA_") and name not in known and not of_kubernetes:
+    ours = {variable(group, name) for group in GROUPS for name in group.model_fields} | TESTS_ONLY
+    for name in sorted(name for name in os.environ.keys() - ours if name.startswith("LANKA_")):
+        of_kubernetes = _SERVICES.fullmatch(name) or _SERVICES_ADDRESS.match(os.environ[name])
+        if not of_kubernetes and name not in (known := ours | _theirs()):
             close = difflib.get_close_matches(name, known, n=1)
             yield f"{name}: there is no such setting" + (f"; did you mean {close[0]}?" if close else "")
+
+
+def _theirs() -> set[str]:
+    """What chains and payment providers read, also those that are not chosen."""
+    from gateways.choice import adapters  # noqa: PLC0415, heavy
+    from workflows.chains import modules  # noqa: PLC0415, heavy
+
+    declared = [each for module in (*modules(), *adapters().values()) for each in _of_module(module)]
+    return {variable(settings, name) for settings in declared for name in settings.model_fields}
+
+
+# ---- in words ----------------------------------------------------------------------------------------------------
 
 
 def variable(settings: type[BaseSettings], name: str) -> str:
@@ -284,6 +366,17 @@ def variable(settings: type[BaseSettings], name: str) -> str:
     return str(alias or settings.model_config.get("env_prefix", "") + name).upper()
 
 
+def kind(settings: type[BaseSettings], name: str) -> str:
+    """What a field may hold."""
+    schema = settings.model_json_schema(by_alias=False)["properties"][name]
+    schema = schema.get("anyOf", [schema])[0]
+    if "kind" in schema:
+        return str(schema["kind"])
+    words = {"integer": "a whole number", "number": "a number", "boolean": "true or false"}
+    word = words.get(schema.get("type"), "a text")
+    return f"{word} from {schema['minimum']} to {schema['maximum']}" if "minimum" in schema else word
+
+
 def _line(settings: type[BaseSettings], place: str, error: Any) -> str:
     called = variable(settings, place)
     (name,) = [name for name in settings.model_fields if variable(settings, name) == called]
@@ -291,15 +384,8 @@ def _line(settings: type[BaseSettings], place: str, error: Any) -> str:
     if error["type"] == "missing":
         return f"{called} is not set: {needed}"
     held = f"={error['input']}" if settings.model_fields[name].repr else ""
-    said = error["msg"].removeprefix("Value error, ") if error["type"] == "value_error" else needed
-    return f"{called}{held}: {said}"
+    return f"{called}{held}: {_reason(error['msg']) if error['type'] == 'value_error' else needed}"
 
 
-def kind(settings: type[BaseSettings], name: str) -> str:
-    """What a field may hold, in words."""
-    schema = settings.model_json_schema(by_alias=False)["properties"][name]
-    schema = schema.get("anyOf", [schema])[0]
-    if "kind" in schema:
-        return str(schema["kind"])
-    word = {"integer": "a whole number", "number": "a number", "boolean": "true or false"}.get(schema["type"], "a text")
-    return f"{word} from {schema['minimum']} to {schema['maximum']}" if "minimum" in schema else word
+def _reason(message: str) -> str:
+    return message.removeprefix("Value error, ")

@@ -81,7 +81,15 @@ class Api:
         import httpx
 
         self._url = url.rstrip("/")
-        self._client = httpx.Client(headers={"Authorization": f"Bearer {key}"} if key else {}, timeout=60)
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        try:
+            # Nothing on this machine is behind a proxy.
+            here = httpx.URL(url).host in {"127.0.0.1", "localhost", "::1"}
+            self._client = httpx.Client(headers=headers, timeout=60, trust_env=not here)
+        except (httpx.InvalidURL, ImportError, OSError, ValueError) as error:
+            raise NotDoneError(
+                f"{url} cannot be called as the environment wants it (proxies, certificates): {error}"
+            ) from error
 
     def call(self, method: str, path: str, **more: Any) -> Any:
         """`more`: as for httpx."""
@@ -117,12 +125,15 @@ class Api:
 def running(home: Path, code: int = 1) -> "Connection":
     """How to reach what `lanka up` runs in this home. Raises `NotDoneError` with `code` where nothing runs."""
     from lanka.home import Home
+    from lanka.settings import forget_other_servers
 
     connection = Home(home).connection()
     if connection is None:
         raise NotDoneError(
             f"nothing is running in {home.absolute()}: start `lanka up` first, or name another --home", code
         )
+    if "postgres" in connection.pids:
+        forget_other_servers()
     return connection
 
 

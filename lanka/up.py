@@ -21,7 +21,7 @@ from lanka.ports import free_port, is_free
 from lanka.readiness import postgres_answers, until
 from lanka.sample_order import as_curl
 from lanka.schemas import migrate
-from lanka.settings import GROUPS, Servers, load_settings
+from lanka.settings import GROUPS, Servers, forget_other_servers, load_settings
 from lanka.supervision import Part, State, Supervision
 from lanka.terminal import NotDoneError
 from store.seed import seed
@@ -126,6 +126,7 @@ class _Run:
         began = time.monotonic()
         machine, start = self._machine, self._supervision.start
         if machine.given.database_url is None:
+            forget_other_servers()
             data, password = machine.home.postgres_data, machine.chosen.postgres_password
             await asyncio.to_thread(postgres.prepare, data, password)
             start(machine.postgres())

@@ -8,6 +8,7 @@ import asyncpg
 import stamina
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
@@ -27,20 +28,19 @@ class OlderDatabaseError(LankaError):
 
 
 @stamina.retry(on=OSError, attempts=None, timeout=30)
-async def migrate(database_url: str, schemas: Mapping[str, str] = MappingProxyType({})) -> None:
+async def migrate(database_url: str, schemas: Mapping[str, str] = MappingProxyType({})) -> list[str]:
     """Upgrades to the newest schema. Waits up to 30 s for a server that starts; safe to call twice at once.
 
-    `schemas`: SQL of the chains that have tables of their own, by the chain's name; each is executed once.
-    Raises `OlderDatabaseError`.
+    `schemas`: SQL of the chains that have tables of their own, by the chain's name; each is executed once. Returns what
+    was done, the newest revision or a chain, in order. Raises `OlderDatabaseError`.
     """
     engine = create_async_engine("postgresql+asyncpg://", async_creator=lambda: asyncpg.connect(database_url))
     try:
         async with engine.begin() as connection:
             await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
             await _refuse_older(connection)
-            await connection.run_sync(_upgrade)
-            for name, sql in schemas.items():
-                await _add(connection, name, sql)
+            done = await connection.run_sync(_upgrade)
+            return done + [name for name, sql in schemas.items() if await _add(connection, name, sql)]
     finally:
         await engine.dispose()
 
@@ -53,14 +53,18 @@ async def _refuse_older(connection: AsyncConnection) -> None:
             raise OlderDatabaseError
 
 
-def _upgrade(connection: Connection) -> None:
+def _upgrade(connection: Connection) -> list[str]:
+    before = MigrationContext.configure(connection).get_current_revision()
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
+    after = MigrationContext.configure(connection).get_current_revision()
+    return [after] if after and after != before else []
 
 
-async def _add(connection: AsyncConnection, name: str, sql: str) -> None:
+async def _add(connection: AsyncConnection, name: str, sql: str) -> bool:
+    """Whether it was not there before."""
     added = await connection.execute(
         text("INSERT INTO chain_schemas (name) VALUES (:name) ON CONFLICT DO NOTHING"), {"name": name}
     )
@@ -68,3 +72,4 @@ async def _add(connection: AsyncConnection, name: str, sql: str) -> None:
         raw = await connection.get_raw_connection()
         assert raw.driver_connection
         await raw.driver_connection.execute(sql)
+    return bool(added.rowcount)

@@ -1,9 +1,10 @@
 """All chains. One of another package takes part by its module's name in LANKA_CHAINS (see docs/a-new-chain.md)."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from importlib.resources import files
+from types import ModuleType
 
 from chain.event import AcceptedType, EventTypes, type_of
 from workflows.chain import Chain
@@ -11,23 +12,36 @@ from workflows.chain import Chain
 BUILT_IN = ("workflows.order_confirmation", "support")
 
 
-def _load() -> Mapping[str, str]:
-    """The module of each chain, by the chain's name. Each has a `CHAIN`, and `consumers` for the worker."""
+def _load() -> tuple[Mapping[str, str], Sequence[str]]:
+    """The module of each chain, by the chain's name. Each has a `CHAIN`, and `consumers` for the worker.
+
+    What cannot be loaded is left out and told: with that no program of Lanka starts (see lanka/settings.py).
+    """
     named = (name.strip() for name in os.environ.get("LANKA_CHAINS", "").split(","))
     found: dict[str, str] = {}
+    problems: list[str] = []
     for module in dict.fromkeys([*BUILT_IN, *filter(None, named)]):
-        name = import_module(module).CHAIN.name
+        try:
+            name = import_module(module).CHAIN.name
+        except (ImportError, AttributeError, ValueError) as error:
+            problems.append(f"the module {module} has no chain: {error}")
+            continue
         if name in found:
-            raise SystemExit(f"LANKA_CHAINS: the modules {found[name]} and {module} both have a chain called {name}")
-        found[name] = module
-    return found
+            problems.append(f"the modules {found[name]} and {module} both have a chain called {name}")
+        else:
+            found[name] = module
+    return found, problems
 
 
-_MODULES = _load()
+_MODULES, problems = _load()
 
 CHAINS: Mapping[str, Chain] = {name: import_module(module).CHAIN for name, module in _MODULES.items()}
 
 TYPES = EventTypes(event for chain in CHAINS.values() for event in chain.table.events)
+
+
+def modules() -> Iterable[ModuleType]:
+    return map(import_module, _MODULES.values())
 
 
 def module_of(name: str) -> str:

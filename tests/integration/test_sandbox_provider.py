@@ -314,7 +314,7 @@ async def test_it_does_not_start_with_webhooks_that_nobody_could_trust(tmp_path:
     env = {"SANDBOX_DATABASE": str(tmp_path / "sandbox.db"), "SANDBOX_WEBHOOK_URL": "http://127.0.0.1:9/"}
     async with process(sys.executable, "-m", "sandbox", env=env) as started:
         await until(lambda: started.exit_code is not None, HANGS_AFTER, "the end of the provider")
-        assert started.exit_code == 1
+        assert started.exit_code == 2
         assert "SANDBOX_WEBHOOK_SECRET" in started.printed()
 
 

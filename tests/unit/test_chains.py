@@ -92,20 +92,23 @@ def test_a_chain_of_another_package_takes_part_by_its_name(tmp_path: Path, monke
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("LANKA_CHAINS", " calls_abroad, support,")
 
-    assert chains._load() == {
-        "orders": "workflows.order_confirmation",
-        "support": "support",
-        "abroad": "calls_abroad",
-    }
+    found = {"orders": "workflows.order_confirmation", "support": "support", "abroad": "calls_abroad"}
+    assert chains._load() == (found, [])
 
 
-def test_two_chains_of_one_name_are_refused_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_no_chain_is_told_in_a_sentence_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "calls_again.py").write_text("from support import CHAIN\n")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setenv("LANKA_CHAINS", "calls_again")
+    monkeypatch.setenv("LANKA_CHAINS", "calls_again,nonsense,json")
 
-    with pytest.raises(SystemExit, match="support and calls_again both have a chain called support"):
-        chains._load()
+    found, problems = chains._load()
+
+    assert [*found] == ["orders", "support"]
+    assert problems == [
+        "the modules support and calls_again both have a chain called support",
+        "the module nonsense has no chain: No module named 'nonsense'",
+        "the module json has no chain: module 'json' has no attribute 'CHAIN'",
+    ]
 
 
 def test_what_may_come_from_outside_is_known_by_its_kind() -> None:
