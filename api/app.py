@@ -35,6 +35,7 @@ from api.funnel import Counts
 from api.known_subject import MOVES_WITHIN
 from api.live import Picture, running_picture
 from api.openapi import document_routes
+from api.order_links import OrderLinks
 from api.paths import RoutablePaths, decoded_path
 from api.problems import Code, Problem
 from api.sandbox import Sandbox
@@ -144,6 +145,7 @@ def _lifespan(
                 shared = Shared(
                     pool=pool,
                     orders=orders,
+                    order_links=OrderLinks(settings.link_secret),
                     journal=Journal(pool, TYPES),
                     intake=Intake(pool),
                     catalogue=catalogue,

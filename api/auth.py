@@ -25,6 +25,8 @@ SAFE = {"GET", "HEAD", "OPTIONS"}
 _INSUFFICIENT = {"WWW-Authenticate": 'Bearer error="insufficient_scope"'}
 _bearer = HTTPBearer(auto_error=False, description="An API key of scope `shop` or `operator`.")
 
+Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+
 
 class Caller(NamedTuple):
     """`name` tells callers apart and gives nothing away, for others read it.

@@ -4,18 +4,19 @@ import base64
 import hashlib
 import re
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import structlog
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import AliasChoices, BaseModel, Field, TypeAdapter
 
-from api.auth import Anybody, Caller
+from api.auth import Anybody, Caller, Credentials, anybody
 from api.body import Body
 from api.chains import Spoken
 from api.commands import Answer
 from api.known_subject import known_by
+from api.order_links import OrderLinks
 from api.problems import MAX_PAGE, Code, Flaw, Problem, Text, flaw_at, flaw_in, flawed, raises, refuse_repeated
 from api.shared import Here
 from api.stream import LIVE_OR_NOT, journal_of
@@ -49,15 +50,29 @@ class OrderRequest(BaseModel, frozen=True, extra="forbid"):
         return NewOrder(order_id=order_id, total=total, **dict(self))
 
 
+_left_out = Field(default=None, exclude_if=lambda link: link is None)
+
+
 class Links(BaseModel):
-    """Where to read on."""
+    """Where to read on. `cancel` and `page` are for whoever the order belongs to.
+
+    `page` is the order on the shop's page, for any device: whoever has this link may read the order, and no more. It
+    is left out where `LANKA_LINK_SECRET` is not set.
+    """
 
     self: str
     events: str
+    cancel: str | None = _left_out
+    page: str | None = _left_out
 
     @classmethod
-    def to(cls, order_id: str) -> "Links":
+    def to_read(cls, order_id: str) -> "Links":
         return cls(self=f"/orders/{order_id}", events=f"/orders/{order_id}/events")
+
+    @classmethod
+    def to(cls, order_id: str, signed: OrderLinks) -> "Links":
+        reading = cls.to_read(order_id)
+        return reading.model_copy(update={"cancel": f"{reading.self}/cancel", "page": signed.page(order_id)})
 
 
 class AcceptedOrder(BaseModel):
@@ -70,8 +85,8 @@ class OrderAnswer(KnownOrder):
     links: Links
 
     @classmethod
-    def about(cls, order: KnownOrder) -> "OrderAnswer":
-        return cls.model_construct(links=Links.to(order.order_id), **dict(order))
+    def about(cls, order: KnownOrder, links: Links) -> "OrderAnswer":
+        return cls.model_construct(links=links, **dict(order))
 
 
 class ToldOrder(OrderAnswer):
@@ -157,6 +172,54 @@ def _only_own(caller: Caller, customer_id: str | None) -> str | None:
 
 VisibleOrder = Annotated[str, Depends(visible_order)]
 
+Signature = Annotated[
+    str | None,
+    Header(alias="Order-Signature", description="from the order's link (`links.page`): lets anybody read this order"),
+]
+
+
+class Reader(NamedTuple):
+    """Whoever wants to read one order. `by_link`: may, whoever it is; `caller` is then None for a stranger."""
+
+    caller: Caller | None
+    by_link: bool
+
+    def owns(self, order: KnownOrder) -> bool:
+        return self.caller is not None and not _hidden(order, self.caller)
+
+    def may_read(self, order: KnownOrder) -> bool:
+        return self.by_link or self.owns(order)
+
+
+@raises(Code.ORDER_NOT_FOUND)
+async def reader(
+    request: Request, here: Here, credentials: Credentials, order_id: OrderId, signature: Signature = None
+) -> Reader:
+    by_link = signature is not None and here.order_links.allow(order_id, signature)
+    try:
+        return Reader(await anybody(request, here, credentials), by_link)
+    except Problem as problem:
+        if problem.code is not Code.API_KEY_MISSING or signature is None:
+            raise
+    if not by_link:
+        raise Problem(Code.ORDER_NOT_FOUND)
+    return Reader(None, by_link)
+
+
+OrderReader = Annotated[Reader, Depends(reader)]
+
+
+@raises(Code.ORDER_NOT_FOUND)
+async def readable_order(here: Here, reader: OrderReader, order_id: OrderId) -> str:
+    if not reader.by_link and reader.caller and reader.caller.customer_id:
+        order = await here.orders.find(order_id)
+        if order is None or not reader.may_read(order):
+            raise Problem(Code.ORDER_NOT_FOUND)
+    return order_id
+
+
+ReadableOrder = Annotated[str, Depends(readable_order)]
+
 router = APIRouter(tags=["orders"])
 
 _KEY = {
@@ -204,7 +267,7 @@ async def submit_order(
         here.backlog.add(1)
         here.wakeup.wake()
     structlog.contextvars.bind_contextvars(order_id=accepted.order_id)
-    links = Links.to(accepted.order_id)
+    links = Links.to(accepted.order_id, here.order_links)
     headers = {"Location": links.self} | ({"Idempotency-Replayed": "true"} if accepted.replayed else {})
     answer = {"order_id": accepted.order_id, "status": Status.RECEIVED, "links": links.model_dump()}
     return JSONResponse(answer, 202, headers)
@@ -212,16 +275,17 @@ async def submit_order(
 
 @router.get("/orders/{order_id}")
 @raises(Code.ORDER_NOT_FOUND)
-async def read_order(here: Here, caller: Anybody, order_id: OrderId, language: Spoken) -> ToldOrder:
+async def read_order(here: Here, reader: OrderReader, order_id: OrderId, language: Spoken) -> ToldOrder:
     """Where the order stands, and what it tells its customer."""
     whole = await here.orders.whole(order_id)
-    if whole is None or _hidden(whole.order, caller):
+    if whole is None or not reader.may_read(whole.order):
         raise Problem(Code.ORDER_NOT_FOUND)
     order, carried, events = whole
+    links = Links.to(order_id, here.order_links) if reader.owns(order) else Links.to_read(order_id)
     known = await known_by(here, order_id, carried, events)
     steps = known.steps(moves=True)  # for a customer only who waits for somebody outside waits
     return ToldOrder.model_construct(
-        **dict(OrderAnswer.about(order)),
+        **dict(OrderAnswer.about(order, links)),
         steps=customer_steps(known.table, steps, language),
         story=story(known.table, known.events, steps, written(order.total, order.currency), language),
     )
@@ -239,13 +303,13 @@ async def list_orders(request: Request, here: Here, caller: Anybody, wanted: Ann
     )
     page = found[: wanted.limit]
     return OrderPage(
-        orders=[OrderAnswer.about(order) for order in page],
+        orders=[OrderAnswer.about(order, Links.to(order.order_id, here.order_links)) for order in page],
         next_cursor=_cursor(page[-1].order_id) if len(found) > len(page) else None,
     )
 
 
 @router.get("/orders/{order_id}/events", response_model=list[AnyEvent], responses=LIVE_OR_NOT)
-async def read_events(request: Request, response: Response, order_id: VisibleOrder) -> Sequence[AnyEvent] | Response:
+async def read_events(request: Request, response: Response, order_id: ReadableOrder) -> Sequence[AnyEvent] | Response:
     """The journal of the order, oldest first, as CloudEvents 1.0; live with `Accept: text/event-stream`."""
     return await journal_of(request, response, order_id, unknown=Code.ORDER_NOT_FOUND)
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:  # most of them have routes of their own, which ask for `Here`
     from api.drills import Drills
     from api.funnel import Counts
     from api.live import LivePicture
+    from api.order_links import OrderLinks
     from api.sandbox import Sandbox
     from api.stream import Live
     from api.subjects import ExternalLinks
@@ -38,6 +39,7 @@ class Shared:
 
     pool: "Pool"
     orders: "Orders"
+    order_links: "OrderLinks"
     journal: "Journal"
     intake: "Intake"
     catalogue: "Catalogue"

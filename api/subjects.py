@@ -16,7 +16,7 @@ from api.auth import Operator
 from api.chains import Spoken, chain_named
 from api.known_subject import known_subject
 from api.operations import LINKS, ParkedAnswer, one_of
-from api.orders import OrderAnswer, OrderId
+from api.orders import Links, OrderAnswer, OrderId
 from api.paging import LISTED, Page, Paged, Time, listed
 from api.problems import Code, Problem, Text, raises, refuse_repeated
 from api.shared import Here, Shared
@@ -149,7 +149,10 @@ async def find_orders(
 ) -> list[OrderAnswer]:
     """Orders with this order id, order number, customer or payment: the newest first, at most 100."""
     refuse_repeated(request)
-    return [OrderAnswer.about(order) for order in await here.orders.matching(sought.q.strip(), limit=FOUND)]
+    return [
+        OrderAnswer.about(order, Links.to(order.order_id, here.order_links))
+        for order in await here.orders.matching(sought.q.strip(), limit=FOUND)
+    ]
 
 
 @router.get("/orders/{order_id}")
@@ -160,7 +163,7 @@ async def see_order(here: Here, _: Operator, order_id: OrderId, language: Spoken
     seen = await _seen(here, order_id, language) if order else None
     if order is None or seen is None:
         raise Problem(Code.ORDER_NOT_FOUND)
-    return OrderSeen(order=OrderAnswer.about(order), **dict(seen))
+    return OrderSeen(order=OrderAnswer.about(order, Links.to(order_id, here.order_links)), **dict(seen))
 
 
 @router.get("/subjects", response_model=list[ListedSubject], responses=LISTED)

@@ -38,6 +38,7 @@ class Chosen(BaseModel):
     postgres_password: str = Field(default_factory=secrets.token_urlsafe)
     postgres_port: int = Field(default_factory=free_port)
     webhook_secret: str = Field(default_factory=lambda: "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode())
+    link_secret: str = Field(default_factory=secrets.token_urlsafe)
     keys: dict[str, str] = Field(
         default_factory=lambda: {"shop": secrets.token_urlsafe(), "operator": secrets.token_urlsafe()}
     )

@@ -108,6 +108,7 @@ class Machine:
             "LANKA_API_PORT": str(self.ports.api),
             "LANKA_PAYMENTS_URL": here.payments,
             "LANKA_WEBHOOK_SECRET": self.chosen.webhook_secret,
+            "LANKA_LINK_SECRET": self.chosen.link_secret,
             "SANDBOX_HOST": HOST,
             "SANDBOX_PORT": str(self.ports.payments),
             "SANDBOX_DATABASE": str(self.home.payments_database),

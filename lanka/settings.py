@@ -73,6 +73,7 @@ DatabaseUrl = Annotated[
 ]
 HostAndPort = Annotated[str, *_text(r"(\[[0-9a-fA-F:.]+\]|[^\s:/\[\]]+):\d{1,5}", "host:port")]
 WebhookSecret = Annotated[str, *_text(r"whsec_[A-Za-z0-9+/]{22,}={0,2}", "`whsec_` and at least 16 bytes as base64")]
+LinkSecret = Annotated[str, *_text(r"[!-~]{16,}", "a text of at least 16 printable characters")]
 ApiKey = Annotated[str, *_text(r"[!-~]{8,}", "a key of at least 8 printable characters")]
 
 
@@ -218,6 +219,8 @@ class Edge(Settings):
     """Where the Temporal Web UI is, for links from the console. `lanka up` sets it."""
     trace_url: Url | None = None
     """Where a trace is shown, with `{trace_id}` in it, for links from the console."""
+    link_secret: Annotated[LinkSecret | None, Field(repr=False)] = None
+    """Signs the links by which an order is read on another device; without it there are none. `lanka up` makes it."""
     max_body_bytes: Annotated[int, _between(1024, 16_777_216)] = 65_536
     """Largest request body."""
     connections_per_address: Annotated[int, _between(1, 1_000_000)] = 1_000

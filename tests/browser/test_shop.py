@@ -65,14 +65,15 @@ async def puts_into_the_basket(page: Page, product: str = MUG) -> None:
     await add.click()
 
 
-async def pays(page: Page, method: str = "Test card is accepted") -> None:
-    await page.get_by_role("radio", name=method).check()
+async def pays(page: Page, method: str = "Card", *, playing: str = "Everything goes well") -> None:
+    await page.get_by_role("radio", name=re.compile(f"^{method} ")).check()
+    await page.get_by_role("radio", name=playing).check()
     await page.get_by_role("button", name=re.compile(r"^Pay ")).click()
 
 
-async def buys(page: Page, product: str = MUG, method: str = "Test card is accepted") -> None:
+async def buys(page: Page, product: str = MUG, method: str = "Card", **played: str) -> None:
     await puts_into_the_basket(page, product)
-    await pays(page, method)
+    await pays(page, method, **played)
 
 
 def title(page: Page, text: str) -> Awaitable[None]:
@@ -127,7 +128,7 @@ async def test_a_screen_reader_hears_the_steps_in_their_order(somebody: Opens) -
         page = await person.opens()
         await buys(page)
         await is_confirmed(page)
-        log = page.get_by_role("log", name="What happens to the order")
+        log = page.get_by_role("log", name="News")
         await expect(log).to_contain_text("Order number")
         heard = await log.locator("p").all_inner_texts()
     side_by_side = ["Stock reserved.", "Price confirmed."]
@@ -153,7 +154,7 @@ async def test_the_last_item_in_two_tabs_goes_to_one_and_the_others_money_is_saf
         titles = [await tab.locator("#order-title").inner_text() for tab in tabs]
         assert sorted(titles) == ["We could not confirm your order", "Your order is confirmed"]
         loser = tabs[titles.index("We could not confirm your order")]
-        await state(loser, "cart", "Refused")
+        await state(loser, "cart", "Stopped here")
         await expect(loser.locator("#order-text")).to_contain_text("Somebody was faster")
         await expect(loser.locator("#order-money")).to_contain_text("Nothing was taken.")
         await expect(loser.locator("#again")).to_contain_text(f"{name} is sold out.")
@@ -251,9 +252,9 @@ async def test_another_tab_goes_on_with_the_purchase_of_the_first(person: Person
 
     await person.context.route("**/shop/payments", hold)
     await buys(first)
-    await title(first, "Asking the payment provider")
+    await title(first, "Preparing your payment")
     second = await person.opens()
-    await title(second, "Asking the payment provider")
+    await title(second, "Preparing your payment")
     going.set()
     assert await is_confirmed(first) == await is_confirmed(second)
     assert len(await orders_of(first)) == 1
@@ -269,7 +270,9 @@ async def test_with_the_provider_down_nothing_is_taken_and_the_page_goes_on_by_i
     await customer.payments.put("/faults", json={"down": True})
     await buys(page)
     note = page.locator("#order-note")
-    await expect(note).to_contain_text("The payment provider does not answer. Nothing was taken.")
+    await expect(note).to_contain_text(
+        "The payment service is not answering. Your order has not been placed yet, and nothing has been charged."
+    )
     heights = [await each.bounding_box() for each in (page.locator("#order-title"), note, page.locator("#chain"))]
     tops = [box["y"] for box in heights if box]
     assert tops == sorted(tops), "what is wrong is said before the picture"
@@ -313,7 +316,7 @@ async def test_a_customer_who_does_not_want_to_wait_has_the_basket_again(person:
     page = await person.opens()
     await customer.payments.put("/faults", json={"down": True})
     await buys(page)
-    await page.get_by_role("button", name="Stop, back to the basket").click()
+    await page.get_by_role("button", name="Stop and go back to the basket").click()
     await customer.payments.put("/faults", json={})
     await expect(page.locator("#basket-count")).to_have_text("1")
     assert await orders_of(page) == []
@@ -327,7 +330,7 @@ async def test_an_order_waits_out_an_outage_and_goes_green_by_itself(person: Per
     await customer.payments.put("/faults", json={"error_rate": 1})
     await buys(page)
     await state(page, "payment", "Taking longer")
-    await expect(page.locator("#order-note")).to_contain_text("Your order is kept and goes on by itself")
+    await expect(page.locator("#order-note")).to_contain_text("We have your order and are still working on it")
     await customer.payments.put("/faults", json={})
     await is_confirmed(page)
 
@@ -389,7 +392,7 @@ async def test_a_page_that_was_offline_catches_up(person: Person, customer: Cust
     await buys(page, method="Bank transfer")
     await title(page, "Waiting for your bank")
     await person.context.set_offline(True)
-    await expect(page.locator("#order-note")).to_contain_text("Reconnecting")
+    await expect(page.locator("#order-note")).to_contain_text("The connection is lost")
     (order,) = await customer_orders(customer, page)
     await customer.payments.post(f"/payments/{order['payment_id']}/settle", json={"outcome": "authorized"})
     await customer.ended(order["order_id"])
@@ -433,15 +436,15 @@ async def customer_orders(customer: Customer, page: Page) -> list[dict[str, Any]
 
 async def test_a_declined_card_is_told_in_words_and_another_way_to_pay_is_offered(person: Person) -> None:
     page = await person.opens()
-    await buys(page, method="Test card, declined")
+    await buys(page, playing="The bank declines the card")
     await title(page, "We could not confirm your order")
-    await state(page, "payment", "Refused")
+    await state(page, "payment", "Stopped here")
     await expect(page.locator("#order-text")).to_have_text("The bank has declined the payment.")
     await expect(page.locator("#order-money")).to_have_text("Nothing was taken.")
     states = page.locator("rect.ring:not([data-link=payment])")
     drawn = set(await states.evaluate_all("rings => rings.map(ring => ring.dataset.state)"))
     assert drawn == {"left_out"}, "nothing beyond it is waited for, nor are the shackles"
-    await page.get_by_role("button", name="Put it into the basket again").click()
+    await page.get_by_role("button", name="Put everything back into the basket").click()
     await pays(page)
     await is_confirmed(page)
     assert [order["status"] for order in await orders_of(page)] == ["confirmed", "rejected"]
@@ -453,9 +456,9 @@ async def test_a_transfer_waits_for_the_bank(person: Person, accepted: bool) -> 
     await buys(page, method="Bank transfer")
     await state(page, "payment", "Awaiting payment")
     await expect(page.locator("#order-text")).to_have_text(
-        re.compile(r"We wait for your bank to confirm it\. It has until \d\d:\d\d\.$")
+        re.compile(r"We wait for your bank to confirm it\. Your bank has time until \d+ \w+ \d+, \d\d:\d\d\.$")
     )
-    await page.get_by_role("button", name="Confirm the transfer" if accepted else "Refuse it").click()
+    await page.get_by_role("button", name="Confirm the transfer" if accepted else "Refuse the transfer").click()
     if accepted:
         await is_confirmed(page)
     else:
@@ -474,10 +477,10 @@ async def test_a_changed_price_is_shown_and_can_be_taken(person: Person, custome
     await pays(page)
     await title(page, "We could not confirm your order")
     await page.unroute("**/catalogue")
-    await state(page, "price", "Refused")
+    await state(page, "price", "Stopped here")
     await expect(page.locator("#order-money")).to_contain_text("Nothing was taken.")
     await page.reload()
-    await expect(page.locator("#again")).to_contain_text(f"{name}: €3.00 now, it was €2.50.")
+    await expect(page.locator("#again")).to_contain_text(f"{name} now costs €3.00, it was €2.50.")
     await page.get_by_role("button", name="Order at the new price").click()
     await pays(page)
     await is_confirmed(page)
@@ -494,20 +497,26 @@ async def test_a_price_that_changed_in_the_basket_is_taken_before_it_is_paid(
     changed = {"name": name, "unit_price": 300, "currency": "EUR", "on_hand": 10}
     await customer.api.put(f"/catalogue/{sku}", json=changed, headers=customer.operator)
     await page.reload()
-    await expect(page.locator("#basket-lines")).to_contain_text("€3.00 each now, it was €2.50.")
+    await expect(page.locator("#basket-lines")).to_contain_text("The price is now €3.00, it was €2.50.")
     await expect(page.locator("#pay")).to_be_disabled()
-    await page.get_by_role("button", name="Take the new prices").click()
+    await page.get_by_role("button", name="Accept the new prices").click()
     await expect(page.locator("#pay")).to_have_text("Pay €3.00")
 
 
-async def test_a_waiting_order_can_be_cancelled(person: Person) -> None:
+async def test_a_waiting_order_can_be_cancelled_and_is_asked_about_once(person: Person) -> None:
     page = await person.opens()
+    cancel = page.get_by_role("button", name="Cancel the order")
     await buys(page, method="Bank transfer")
     await state(page, "payment", "Awaiting payment")
-    await page.get_by_role("button", name="Cancel this order").click()
-    await expect(page.locator("#verdict")).to_contain_text("Cancelled.")
+    await cancel.click()
+    await page.get_by_role("button", name="No, keep it").click()
+    await expect(cancel).to_be_focused()
+    await title(page, "Waiting for your bank")
+    await cancel.click()
+    await page.get_by_role("button", name="Yes, cancel it").click()
+    await expect(page.locator("#verdict")).to_contain_text("We have cancelled your order.")
     await expect(page.get_by_role("heading", level=1)).to_have_text(re.compile("Cancelling|is cancelled"))
-    await expect(page.get_by_role("button", name="Cancel this order")).to_be_hidden()
+    await expect(cancel).to_be_hidden()
 
 
 async def test_a_parked_order_is_looked_at_and_goes_on_when_it_is_released(person: Person, customer: Customer) -> None:
@@ -515,7 +524,7 @@ async def test_a_parked_order_is_looked_at_and_goes_on_when_it_is_released(perso
     await customer.payments.put("/faults", json={"garbage_rate": 1})
     await buys(page)
     await title(page, "Somebody is looking at it")
-    await state(page, "payment", "On hold")
+    await state(page, "payment", "Being looked at")
     await customer.payments.put("/faults", json={})
     order_id = page.url.partition("#order-")[2]
     released = await customer.api.post(
@@ -529,7 +538,7 @@ async def test_somebody_elses_order_is_not_shown(person: Person, customer: Custo
     sku = await customer.puts_on_sale(1)
     theirs = await customer.orders((sku, 1, 250))
     page = await person.opens(f"/#order-{theirs}")
-    await title(page, "We do not know this order here")
+    await title(page, "We cannot show this order here")
 
 
 # ---- for everybody -----------------------------------------------------------------------------------------------
@@ -541,9 +550,9 @@ async def test_the_keyboard_alone_is_enough(person: Person) -> None:
     await tab_to(page, f"Add {MUG}")
     await page.keyboard.press("Enter")
     await page.keyboard.press("Shift+Tab")
-    await tab_to(page, "Test card")
+    await tab_to(page, "Card")
     await page.keyboard.press("ArrowDown")
-    await expect(page.get_by_role("radio", name="Test card, declined")).to_be_checked()
+    await expect(page.get_by_role("radio", name="Bank transfer")).to_be_checked()
     await page.keyboard.press("ArrowUp")
     await tab_to(page, "Pay €13.50")
     await page.keyboard.press("Enter")
@@ -559,7 +568,7 @@ async def tab_to(page: Page, name: str) -> None:
     for _ in range(60):
         await page.keyboard.press("Tab")
         focused = page.locator(":focus")
-        words = await focused.evaluate("e => e.closest('label')?.innerText ?? e.textContent")
+        words = await focused.evaluate("e => e.closest('label')?.innerText ?? e.ariaLabel ?? e.textContent")
         if " ".join(words.split()).startswith(name):
             return
     pytest.fail(f"no Tab leads to {name!r}")
@@ -579,7 +588,7 @@ async def test_axe_finds_nothing(somebody: Opens, customer: Customer, colours: s
         await title(page, "Waiting for your bank")
         await is_accessible(page, "an order that waits")
         await page.goto("/")
-        await buys(page, method="Test card, declined")
+        await buys(page, playing="The bank declines the card")
         await title(page, "We could not confirm your order")
         await is_accessible(page, "a refused order")
         await page.get_by_role("link", name="My orders").click()

@@ -33,7 +33,11 @@ async def test_an_order_is_accepted_and_can_be_followed(api: httpx.AsyncClient) 
     assert accepted == {
         "order_id": order_id,
         "status": "received",
-        "links": {"self": f"/orders/{order_id}", "events": f"/orders/{order_id}/events"},
+        "links": {
+            "self": f"/orders/{order_id}",
+            "events": f"/orders/{order_id}/events",
+            "cancel": f"/orders/{order_id}/cancel",
+        },
     }
     assert answer.headers["Location"] == accepted["links"]["self"]
     assert "Idempotency-Replayed" not in answer.headers

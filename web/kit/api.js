@@ -1,11 +1,13 @@
 // Calls the API, in the language of the page.
 
+import { LANGUAGE, text } from "./texts.js";
+
 const ANSWERS_WITHIN = 20_000; // milliseconds
 
 /** A "no" of the API: `message` is a sentence, `code` stable. Without an answer, `status` is 0. */
 export class Problem extends Error {
   constructor(problem, status = 0) {
-    super(problem?.detail ?? (status ? `The API answered ${status}.` : "The API does not answer."));
+    super(problem?.detail ?? (status ? text("api.answered", { status: String(status) }) : text("api.silent")));
     this.code = problem?.code;
     this.status = status;
   }
@@ -31,8 +33,8 @@ export async function callList(path) {
   return { items: data, total: Number(headers.get("Total-Count") ?? data.length), next };
 }
 
-async function answered(method, path, { body, key } = {}) {
-  const headers = { Accept: "application/json", "Accept-Language": document.documentElement.lang };
+async function answered(method, path, { body, key, headers: more } = {}) {
+  const headers = { Accept: "application/json", "Accept-Language": LANGUAGE, ...more };
   const request = { method, headers, signal: AbortSignal.timeout(ANSWERS_WITHIN), cache: "no-store" };
   if (body !== undefined) {
     headers["Content-Type"] = "application/json";

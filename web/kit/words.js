@@ -1,7 +1,6 @@
 // Numbers, times and money as people write them.
 
-const LANGUAGE = document.documentElement.lang;
-const LOCALE = LANGUAGE === "en" ? "en-GB" : LANGUAGE;
+import { LOCALE, text } from "./texts.js";
 
 /** `unexpected_answer` is for programs, `unexpected answer` for people. */
 export const words = (code) => code.replaceAll(/[_-]/g, " ");
@@ -56,16 +55,20 @@ export const seconds = (from, to) => (new Date(to) - new Date(from)) / 1000;
 /** 12 s, 4 m 05 s, 3 h 20 m, 2 d 4 h */
 export function duration(length) {
   const s = Math.max(0, length);
-  const two = (n) => String(Math.floor(n)).padStart(2, "0");
-  if (s < 60) return `${Math.floor(s)} s`;
-  if (s < 3600) return `${Math.floor(s / 60)} m ${two(s % 60)} s`;
-  if (s < 86400) return `${Math.floor(s / 3600)} h ${two((s % 3600) / 60)} m`;
-  return `${Math.floor(s / 86400)} d ${Math.floor((s % 86400) / 3600)} h`;
+  const [seconds, minutes, hours, days] = [s % 60, (s / 60) % 60, (s / 3600) % 24, s / 86400].map(Math.floor);
+  const two = (n) => String(n).padStart(2, "0");
+  if (s < 60) return text("time.seconds", { seconds });
+  if (s < 3600) return text("time.minutes", { minutes, seconds: two(seconds) });
+  if (s < 86400) return text("time.hours", { hours, minutes: two(minutes) });
+  return text("time.days", { days, hours });
 }
 
 /** As precisely as it matters: 8 ms, 0.42 s, 3.1 s, then as `duration`. */
 export function took(length) {
-  if (length < 0.0995) return `${Math.round(length * 1000)} ms`;
-  if (length < 0.995) return `${length.toFixed(2)} s`;
-  return length < 59.95 ? `${length.toFixed(1)} s` : duration(length);
+  if (length < 0.0995) return text("time.milliseconds", { milliseconds: Math.round(length * 1000) });
+  if (length >= 59.95) return duration(length);
+  return text("time.seconds", { seconds: decimals(length, length < 0.995 ? 2 : 1) });
 }
+
+const decimals = (value, digits) =>
+  value.toLocaleString(LOCALE, { minimumFractionDigits: digits, maximumFractionDigits: digits });

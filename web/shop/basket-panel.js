@@ -1,18 +1,21 @@
 // The basket on the page.
 
-import { $, h, keyed, setText } from "../kit/elements.js";
-import { many, money } from "../kit/words.js";
-import { basket, count, purchase, put, quantityOf, total } from "./basket.js";
+import { $, h, keyed, setAttribute, setText } from "../kit/elements.js";
+import { text } from "../kit/texts.js";
+import { money } from "../kit/words.js";
+import { MOST, basket, count, purchase, put, total } from "./basket.js";
+import { linesToOrder } from "./demo.js";
+import { picture } from "./picture.js";
+import { say } from "./spoken.js";
 
-export const MOST = 99; // of one product
+let removed = null; // the line that was taken out last
 
 /** `products`: by SKU, as far as the page knows them. */
 export function renderBasket(products) {
   const now = basket();
   const running = purchase();
-  const leave = (item) => item.contains(document.activeElement) && $("basket-title").focus();
   const show = (item, line) => showLine(item, line, now.currency, products.get(line.sku));
-  keyed($("basket-lines"), now.lines, ({ sku }) => sku, basketItem, show, leave);
+  keyed($("basket-lines"), now.lines, ({ sku }) => sku, basketItem, show);
   const changed = now.lines.some(
     ({ sku, unit_price }) => products.has(sku) && products.get(sku).unit_price !== unit_price,
   );
@@ -21,72 +24,107 @@ export function renderBasket(products) {
   $("basket-empty").hidden = items > 0 || Boolean(running);
   $("pay-form").hidden = !items && !running;
   $("take-prices").hidden = !changed;
-  setText($("basket-total"), running ? money(running.total, running.currency) : sum);
-  setText($("pay"), running ? "Go on with your order" : `Pay ${sum}`);
+  const toPay = running ?? { ...now, total: total({ lines: linesToOrder(now.lines, products) }) };
+  const amount = toPay.currency ? money(toPay.total, toPay.currency) : "";
+  setText($("basket-total"), amount);
+  setText($("pay"), running ? text("pay.go_on") : text("pay.pay", { amount }));
   $("pay").disabled = changed && !running;
   setText($("basket-count"), String(items));
   $("bar").hidden = !items;
-  setText($("bar-count"), `Basket · ${many(items, "item")}`);
+  setText($("bar-count"), text("basket.bar", { count: items }));
   setText($("bar-total"), sum);
+  if (removed && (now.lines.some(({ sku }) => sku === removed.sku) || running)) removed = null;
+  $("basket-removed").hidden = !removed;
+  if (removed) setText($("basket-removed").querySelector("span"), text("basket.removed", removed));
 }
 
 function showLine(item, { quantity, unit_price }, currency, product) {
   const part = (name) => item.querySelector(name);
   const most = Math.min(product?.available ?? MOST, MOST);
   setText(part("output"), String(quantity));
+  setText(part(".each"), text("basket.each", { amount: money(unit_price, currency) }));
   setText(part(".sum-of-line"), money(quantity * unit_price, currency));
-  part(".more").setAttribute("aria-disabled", String(quantity >= most));
+  setAttribute(part(".less"), "aria-disabled", quantity <= 1);
+  setAttribute(part(".more"), "aria-disabled", quantity >= most);
   const notices = [];
   if (product && product.unit_price !== unit_price) {
-    notices.push(`${money(product.unit_price, product.currency)} each now, it was ${money(unit_price, currency)}.`);
+    const [now, before] = [money(product.unit_price, product.currency), money(unit_price, currency)];
+    notices.push(text("basket.new_price", { now, before }));
   }
   if (product && product.available < quantity) {
-    notices.push(product.available > 0 ? `Only ${product.available} left.` : "Sold out by now.");
+    notices.push(product.available > 0 ? text("stock.left", { left: product.available }) : text("stock.gone"));
   }
   setText(part(".notice"), notices.join(" "));
   part(".notice").hidden = !notices.length;
 }
 
-function basketItem({ sku, name }) {
-  const stepper = [
-    stepButton("−", "One less", -1, sku, name),
-    h("output", { class: "number" }),
-    stepButton("+", "One more", 1, sku, name),
-  ];
+function basketItem(line) {
+  const { sku, name } = line;
+  const remove = h("button", { type: "button", class: "quiet remove", "aria-label": text("basket.remove_this", line) });
+  remove.textContent = text("basket.remove");
+  remove.addEventListener("click", () => takeOut(sku));
   return h(
     "li",
     {},
-    h("span", { class: "what" }, name),
-    h("span", { class: "stepper" }, stepper),
+    picture(line),
+    h("span", { class: "what" }, name, h("small", { class: "each number" })),
+    remove,
+    h(
+      "span",
+      { class: "stepper", role: "group", "aria-label": text("basket.quantity", line) },
+      stepButton("−", "basket.less", -1, line),
+      h("output", { class: "number" }),
+      stepButton("+", "basket.more", 1, line),
+    ),
     h("span", { class: "sum-of-line number" }),
     h("p", { class: "notice", hidden: true }),
   );
 }
 
-function stepButton(text, label, by, sku, name) {
+function stepButton(sign, label, by, { sku, name }) {
   const button = h(
     "button",
-    { type: "button", class: `step ${by > 0 ? "more" : "less"}`, "aria-label": `${label}: ${name}` },
-    text,
+    { type: "button", class: `step ${by > 0 ? "more" : "less"}`, "aria-label": text(label, { name }) },
+    sign,
   );
   button.addEventListener("click", () => {
-    if (button.getAttribute("aria-disabled") === "true") return;
+    if (button.getAttribute("aria-disabled") === "true") return; // it keeps the focus, which a disabled one loses
     const { currency, lines } = basket();
     const line = lines.find((each) => each.sku === sku);
-    if (line) put({ ...line, currency }, line.quantity + by);
-    const left = quantityOf(sku);
-    say(left ? `${name}: ${left} in the basket.` : `${name} is out of the basket.`);
+    if (!line) return;
+    put({ ...line, currency }, line.quantity + by);
+    say(text("basket.added", { name, held: line.quantity + by }));
   });
   return button;
 }
 
-export function basketNotice(text) {
-  $("basket-notice").hidden = !text;
-  setText($("basket-notice"), text);
+/** Takes a product out; the focus goes to the button that puts it back. */
+function takeOut(sku) {
+  const { currency, lines } = basket();
+  const line = lines.find((each) => each.sku === sku);
+  if (!line) return;
+  removed = { ...line, currency };
+  put(removed, 0);
+  say(text("basket.removed", removed));
+  $("basket-removed").querySelector("button").focus();
 }
 
-/** To those who hear the page. */
-export function say(text) {
-  $("spoken").append(h("p", {}, text));
-  while ($("spoken").children.length > 20) $("spoken").firstChild.remove();
+function putBack() {
+  const line = removed;
+  if (!line) return;
+  if (!put(line, line.quantity)) return basketNotice(text("basket.other_currency", { currency: basket().currency }));
+  say(text("basket.added", { name: line.name, held: line.quantity }));
+  [...$("basket-lines").children]
+    .find((item) => item.dataset.key === line.sku)
+    ?.querySelector(".remove")
+    .focus();
+}
+
+export function setUpBasket() {
+  $("basket-removed").querySelector("button").addEventListener("click", putBack);
+}
+
+export function basketNotice(message) {
+  $("basket-notice").hidden = !message;
+  setText($("basket-notice"), message);
 }

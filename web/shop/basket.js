@@ -2,9 +2,11 @@
 //
 // basket:   {id, currency, lines: [{sku, name, quantity, unit_price}]}. `id` becomes the Idempotency-Key, so it is the
 //           same in every tab that pays this basket.
-// purchase: {key, method, total, currency, lines, customer_id?, payment_id?}: the basket on its way. It is written before
+// purchase: {key, method, total, currency, lines, wanted, customer_id?, payment_id?}: the basket (`wanted`) on its way. It is written before
 //           the first request and goes when the order is accepted; whoever finds one goes on with it.
 // bought:   {key, order_id} of the last purchase, for tabs that did not see it end.
+
+export const MOST = 99; // of one product
 
 const KEYS = { basket: "lanka.basket", purchase: "lanka.purchase", bought: "lanka.bought" };
 
@@ -73,22 +75,35 @@ export function accept(products) {
   write("basket", { ...now, lines });
 }
 
-/** Puts these lines into the basket, which becomes another order than the one they come from. */
+/** Puts these lines into the basket, which becomes another order than the one they come from. The currency of what had
+ * to leave it for them, if any: an order has one. */
 export function refill(currency, lines) {
   const now = basket();
   const skus = new Set(lines.map((line) => line.sku));
-  const kept = now.currency === currency ? now.lines.filter((line) => !skus.has(line.sku)) : [];
+  const stays = now.currency === currency;
+  const kept = stays ? now.lines.filter((line) => !skus.has(line.sku)) : [];
   write("basket", { id: newId(), currency, lines: [...lines, ...kept] });
+  return stays || !now.lines.length ? null : now.currency;
 }
 
 export const purchase = () => read("purchase");
 
-/** Begins to buy the basket, unless a purchase is under way. What is put into the basket from now on is another order. */
-export function begin(method) {
-  const now = basket();
-  if (purchase() || !now.lines.length) return;
-  const { id: key, currency, lines } = now;
-  write("purchase", { key, method, currency, lines, total: total(now) });
+/** Lines of one product at one price are one. */
+export function merged(lines) {
+  const by = new Map();
+  for (const line of lines) {
+    const key = JSON.stringify([line.sku, line.unit_price]);
+    by.set(key, { ...line, quantity: line.quantity + (by.get(key)?.quantity ?? 0) });
+  }
+  return [...by.values()];
+}
+
+/** Begins to buy these lines for the basket, unless a purchase is under way. What is put into the basket from now on is
+ * another order. */
+export function begin(method, lines) {
+  const { id: key, currency, lines: wanted } = basket();
+  if (purchase() || !lines.length) return;
+  write("purchase", { key, method, currency, lines, wanted, total: total({ lines }) });
   write("basket", null);
 }
 
@@ -108,10 +123,10 @@ export const lastBought = () => read("bought")?.order_id ?? null;
 
 export const orderOf = (key) => (read("bought")?.key === key ? read("bought").order_id : null);
 
-/** Stops trying. What was to be bought is in the basket again; bought again it is another purchase. */
+/** Stops trying. What was to be bought is in the basket again, as by `refill`; bought again it is another purchase. */
 export function giveUp(key) {
   const stopped = purchase();
-  if (stopped?.key !== key) return;
+  if (stopped?.key !== key) return null;
   write("purchase", null);
-  refill(stopped.currency, stopped.lines);
+  return refill(stopped.currency, stopped.wanted);
 }

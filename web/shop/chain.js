@@ -2,6 +2,7 @@
 // way where several go side by side.
 
 import { h, setAttribute, svg } from "../kit/elements.js";
+import { text } from "../kit/texts.js";
 import { icon } from "../kit/icons.js";
 
 const WIDTH = 540; // units of the drawing
@@ -99,7 +100,7 @@ function drawing(graph, columns) {
 export function drawChain(figure, graph, columns) {
   if (figure.dataset.drawn === JSON.stringify(columns)) return;
   figure.dataset.drawn = JSON.stringify(columns);
-  const list = h("ol", { class: "links", id: "links", "aria-label": "The links of the chain" });
+  const list = h("ol", { class: "links", id: "links", "aria-label": text("chain.steps") });
   list.style.setProperty("--columns", columns.length);
   const most = Math.max(...columns.map((column) => column.length));
   columns.forEach((column, nth) =>

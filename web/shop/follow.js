@@ -5,11 +5,13 @@ import { callAsCustomer } from "./session.js";
 
 const LOST_FOR = 4_000; // then we ask, and the customer hears that the connection is lost
 const ASK_EVERY = 5_000;
+const hidden = () => document.visibilityState === "hidden";
 const SILENT_FOR = 20_000; // a phone that slept may hold a stream that is dead and does not know it
 
-/** `types`: of the events that the stream may tell. Calls `hear(order)` with each answer, which says whether that was
+/** `types`: of the events that the stream may tell. `signature`: for whoever has come by a link; it must not stand in an
+ * address that is logged, so without a stream we ask. Calls `hear(order)` with each answer, which says whether that was
  * the last; `connection(ok)`; `unknown()` where there is no such order for this customer. Returns how to stop. */
-export function follow(orderId, types, { hear, connection, unknown }) {
+export function follow(orderId, types, signature, { hear, connection, unknown }) {
   const path = `/orders/${encodeURIComponent(orderId)}`;
   let source = null;
   let over = false;
@@ -28,6 +30,8 @@ export function follow(orderId, types, { hear, connection, unknown }) {
 
   function connect() {
     source?.close();
+    source = null;
+    if (signature !== undefined || hidden()) return;
     const mine = new EventSource(`${path}/events`);
     source = mine;
     mine.onopen = () => becomes(true);
@@ -55,7 +59,8 @@ export function follow(orderId, types, { hear, connection, unknown }) {
 
   async function look() {
     try {
-      const order = await callAsCustomer("GET", path);
+      const headers = signature === undefined ? {} : { "Order-Signature": signature };
+      const order = await callAsCustomer("GET", path, { headers });
       if (over) return;
       heardAt = Date.now();
       connection(true);
@@ -71,7 +76,7 @@ export function follow(orderId, types, { hear, connection, unknown }) {
 
   const timer = setInterval(() => {
     const now = Date.now();
-    const lost = !connected && now - lostAt > LOST_FOR;
+    const lost = !connected && !hidden() && now - lostAt > LOST_FOR;
     const silent = now - heardAt > SILENT_FOR;
     if ((!lost && !silent) || now - askedAt < (lost ? ASK_EVERY : SILENT_FOR)) return;
     askedAt = now;
@@ -79,8 +84,16 @@ export function follow(orderId, types, { hear, connection, unknown }) {
     if (!source) connect();
   }, 1000);
 
-  function wake() {
-    if (document.visibilityState === "hidden") return;
+  /** A hidden page gives its stream up, for a browser has few connections to one server, and asks now and then. */
+  function looked() {
+    if (hidden()) {
+      source?.close();
+      source = null;
+      connected = false;
+      lostAt = Date.now();
+      return;
+    }
+    lostAt = Date.now();
     ask();
     if (!source || source.readyState === EventSource.CLOSED) connect();
   }
@@ -94,7 +107,7 @@ export function follow(orderId, types, { hear, connection, unknown }) {
   }
   addEventListener("online", online);
   addEventListener("offline", offline);
-  document.addEventListener("visibilitychange", wake);
+  document.addEventListener("visibilitychange", looked);
 
   function stop() {
     over = true;
@@ -102,7 +115,7 @@ export function follow(orderId, types, { hear, connection, unknown }) {
     clearInterval(timer);
     removeEventListener("online", online);
     removeEventListener("offline", offline);
-    document.removeEventListener("visibilitychange", wake);
+    document.removeEventListener("visibilitychange", looked);
     connection(true);
   }
 

@@ -2,9 +2,11 @@
 
 import { Problem, untilAnswered } from "../kit/api.js";
 import { $, h, setText } from "../kit/elements.js";
-import { date, many, money } from "../kit/words.js";
-import { accept, begin, giveUp, lastBought, onChange, purchase } from "./basket.js";
-import { basketNotice, renderBasket } from "./basket-panel.js";
+import { hasText, text } from "../kit/texts.js";
+import { date, money } from "../kit/words.js";
+import { accept, basket, begin, giveUp, lastBought, onChange, purchase } from "./basket.js";
+import { basketNotice, renderBasket, setUpBasket } from "./basket-panel.js";
+import { linesToOrder, methodToPay, setUpDemo } from "./demo.js";
 import { chainOfOrders, closeOrder, setUp, showOrder, showPurchase, tellPurchase } from "./order.js";
 import { goOn } from "./purchase.js";
 import { callAsCustomer, customerId } from "./session.js";
@@ -15,7 +17,7 @@ import { allProducts, keepProducts, loadProducts, renderProducts, setUpShelf } f
 function pay(event) {
   event.preventDefault();
   if (!purchase() && $("pay").disabled) return;
-  begin(new FormData($("pay-form")).get("method")); // changes nothing where a purchase is under way
+  begin(methodToPay(), linesToOrder(basket().lines, allProducts())); // changes nothing where a purchase is under way
   if (!purchase()) return;
   basketNotice("");
   history.pushState(null, "", "#paying");
@@ -32,11 +34,8 @@ async function buy() {
   } catch (problem) {
     if (!(problem instanceof Problem)) throw problem;
     if (!elsewhere()) history.replaceState(null, "", "#basket");
-    basketNotice(
-      problem.code === "idempotency_key_reused"
-        ? "This basket was already ordered from another tab; look at your orders before you pay again."
-        : `The shop did not take this order. ${problem.message}`,
-    );
+    const why = `refused.${problem.code}`;
+    basketNotice(text(hasText(why) ? why : "refused.other"));
   }
   route();
 }
@@ -44,14 +43,14 @@ async function buy() {
 // ---- orders of this customer -------------------------------------------------------------------------------------
 
 async function showOrders() {
-  setText($("orders-text"), "One moment …");
+  setText($("orders-text"), text("shop.one_moment"));
   const gone = () => location.hash !== "#orders";
-  const trouble = () => setText($("orders-text"), "The shop does not answer just now. We try again by ourselves.");
+  const trouble = () => setText($("orders-text"), text("shop.away"));
   const orders = await untilAnswered(ordersOfCustomer, { trouble, over: gone });
   if (!orders) return;
   const graph = await chainOfOrders();
   $("orders-list").replaceChildren(...orders.map((order) => orderItem(graph, order)));
-  setText($("orders-text"), orders.length ? "" : "There are none yet from this browser.");
+  setText($("orders-text"), orders.length ? "" : text("orders.none"));
 }
 
 async function ordersOfCustomer() {
@@ -60,17 +59,16 @@ async function ordersOfCustomer() {
 }
 
 function orderItem(graph, { order_id, order_number, status, received_at, lines, total, currency }) {
-  const items = lines.reduce((sum, line) => sum + line.quantity, 0);
+  const count = lines.reduce((sum, line) => sum + line.quantity, 0);
   const { title, mood } = graph.status(status);
-  const number = order_number ?? (graph.end(status) ? order_id : "No number yet");
   return h(
     "li",
     {},
     h(
       "a",
       { href: `#order-${encodeURIComponent(order_id)}` },
-      h("strong", { class: "number" }, number),
-      h("span", { class: "soft" }, `${date(received_at)} · ${many(items, "item")}`),
+      h("strong", { class: "number" }, order_number ?? order_id),
+      h("span", { class: "soft" }, `${date(received_at)} · ${text("basket.items", { count })}`),
       h("span", { class: "number" }, money(total, currency)),
       h("span", { class: "status", "data-mood": mood }, title),
     ),
@@ -88,17 +86,17 @@ function route() {
   }
   const { hash } = location;
   const paying = hash === "#paying";
-  const orderId = hash.startsWith("#order-") ? hash.slice("#order-".length) : null;
+  const [, orderId, signature] = hash.match(/^#order-([^?]+)(?:\?signature=(.*))?$/) ?? [];
   const wanted = orderId || paying ? "order" : hash === "#orders" ? "orders" : "shop";
   for (const section of ["shop", "order", "orders"]) $(section).hidden = section !== wanted;
-  const title = { shop: "Lanka · shop", orders: "My orders · Lanka" }[wanted];
-  if (title) document.title = title;
+  if (wanted === "shop") document.title = text("shop.title");
+  if (wanted === "orders") document.title = text("orders.tab");
   if (wanted !== "order") closeOrder();
   if (paying) {
     showPurchase(purchase());
     buy();
   } else if (orderId) {
-    showOrder(decodeURIComponent(orderId));
+    showOrder(decodeURIComponent(orderId), signature);
   } else if (wanted === "orders") {
     showOrders();
   } else {
@@ -127,7 +125,8 @@ $("take-prices").addEventListener("click", () => {
   $("pay").focus();
 });
 $("stop-trying").addEventListener("click", () => {
-  giveUp(purchase()?.key);
+  const other = giveUp(purchase()?.key);
+  basketNotice(other ? text("basket.replaced", { currency: other }) : "");
   location.hash = "#basket";
 });
 // The way down to the basket, for as long as it is not in sight.
@@ -142,6 +141,8 @@ function render() {
 onChange(render);
 addEventListener("hashchange", route);
 setUpShelf();
+setUpBasket();
+setUpDemo(render);
 setUp({ products: allProducts, refresh: () => loadProducts().catch(() => {}) });
 
 if (purchase() && !location.hash.startsWith("#order-")) history.replaceState(null, "", "#paying");

@@ -4,11 +4,15 @@
 import { Away, Problem, pause, untilAnswered } from "../kit/api.js";
 import { graphOf } from "../kit/chains.js";
 import { $, h, setText } from "../kit/elements.js";
-import { date, hour, money, seconds, took, withAmounts } from "../kit/words.js";
-import { refill } from "./basket.js";
+import { text } from "../kit/texts.js";
+import { count, date, hour, money, withAmounts } from "../kit/words.js";
+import { merged, refill } from "./basket.js";
+import { basketNotice } from "./basket-panel.js";
 import { drawChain, showChain } from "./chain.js";
 import { follow } from "./follow.js";
+import { nameOf, offer } from "./offer.js";
 import { callAsCustomer, customerId } from "./session.js";
+import { say } from "./spoken.js";
 
 const SLOW_AFTER = 5_000; // milliseconds
 const GAP = 260; // between two links that close, so that an eye can follow; the times shown are the real ones
@@ -16,25 +20,8 @@ const FRESH = 5_000; // what is older than this is history, and shown at once
 
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
-const STATES = {
-  ahead: "Not yet",
-  in_progress: "Working on it",
-  slow: "Taking longer",
-  done: "Done",
-  refused: "Refused",
-  undone: "Undone",
-  parked: "On hold",
-  left_out: "Not needed",
-};
 const CLOSED = ["done", "refused", "undone", "parked"];
-
-const TROUBLE = {
-  offline: "You are offline.",
-  away: "The shop does not answer.",
-  busy: "The shop is very busy just now.",
-  payments_unavailable: "The payment provider does not answer.",
-  payments_not_configured: "This shop has no payment provider yet.",
-};
+const TOLD = ["done", "refused", "undone"]; // of what is parked the headline tells
 
 let known = null;
 
@@ -48,7 +35,7 @@ export function chainOfOrders() {
   return known;
 }
 
-let shown = null; // what is shown now: {orderId, graph, order, newest, story, states, ...}
+let shown = null; // what is shown now: {orderId, graph, order, newest, story, states, said, ...}
 let names = () => new Map();
 let refreshProducts = async () => {};
 
@@ -56,9 +43,11 @@ let refreshProducts = async () => {};
 export function setUp({ products, refresh }) {
   names = products;
   refreshProducts = refresh;
-  $("cancel").addEventListener("click", cancel);
+  $("cancel").addEventListener("click", askBeforeCancelling);
+  $("cancel-dialog").addEventListener("close", ({ target }) => target.returnValue === "yes" && cancel());
   for (const button of $("bank").querySelectorAll("button")) button.addEventListener("click", () => playBank(button));
   $("again-go").addEventListener("click", orderAgain);
+  $("share-go").addEventListener("click", share);
 }
 
 /** Leaves the order that is shown. */
@@ -67,11 +56,13 @@ export function closeOrder() {
   clearInterval(shown?.timer);
   clearTimeout(shown?.next);
   shown = null;
+  $("cancel-dialog").close("");
 }
 
 /** A purchase that has no order yet. */
-export async function showPurchase({ lines, total, currency }) {
-  const mine = begin(null, { headline: "Sending your order", text: "" });
+export async function showPurchase({ method, lines, total, currency }) {
+  const mine = begin(null, { headline: text("purchase.ordering"), text: "" });
+  mine.method = method;
   mine.order = { lines, total, currency };
   render();
   const graph = await chainOfOrders();
@@ -84,28 +75,31 @@ export async function showPurchase({ lines, total, currency }) {
 export function tellPurchase({ doing, trouble, after }) {
   if (!shown || shown.orderId) return;
   const paying = doing === "paying";
-  shown.story.headline = paying ? "Asking the payment provider" : "Sending your order";
-  const safe = paying ? "Nothing was taken." : "Your money is reserved, nothing was taken.";
-  const again = `We try again by ourselves${after >= 3 ? `, in ${Math.ceil(after)} seconds` : ""}. However often, it stays one order.`;
-  note(trouble ? `${TROUBLE[trouble]} ${safe} ${again}` : "");
+  shown.story.headline = text(paying ? "purchase.paying" : "purchase.ordering");
+  const reserved = !paying && shown.method === "card";
+  const told = trouble && [text(`trouble.${trouble}`), text(reserved ? "purchase.reserved" : "purchase.nothing_taken")];
+  const again = after >= 3 ? text("purchase.again_in", { count: Math.ceil(after) }) : text("purchase.again");
+  note(trouble ? [...told, again].join(" ") : "", told?.join(" "));
   $("stop-trying").hidden = !(trouble && paying);
   shown.slow = Boolean(trouble);
   render();
 }
 
-export async function showOrder(orderId) {
-  if (shown?.orderId === orderId) return;
-  const mine = begin(orderId, { headline: "One moment …", text: "" });
+/** `signature`: of a link to this one order, for whoever is not the customer. */
+export async function showOrder(orderId, signature) {
+  if (shown?.orderId === orderId && shown.signature === signature) return;
+  const mine = begin(orderId, { headline: text("shop.one_moment"), text: "" });
+  mine.signature = signature;
   render();
   const graph = await chainOfOrders();
   if (mine !== shown) return;
   mine.graph = graph;
   mine.timer = setInterval(lookAtTheClock, 1000);
   const types = graph.events.map((event) => event.type);
-  mine.stop = follow(orderId, types, {
+  mine.stop = follow(orderId, types, signature, {
     hear: (order) => mine === shown && hear(order),
     connection: (ok) => {
-      if (mine !== shown) return;
+      if (mine !== shown || mine.unknown) return;
       mine.lost = !ok;
       notes();
     },
@@ -114,9 +108,10 @@ export async function showOrder(orderId) {
 }
 
 function unknown() {
-  setText($("order-title"), "We do not know this order here");
-  setText($("order-text"), "It may belong to another browser, or its address is not complete.");
-  for (const part of [$("chain"), $("receipt")]) part.hidden = true;
+  shown.unknown = true;
+  shown.story = { headline: text("unknown.title"), text: text("unknown.text") };
+  shown.order = null;
+  render();
 }
 
 function begin(orderId, story) {
@@ -125,13 +120,14 @@ function begin(orderId, story) {
   // A purchase that becomes an order goes on where it is; another order starts anew.
   const goesOn = before && !before.orderId && orderId;
   const rest = goesOn
-    ? { order: before.order, graph: before.graph, states: before.states, story: before.story }
-    : { states: {}, story };
-  shown = { orderId, unseen: new Set(), lastNews: Date.now(), ...rest };
-  if (!goesOn) $("spoken").replaceChildren();
-  for (const id of ["verdict", "again", "bank", "order-number", "order-money", "stop-trying"]) $(id).hidden = true;
-  $("receipt").hidden = false;
-  $("chain").hidden = !shown.graph;
+    ? { order: before.order, graph: before.graph, states: before.states, story: before.story, seen: true }
+    : { states: {}, story, seen: false };
+  shown = { orderId, unseen: new Set(), said: new Set(), lastNews: Date.now(), ...rest };
+  for (const id of ["verdict", "again", "bank", "order-number", "order-money", "stop-trying", "cancel", "share"]) {
+    $(id).hidden = true;
+  }
+  $("share-by-hand").hidden = true;
+  setText($("share-go"), text("share.copy"));
   note("");
   return shown;
 }
@@ -175,37 +171,50 @@ function lookAtTheClock() {
 
 function render() {
   const { graph, order, story, orderId } = shown;
-  const whole = orderId && order?.story === story; // nothing is still to be shown
+  const whole = Boolean(orderId && order) && order.story === story; // nothing is still to be shown
   shown.slow &&= !whole || Date.now() - shown.lastNews > SLOW_AFTER;
-  const spoken = graph ? renderChain() : [];
-  if ($("order-title").textContent !== story.headline) {
-    setText($("order-title"), story.headline);
-    if (whole) spoken.push(`${story.headline}.`);
-  }
-  setText(
-    $("order-text"),
-    [story.text, story.deadline && `It has until ${hour(story.deadline)}.`].filter(Boolean).join(" "),
-  );
-  setText($("order-eyebrow"), order?.received_at ? `Order of ${date(order.received_at)}` : "Your order");
-  document.title = `${story.headline} · Lanka`;
+  const told = graph && !shown.unknown ? renderChain() : [];
+  $("chain").hidden = !graph || shown.unknown;
+  setText($("order-title"), story.headline);
+  // What is being done is no news; what was done the links have told.
+  const news = shown.unknown || (whole && graph.status(order.status).mood !== "busy");
+  if (news) told.push(`${story.headline}.`);
+  const deadline = story.deadline && text("order.deadline", { time: date(story.deadline) });
+  setText($("order-text"), [story.text, deadline].filter(Boolean).join(" "));
+  setText($("order-eyebrow"), eyebrow(order));
+  document.title = text("order.tab", { headline: story.headline });
   $("order").dataset.mood = whole ? moodOf(graph, order) : "";
 
   const number = whole ? order.order_number : null;
   $("order-number").hidden = !number;
   setText($("order-number").querySelector("strong"), number ?? "");
-  if (number) spoken.push(`Order number ${number}.`);
+  if (number) told.push(text("order.number_is", { number }));
   $("order-money").hidden = !story.money;
   if (story.money) {
     setText($("order-money"), withAmounts(story.money.text));
     $("order-money").dataset.mood = story.money.mood;
-    spoken.push(withAmounts(story.money.text));
+    told.push(withAmounts(story.money.text));
   }
-  $("bank").hidden = !story.deadline;
-  $("cancel").hidden = !story.cancellable;
-  if (whole) renderAgain(graph, order);
   renderReceipt(order);
+  if (whole) renderDoable(graph, order);
   notes();
-  speak(spoken);
+  speak(told, whole || shown.unknown);
+}
+
+function eyebrow(order) {
+  if (shown.unknown) return "";
+  return order?.received_at ? text("order.of", { time: date(order.received_at) }) : text("order.yours");
+}
+
+/** What whoever looks may do. Who has come by a link may only look. */
+function renderDoable(graph, order) {
+  const mine = Boolean(order.links.cancel);
+  $("bank").hidden = !(mine && order.story.deadline);
+  $("cancel").hidden = !(mine && order.story.cancellable);
+  if ($("cancel").hidden) $("cancel-dialog").close("");
+  $("share").hidden = !(mine && order.links.page);
+  $("seen-by-link").hidden = mine;
+  if (mine) renderAgain(graph, order);
 }
 
 /** An order that a link has refused is worse than one that was taken back. */
@@ -222,22 +231,19 @@ function renderChain() {
   const now = Object.fromEntries(
     columns.flatMap((column, nth) => column.map((name) => [name, stateOf(name, nth, turn)])),
   );
-  $("chain").hidden = false;
   drawChain($("chain"), graph, columns);
   showChain($("chain"), columns, now);
-  const spoken = [];
+  const told = [];
   for (const item of $("links").children) {
     const name = item.dataset.link;
     const step = steps?.find(({ link }) => link === name);
-    setText(
-      item.querySelector(".state"),
-      now[name] === "awaited" ? graph.status(order.status).title : STATES[now[name]],
-    );
-    setText(item.querySelector(".time"), step ? timeOf(step, now[name]) : "");
-    if (states[name] !== now[name]) spoken.push(spokenOf(step, now[name]));
+    const state = now[name] === "awaited" ? graph.status(order.status).title : text(`states.${now[name]}`);
+    setText(item.querySelector(".state"), state);
+    setText(item.querySelector(".time"), step ? timeOf(step, now[name], order) : "");
+    if (step && TOLD.includes(now[name]) && states[name] !== now[name]) told.push(step.sentence);
   }
   shown.states = now;
-  return spoken;
+  return told;
 }
 
 /** `nth`: its column; `turn`: the first column in which a link has closed that is not shown yet. */
@@ -250,44 +256,53 @@ function stateOf(name, nth, turn) {
   return state === "waiting" || state === "in_progress" ? working : state;
 }
 
-function spokenOf(step, state) {
-  if (!step) return "";
-  if (state === "slow") return `${step.title} takes longer than usual. Your order is kept and goes on by itself.`;
-  return state === "awaited" || CLOSED.includes(state) ? step.sentence : "";
-}
-
-function timeOf({ since, ended }, state) {
-  if (["in_progress", "slow", "awaited", "parked"].includes(state)) return since ? `since ${hour(since)}` : "";
-  if (!ended || !CLOSED.includes(state)) return "";
-  return since && state !== "undone" ? `${hour(ended)} · took ${took(seconds(since, ended))}` : hour(ended);
+function timeOf({ since, ended }, state, { received_at }) {
+  const day = (time) => new Date(time).toDateString();
+  const at = (time) => (day(time) === day(received_at) ? hour(time) : date(time));
+  if (["in_progress", "slow", "awaited", "parked"].includes(state))
+    return since ? text("order.since", { time: at(since) }) : "";
+  return ended && CLOSED.includes(state) ? at(ended) : "";
 }
 
 function notes() {
   if (!shown?.orderId) return;
   const { graph, newest, lost, slow } = shown;
   const moves = newest && graph.status(newest.status).mood === "busy";
-  const kept = "This takes longer than usual. Your order is kept and goes on by itself; you may close this page.";
-  note(lost ? "Reconnecting … your order goes on meanwhile." : slow && moves ? kept : "");
+  note(lost ? text(newest ? "order.lost" : "shop.away") : slow && moves ? text("order.slow") : "");
 }
 
-const note = (text) => setText($("order-note"), text);
-
-function speak(texts) {
-  const said = new Set([...$("spoken").children].map((line) => line.textContent));
-  $("spoken").append(...[...new Set(texts)].filter((text) => text && !said.has(text)).map((text) => h("p", {}, text)));
+/** `spoken`: as much of it as those hear who hear the page. */
+function note(message, spoken = message) {
+  setText($("order-note"), message);
+  if (spoken && shown && shown.noted !== spoken) say(spoken);
+  if (shown) shown.noted = spoken;
 }
 
-const nameOf = (sku, order) => names().get(sku)?.name ?? order.lines.find((line) => line.sku === sku)?.name ?? sku;
+/** Says what was not said yet. Of what had happened before somebody came, the last word is enough. */
+function speak(texts, whole) {
+  const news = texts.filter((each) => each && !shown.said.has(each));
+  for (const each of news) shown.said.add(each);
+  if (shown.seen) for (const each of news) say(each);
+  else if (whole) say(`${shown.story.headline}.`);
+  shown.seen ||= whole;
+}
 
 function renderReceipt(order) {
-  $("receipt-lines").replaceChildren(...(order?.lines ?? []).map((line) => receiptLine(line, order)));
-  setText($("receipt-total"), order ? money(order.total, order.currency) : "");
-  setText($("receipt-id"), shown.orderId ? `Order id ${shown.orderId}` : "");
+  $("receipt").hidden = !order;
+  if (!order) return;
+  $("receipt-lines").replaceChildren(...merged(order.lines).map((line) => receiptLine(line, order)));
+  setText($("receipt-total"), money(order.total, order.currency));
+  setText($("receipt-id"), shown.orderId ? text("receipt.id", { id: shown.orderId }) : "");
 }
 
 function receiptLine({ sku, quantity, unit_price }, order) {
   const sum = money(quantity * unit_price, order.currency);
-  return h("li", {}, h("span", {}, `${quantity} × ${nameOf(sku, order)}`), h("span", { class: "number" }, sum));
+  return h(
+    "li",
+    {},
+    h("span", {}, `${count(quantity)} × ${nameOf(sku, order, names())}`),
+    h("span", { class: "number" }, sum),
+  );
 }
 
 // ---- after a refusal ---------------------------------------------------------------------------------------------
@@ -297,68 +312,36 @@ function renderAgain(graph, order) {
   $("again").hidden = !over;
   if (!over || shown.offered === names()) return;
   shown.offered = names();
-  const { lines, differences, verb } = offer(order);
+  const { lines, differences, verb } = offer(order, names());
   shown.again = { currency: order.currency, lines };
-  $("again-why").replaceChildren(...differences.map((text) => h("li", {}, text)));
+  $("again-why").replaceChildren(...differences.map((each) => h("li", {}, each)));
   $("again-go").hidden = !lines.length;
-  setText($("again-go"), verb);
+  $("again").hidden = !lines.length && !differences.length;
+  setText($("again-go"), text(verb));
   if (shown.asked) return;
   shown.asked = true;
   refreshProducts().then(() => shown && render()); // prices and stock of now, not of when the page came
 }
 
-/** What could be ordered instead, and how it differs. */
-function offer(order) {
-  const products = names();
-  const differences = [];
-  const lines = [];
-  let verb = "Put it into the basket again";
-  for (const line of order.lines) {
-    const now = products.get(line.sku);
-    const name = nameOf(line.sku, order);
-    if (products.size && !now) {
-      differences.push(`${name} is no longer sold.`);
-      verb = "Take the rest";
-      continue;
-    }
-    const { unit_price, available } = now ?? { unit_price: line.unit_price, available: line.quantity };
-    if (available < line.quantity) {
-      differences.push(
-        available > 0 ? `${name}: ${available} left, you wanted ${line.quantity}.` : `${name} is sold out.`,
-      );
-      verb = "Take what is left";
-    }
-    if (unit_price !== line.unit_price) {
-      differences.push(
-        `${name}: ${money(unit_price, now.currency)} now, it was ${money(line.unit_price, order.currency)}.`,
-      );
-      verb = "Order at the new price";
-    }
-    const quantity = Math.min(line.quantity, Math.max(available, 0));
-    if (quantity) lines.push({ sku: line.sku, name, quantity, unit_price });
-  }
-  return { lines, differences, verb };
-}
-
 function orderAgain() {
   if (!shown?.again) return;
-  refill(shown.again.currency, shown.again.lines);
+  const other = refill(shown.again.currency, shown.again.lines);
+  basketNotice(other ? text("basket.replaced", { currency: other }) : "");
   location.hash = "#basket";
 }
 
 // ---- what can be done --------------------------------------------------------------------------------------------
 
-const VERDICTS = {
-  cancelled: "Cancelled. Whatever was reserved is let go.",
-  already_cancelled: "This order was cancelled already.",
-  too_late: "Too late to cancel: the order was already being finished.",
-};
+function askBeforeCancelling() {
+  if ($("cancel").getAttribute("aria-disabled") === "true") return;
+  $("cancel-dialog").returnValue = "";
+  $("cancel-dialog").showModal();
+}
 
 async function cancel() {
   const mine = shown;
-  if ($("cancel").getAttribute("aria-disabled") === "true") return;
   $("cancel").setAttribute("aria-disabled", "true");
-  showVerdict("Asking …");
+  showVerdict(text("cancel.asking"));
   for (let decided = false; !decided && mine === shown;) decided = await askToCancel(mine);
   $("cancel").removeAttribute("aria-disabled");
   if (mine === shown && document.activeElement === document.body) $("order-title").focus();
@@ -366,17 +349,17 @@ async function cancel() {
 
 /** Whether it is decided. */
 async function askToCancel(mine) {
-  const tell = (text) => mine === shown && showVerdict(text);
+  const tell = (message) => mine === shown && showVerdict(message);
   try {
     const { verdict } = await callAsCustomer("POST", `/orders/${encodeURIComponent(mine.orderId)}/cancel`, {
       body: {},
     });
-    tell(VERDICTS[verdict] ?? "It could not be cancelled.");
+    tell(text(`verdict.${verdict}`));
     return true;
   } catch (problem) {
     if (!(problem instanceof Problem)) throw problem;
     const away = problem instanceof Away;
-    tell(away ? "Nobody has decided yet. We ask again." : problem.message);
+    tell(text(away ? "cancel.again" : "cancel.failed"));
     if (away) await pause(problem.after ?? 2);
     return !away;
   }
@@ -385,19 +368,34 @@ async function askToCancel(mine) {
 async function playBank(button) {
   const mine = shown;
   const body = { accepted: button.dataset.accepted === "true" };
-  let text = "The bank has told the shop.";
+  let message = "demo.bank_told";
   try {
     await callAsCustomer("POST", `/shop/orders/${encodeURIComponent(mine.orderId)}/bank`, { body });
   } catch (problem) {
     if (!(problem instanceof Problem)) throw problem;
-    text = problem instanceof Away ? "The bank does not answer. Try it once more." : problem.message;
+    message = problem instanceof Away ? "demo.bank_away" : "demo.bank_decided";
   }
   if (mine !== shown) return;
-  showVerdict(text);
+  showVerdict(text(message));
   if (document.activeElement === button) $("order-title").focus();
 }
 
-function showVerdict(text) {
+function showVerdict(message) {
   $("verdict").hidden = false;
-  setText($("verdict"), text);
+  if ($("verdict").textContent !== message) say(message);
+  setText($("verdict"), message);
+}
+
+async function share() {
+  const address = new URL(shown.order.links.page, location.href).href;
+  try {
+    await navigator.clipboard.writeText(address);
+    setText($("share-go"), text("share.copied"));
+    say(text("share.copied"));
+  } catch {
+    // Not allowed, or the page is not from a secure origin.
+    $("share-by-hand").hidden = false;
+    $("share-address").value = address;
+    $("share-address").select();
+  }
 }
