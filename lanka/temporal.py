@@ -30,12 +30,16 @@ _DYNAMIC_CONFIG = {
 }
 
 
-def command(*, port: int, ui_port: int | None, database: Path | None) -> list[str]:
-    """Without `ui_port` there is no Web UI, without `database` everything is forgotten at the end."""
+def command(*, port: int, ui_port: int | None, database: str | None) -> list[str]:
+    """Without `ui_port` there is no Web UI, without `database` everything is forgotten at the end.
+
+    `database` is a name in the working directory: Temporal makes a URI of it, in which a path with `%`, `#` or `?`
+    would be another one.
+    """
     words = [str(BINARY), "server", "start-dev", "--log-level", "warn", "--ip", HOST, "--port", str(port)]
     words += ["--headless"] if ui_port is None else ["--ui-port", str(ui_port), "--ui-disable-news-fetch"]
     if database is not None:
-        words += ["--db-filename", str(database)]
+        words += ["--db-filename", database]
         for pragma, value in _DURABLE.items():
             words += ["--sqlite-pragma", f"{pragma}={value}"]
     for key, value in _DYNAMIC_CONFIG.items():

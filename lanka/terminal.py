@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from chain.failures import LankaError
-from lanka.output import make_safe, printable, say, without_colour
+from lanka.output import harmless, make_safe, say, without_colour
 
 if TYPE_CHECKING:
     import httpx
@@ -61,7 +61,7 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except LankaError as error:
-            reason = "\n".join(printable(line) for line in f"lanka: {error}".splitlines())
+            reason = harmless(f"lanka: {error}")
             say(typer.style(reason, fg="red"), error=True)
             raise typer.Exit(getattr(error, "code", 1)) from None
 

@@ -1,12 +1,14 @@
 """`lanka up`: what is started in which order, and how it ends."""
 
 import asyncio
+import errno
 import os
+import shlex
 import signal
 import sys
 import time
-from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -17,12 +19,12 @@ from lanka import postgres
 from lanka.home import Home, is_over
 from lanka.output import harmless, say
 from lanka.parts import Given, Machine, Ports
-from lanka.ports import free_port, is_free
+from lanka.ports import free_port, why_not
 from lanka.readiness import postgres_answers, until
 from lanka.sample_order import as_curl
 from lanka.schemas import migrate
 from lanka.settings import GROUPS, Servers, forget_other_servers, load_settings
-from lanka.supervision import Part, State, Supervision
+from lanka.supervision import State, Supervision
 from lanka.terminal import NotDoneError
 from store.seed import seed
 
@@ -44,7 +46,8 @@ def up(directory: Path, wanted: Ports, workers: int) -> None:
             home.renounce()
             asyncio.run(_end(home.left_behind()))
             given = settings.of(Given)
-            machine = Machine(home, home.chosen(), given, _ports(wanted, given))
+            ports = _ports(wanted, given)
+            machine = Machine(home, home.chosen(not_on=vars(ports).values()), given, ports)
             asyncio.run(_Run(machine, workers).until_stopped())
     except TimeoutError as error:
         raise NotDoneError(error) from error
@@ -74,24 +77,35 @@ async def _end(left_behind: dict[str, psutil.Process]) -> None:
 
 def _ports(wanted: Ports, given: Given) -> Ports:
     """The ports that will be used: free ones in the place of 0."""
-    own_temporal = given.temporal_address is None
-    return Ports(
-        api=_port("--port", wanted.api),
-        temporal=_port("--temporal-port", wanted.temporal) if own_temporal else 0,
-        temporal_ui=_port("--ui-port", wanted.temporal_ui) if own_temporal else 0,
-        payments=_port("--payments-port", wanted.payments),
-    )
+    options = {
+        "api": "--port",
+        "temporal": "--temporal-port",
+        "temporal_ui": "--ui-port",
+        "payments": "--payments-port",
+    }
+    if given.temporal_address is not None:
+        del options["temporal"], options["temporal_ui"]
+    chosen: dict[str, int] = {}
+    for name, option in options.items():
+        port = getattr(wanted, name)
+        if port and (other := next((options[each] for each in chosen if chosen[each] == port), None)):
+            raise NotDoneError(f"port {port} is wanted twice, by {other} and {option}: choose two")
+        if port and (error := why_not(port)):
+            raise NotDoneError(f"port {port} {_reason(error)}; choose another one with {option}")
+        chosen[name] = port or free_port([*chosen.values(), *vars(wanted).values()])
+    return replace(wanted, **chosen)
 
 
-def _port(option: str, wanted: int) -> int:
-    if wanted and not is_free(wanted):
-        raise NotDoneError(f"port {wanted} is taken by another program; choose another one with {option}")
-    return wanted or free_port()
+def _reason(error: OSError) -> str:
+    if isinstance(error, PermissionError):
+        return "may only be used by root"
+    return "is taken by another program" if error.errno == errno.EADDRINUSE else f"cannot be used: {error.strerror}"
 
 
-async def _are_ready(parts: Sequence[Part]) -> None:
-    for part in parts:
-        await until(part.ready, STEP_WITHIN, f"the part {part.name}")
+def _copied(connection_file: Path) -> str:
+    """A command that prints the operator's key, to be copied: the key itself does not belong into a log."""
+    keys = "import json,sys; print(json.load(open(sys.argv[1]))['keys']['operator'])"
+    return f'python3 -c "{keys}" {shlex.quote(str(connection_file))}'
 
 
 class _Run:
@@ -134,13 +148,13 @@ class _Run:
         outside.append(machine.payments())
         start(*outside)
         await self._fill_the_database()
-        await _are_ready(outside)
+        await self._supervision.are_ready(STEP_WITHIN)
         workers = [machine.worker(nth) for nth in range(self._workers)]
         worker_ports = [worker.env["LANKA_WORKER_PORT"] for worker in workers]
         machine.home.tell_prometheus({"lanka-api": [str(machine.ports.api)], "lanka-worker": worker_ports})
         ours = [machine.api(), *workers]
         start(*ours)
-        await _are_ready(ours)
+        await self._supervision.are_ready(STEP_WITHIN)
         self._ready = True
         self._note()
         await self._supervision.look()
@@ -149,7 +163,10 @@ class _Run:
 
     async def _fill_the_database(self) -> None:
         url = self._machine.connection.database_url
-        await until(partial(postgres_answers, url), STEP_WITHIN, "PostgreSQL")
+        if self._machine.given.database_url:
+            await until(partial(postgres_answers, url), STEP_WITHIN, "PostgreSQL")
+        else:
+            await self._supervision.are_ready(STEP_WITHIN, "postgres")
         try:
             async with asyncio.timeout(STEP_WITHIN):
                 await migrate(url)
@@ -159,9 +176,12 @@ class _Run:
 
     def _note(self) -> None:
         pids = self._supervision.pids
-        self._machine.home.remember(pids)
-        if self._ready:
-            self._machine.home.announce(self._machine.connection.model_copy(update={"pids": pids}))
+        try:
+            self._machine.home.remember(pids)
+            if self._ready:
+                self._machine.home.announce(self._machine.connection.model_copy(update={"pids": pids}))
+        except OSError as error:  # a disk that is full for a while ends nothing
+            self._say("lanka", f"cannot write into {self._machine.home.directory}: {error.strerror}")
 
     def _changed(self) -> None:
         self._note()
@@ -178,13 +198,16 @@ class _Run:
             sample = await asyncio.to_thread(as_curl, connection)
         except NotDoneError as error:
             sample = f"(no sample: {error})"
+        told = self._machine.home.connection_file
         self._print(
             f"""
+  shop              {connection.api}/
+  console           {connection.api}/console
+  operator's key    {_copied(told)}
   API               {connection.api}/docs
-  console           {connection.api}/console (with the operator key of connection.json)
   Temporal Web UI   {connection.temporal_ui or "where your Temporal has it"}
   sandbox payments  {connection.payments}/docs
-  keys, pids        {self._machine.home.directory / "connection.json"}
+  keys, pids        {told}
   parts             {self._parts()}
 
 Pay and submit an order, or let `lanka order` do it and show what becomes of it:

@@ -141,9 +141,9 @@ async def postgres_server(directory: Path, *, durable: bool = False, port: int |
 
 @asynccontextmanager
 async def temporal_server(
-    directory: Path, *, port: int | None = None, ui_port: int | None = None, db: Path | None = None
+    directory: Path, *, port: int | None = None, ui_port: int | None = None, db: str | None = None
 ) -> AsyncIterator[str]:
-    """The address (host:port) of a Temporal dev server, durable in the file `db` or else in memory."""
+    """The address (host:port) of a Temporal dev server, durable in the file `db` of `directory`, or else in memory."""
     port = port or free_port()
     command = temporal.command(port=port, ui_port=ui_port, database=db)
     async with process(*command, env=temporal.ENVIRONMENT, cwd=directory):

@@ -1,11 +1,13 @@
 """`lanka up` as a person meets it: real processes, killed and interrupted."""
 
 import os
+import shutil
 import signal
 import socket
 import stat
 import sys
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 
@@ -15,18 +17,20 @@ import psutil
 import pytest
 from temporalio.client import Client, WorkflowExecutionStatus
 
-from lanka.home import Connection, is_over
+from lanka.home import Connection, Home, is_over
 from lanka.readiness import http_answers
 from tests.e2e.machine import FREE_PORTS, LANKA, Machine, a_machine
-from tests.servers import HANGS_AFTER, process, temporal_server, until
+from tests.servers import HANGS_AFTER, home_of_a_server, process, temporal_server, until
 
 PARTS = {"api", "worker", "temporal", "postgres", "payments"}
 
 
 @pytest.fixture(scope="module")
 async def machine() -> AsyncIterator[Machine]:
-    # A long name: a home may be deeper in the file system than the path of a unix socket can be.
-    async with a_machine("a-home-with-a-name-so-long-that-no-socket-would-fit-in-it" * 2) as machine:
+    # A long name, longer than the path of a unix socket can be, with what shells, URIs and SQLite take for theirs.
+    async with a_machine(
+        "a home%2Fof #1? 'Ланка' \"&;$(x)=…" + "-so-long-that-no-socket-would-fit-in-it" * 2
+    ) as machine:
         yield machine
 
 
@@ -63,6 +67,55 @@ async def test_it_tells_how_to_reach_everything(machine: Machine) -> None:
         for scope in ("shop", "operator"):
             key = {"Authorization": f"Bearer {connection.keys[scope]}"}
             assert (await api.get("/catalogue", headers=key)).is_success
+
+
+async def test_its_files_are_in_its_home_whatever_that_is_called(machine: Machine) -> None:
+    await machine.ready()
+    beside = {path.name for path in machine.home.directory.parent.iterdir()}
+    assert beside == {machine.home.directory.name}
+    for file in (machine.home.temporal_database, machine.home.payments_database, machine.home.postgres_data):
+        assert file.exists()
+
+
+async def test_it_tells_where_the_pages_are_and_how_to_get_the_operators_key(machine: Machine) -> None:
+    connection = await machine.ready()
+    told = machine.up.printed()
+    assert f"  shop              {connection.api}/\n" in told
+    assert f"  console           {connection.api}/console\n" in told
+    command = told[told.index("operator's key") :].splitlines()[0].removeprefix("operator's key")
+    async with process("sh", "-c", command) as shell:
+        await until(lambda: shell.exit_code is not None, HANGS_AFTER, "the end of the shell")
+        assert shell.printed().strip() == connection.keys["operator"]
+    assert connection.keys["operator"] not in told
+
+
+async def test_a_copy_of_a_running_home_leaves_the_original_alone(machine: Machine) -> None:
+    original = await machine.ready()
+    await query(original, "CHECKPOINT")
+    directory = machine.home.directory.with_name("copy")
+    # Not all of it can be copied: files come and go while their server runs.
+    async with process("cp", "-a", machine.home.directory, directory) as copying:
+        await until(lambda: copying.exit_code is not None, HANGS_AFTER, "the end of cp")
+    async with AsyncExitStack() as stack:
+        other = Machine(directory, stack)
+        assert other.home.connection() is None, "what the copied file names is another home's"
+        assert other.home.left_behind() == {}
+        copy = await other.ready()
+        assert set(copy.pids.values()).isdisjoint(original.pids.values())
+        assert {copy.api, copy.database_url} & {original.api, original.database_url} == set()
+        assert machine.home.connection() == original
+        assert await query(copy, "SELECT count(*) FROM stock") == 20
+        for home in (machine.home, other.home):
+            await confirms(home)
+    await confirms(machine.home)
+    assert machine.home.connection() == original, "not a single process was started again"
+    shutil.rmtree(directory)
+
+
+async def confirms(home: Home) -> None:
+    async with process(LANKA, "order", "--home", home.directory) as order:
+        await until(lambda: order.exit_code is not None, HANGS_AFTER, "the end of the order")
+        assert "OrderConfirmed" in order.printed()
 
 
 async def test_it_prints_a_line_for_a_shell_that_submits_an_order(machine: Machine) -> None:
@@ -138,6 +191,35 @@ async def test_a_port_that_is_taken_is_told_with_its_option(option: str, tmp_pat
             assert f"port {port} is taken" in up.printed()
             assert option in up.printed()
     assert not (tmp_path / "postgres").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "exit_code", "told"),
+    [
+        (("--port", "99999"), 2, "65535"),
+        (("--port", "-1"), 2, "greater than or equal to 0"),
+        (("--port", "18555", "--ui-port", "18555"), 1, "port 18555 is wanted twice, by --port and --ui-port"),
+        (("--home", "/dev/null/home"), 1, "cannot write into the home /dev/null/home: Not a directory"),
+        (("--home", "/tmp/" + "deep/" * 100), 1, "bytes long"),
+        (("--home", "/tmp/two\nlines"), 1, "line break"),
+    ],
+)
+async def test_what_cannot_be_is_told_in_a_line(words: tuple[str, ...], exit_code: int, told: str) -> None:
+    async with process(LANKA, "up", *FREE_PORTS, *words) as up:
+        await until(lambda: up.exit_code is not None, HANGS_AFTER, "the end of lanka up")
+        assert up.exit_code == exit_code
+        assert told in up.printed()
+        assert "Traceback" not in up.printed()
+
+
+async def test_a_part_that_cannot_run_ends_the_start_with_what_it_says() -> None:
+    with home_of_a_server() as home:
+        (home / "payments.db").write_text("this is no database, however long one looks at it " * 100)
+        async with process(LANKA, "up", "--home", home, *FREE_PORTS, grace=60) as up:
+            await until(lambda: up.exit_code is not None, HANGS_AFTER, "the end of lanka up")
+            assert up.exit_code == 1
+            assert "lanka: payments died 3 times (exit code 1); it said last:\n" in up.printed()
+            assert up.printed().rstrip().endswith("file is not a database")
 
 
 async def test_its_parts_end_with_it_when_it_is_killed(machine: Machine) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lanka.supervision import Part, Supervision, _Life
+from lanka.supervision import NeverReadyError, Part, Supervision, _Life
 
 
 class Process:
@@ -114,3 +114,33 @@ async def test_an_answer_of_the_process_before_is_not_that_of_the_new_one(machin
 
     worker.part = replace(worker.part, ready=the_old_one_answers_and_dies)
     assert await machine.tells() == "api ready, worker restarting"
+
+
+async def test_a_part_that_dies_again_and_again_before_it_was_ready_is_given_up(machine: Machine) -> None:
+    (worker,) = (life for life in machine.supervision._lives if life.part.name == "worker")
+    worker._hear("no such database")
+    worker.deaths = 2
+    await machine.tells(api=True)
+    waiting = asyncio.create_task(machine.supervision.are_ready(60))
+    machine.dies("worker").buried.set()
+    with pytest.raises(NeverReadyError, match=r"worker died 3 times \(killed by signal 9\); it said last:\n  no such"):
+        await waiting
+
+
+async def test_a_part_that_was_ready_once_may_die_as_often_as_it_likes(machine: Machine) -> None:
+    machine.answers |= {"api": True, "worker": True}
+    await machine.supervision.are_ready(60)
+    for life in machine.supervision._lives:
+        life.deaths = 99
+    machine.answers["worker"] = False
+    with pytest.raises(NeverReadyError, match="worker is not ready after 0 s; it said nothing"):
+        await machine.supervision.are_ready(0)
+
+
+async def test_a_part_that_does_not_come_up_is_quoted(machine: Machine) -> None:
+    (api,) = (life for life in machine.supervision._lives if life.part.name == "api")
+    for line in ("one", "waiting for a thing that never comes", ""):
+        api._hear(line)
+    with pytest.raises(NeverReadyError) as failed:
+        await machine.supervision.are_ready(0)
+    assert str(failed.value) == "api is not ready after 0 s; it said last:\n  waiting for a thing that never comes"
