@@ -16,6 +16,7 @@ from api import (
     events,
     funnel,
     health,
+    hours,
     live,
     operations,
     orders,
@@ -69,7 +70,8 @@ from web import routes as pages
 from workflows.chains import CHAINS, TYPES, accepted, module_of, schemas
 
 PARTS = (
-    orders, events, catalogue, chains, operations, live, funnel, drills, subjects, webhooks, sessions, payments, health,
+    orders, events, catalogue, chains, operations, live, funnel, hours, drills, subjects, webhooks, sessions, payments,
+    health,
 )  # fmt: skip
 
 
@@ -140,7 +142,7 @@ def _lifespan(
                 Temporal(tracing.interceptors) as temporal,
                 aclosing(Sandbox(settings.payments_url)) as sandbox,
                 aclosing(Drills(sandbox, orders, catalogue, wakeup, tracing)) as drills,
-                running_picture(overview, drills) as picture,
+                running_picture(overview, drills, temporal) as picture,
             ):
                 shared = Shared(
                     pool=pool,

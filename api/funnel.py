@@ -15,6 +15,7 @@ from pydantic import AwareDatetime, BaseModel, Field
 from api.auth import Operator
 from api.chains import Spoken, chain_named, ends_of
 from api.live import LinkNow, links_now
+from api.paging import EARLIEST, LATEST
 from api.problems import MAX_HOURS, Code, Problem, raises, refuse_repeated
 from api.shared import Here
 from chain.event import BACKWARD, Kind
@@ -94,15 +95,15 @@ class Window(BaseModel, extra="forbid", populate_by_name=True):
 
     chain: str = CHAIN
     hours: Annotated[int, Field(ge=1, le=MAX_HOURS), Code.INVALID_WINDOW] = 24
-    since: Annotated[AwareDatetime | None, Field(alias="from"), Code.INVALID_WINDOW] = None
-    to: Annotated[AwareDatetime | None, Code.INVALID_WINDOW] = None
+    since: Annotated[AwareDatetime | None, Field(alias="from", ge=EARLIEST, lt=LATEST), Code.INVALID_WINDOW] = None
+    to: Annotated[AwareDatetime | None, Field(ge=EARLIEST, lt=LATEST), Code.INVALID_WINDOW] = None
 
     def bounds(self, now: datetime) -> tuple[datetime, datetime]:
         until = self.to or now
-        since = self.since or _hour(until) - timedelta(hours=self.hours - 1)
+        since = self.since or hour_of(until) - timedelta(hours=self.hours - 1)
         if not since < until <= since + timedelta(hours=MAX_HOURS):
             raise Problem(Code.INVALID_WINDOW)
-        return _hour(since), until
+        return hour_of(since), until
 
 
 router = APIRouter(prefix="/operations", tags=["operations"])
@@ -225,8 +226,8 @@ def _link(name: str, queue: str, title: str, link: LinkNow, now: datetime, tally
         done=done,
         rejected=rejected,
         conversion=_part(done, done + rejected),
-        p50_seconds=_percentile(tally.seconds, 0.50),
-        p95_seconds=_percentile(tally.seconds, 0.95),
+        p50_seconds=percentile(tally.seconds, 0.50),
+        p95_seconds=percentile(tally.seconds, 0.95),
         reasons=dict(tally.rejected.most_common()),
         parked_reasons=dict(tally.parked.most_common()),
     )
@@ -252,7 +253,7 @@ def _part(some: int, of_all: int) -> float | None:
     return round(some / of_all, 4) if of_all else None
 
 
-def _percentile(seconds: Counter[float], part: float) -> float | None:
+def percentile(seconds: Counter[float], part: float) -> float | None:
     wanted = math.ceil(seconds.total() * part)
     for duration in sorted(seconds):
         wanted -= seconds[duration]
@@ -261,5 +262,5 @@ def _percentile(seconds: Counter[float], part: float) -> float | None:
     return None
 
 
-def _hour(at: datetime) -> datetime:
+def hour_of(at: datetime) -> datetime:
     return at.astimezone(UTC).replace(minute=0, second=0, microsecond=0)

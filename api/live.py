@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from typing import Literal, NamedTuple
 
 import structlog
@@ -21,6 +22,8 @@ from chain.failures import Outage
 from chain.steps import states_at
 from chain.subject import RECEIVED
 from chain.table import Table
+from dispatch import checks
+from dispatch.temporal import Temporal
 from store.link_failures import Failing
 from store.overview import Group, Made, Moment, Overview
 from workflows.chains import CHAINS
@@ -32,6 +35,9 @@ EVERY = 1.0
 
 SHARE = 4
 """A look that takes long is followed by a pause of this many times as long: it has a fifth of the time at most."""
+
+LEAVES_WITHIN = timedelta(seconds=2)
+"""What waits for longer to be given to Temporal: then Temporal is asked whether it is there."""
 
 HEARTBEAT = 5.0
 """Seconds of silence after which a comment is sent, so that a lost connection is noticed."""
@@ -104,10 +110,11 @@ class Picture(BaseModel):
     faults: Faults | None
 
 
-def pictured(chains: Mapping[str, Table], moment: Moment, faults: Faults | None) -> Picture:
+def pictured(chains: Mapping[str, Table], moment: Moment, faults: Faults | None, away: str | None = None) -> Picture:
+    """`away`: what Temporal's absence is called, if it is."""
     groups = [group for group in moment.groups if group.chain in chains]
     return Picture(
-        chains=[_chain(name, table, moment) for name, table in chains.items()],
+        chains=[_chain(name, table, moment, away) for name, table in chains.items()],
         parked=_parked(groups),
         owed=sum(group.owed for group in groups),
         position=moment.position,
@@ -116,7 +123,7 @@ def pictured(chains: Mapping[str, Table], moment: Moment, faults: Faults | None)
     )
 
 
-def _chain(name: str, table: Table, moment: Moment) -> ChainNow:
+def _chain(name: str, table: Table, moment: Moment, away: str | None) -> ChainNow:
     groups = [group for group in moment.groups if group.chain == name]
     links = links_now(table, groups)
     status_of = ends_of(table)
@@ -128,6 +135,9 @@ def _chain(name: str, table: Table, moment: Moment) -> ChainNow:
                 moving.per_second = round(moving.per_second + moment.per_second.get(made, 0), 1)
     for link in links.values():
         link.why = _why(table, link, groups, [each for each in moment.failing if each.chain == name])
+    received = links[RECEIVED]
+    if away and received.oldest:
+        received.why = Why(kind="outage", error=away, subjects=received.waiting, since=received.oldest)
     still_open = sum(group.subjects for group in groups if not group.ended)
     return ChainNow(name=name, links=list(links.values()), ends=list(ends.values()), open=still_open)
 
@@ -265,16 +275,29 @@ class LivePicture:
 
 
 @asynccontextmanager
-async def running_picture(overview: Overview, drills: Drills) -> AsyncIterator[LivePicture]:
+async def running_picture(overview: Overview, drills: Drills, temporal: Temporal) -> AsyncIterator[LivePicture]:
     """Ends its streams when the process is told to stop."""
 
     async def look() -> Picture:
         moment, faults = await asyncio.gather(overview.look(), _faults(drills))
-        return pictured({name: chain.table for name, chain in CHAINS.items()}, moment, faults)
+        away = await _away(temporal) if _left_lying(moment) else None
+        return pictured({name: chain.table for name, chain in CHAINS.items()}, moment, faults, away)
 
     live = LivePicture(look)
     with before_shutdown(live.close):
         yield live
+
+
+def _left_lying(moment: Moment) -> bool:
+    """Whether something waits for longer to be given to Temporal than that takes."""
+    oldest = min((group.oldest for group in moment.groups if not group.dispatched), default=None)
+    return oldest is not None and datetime.now(UTC) - oldest > LEAVES_WITHIN
+
+
+async def _away(temporal: Temporal) -> str | None:
+    found, _ = await checks.temporal(temporal.connected)
+    failed = checks.first_failed(found)
+    return f"{failed.name}: {failed.seen}" if failed else None
 
 
 async def _faults(drills: Drills) -> Faults | None:

@@ -1,6 +1,7 @@
 """What waits for an operator, and the operator's decisions."""
 
 from collections.abc import Sequence
+from datetime import UTC
 from itertools import groupby
 from typing import Annotated, Any
 
@@ -203,10 +204,31 @@ async def decide_many(
     return BulkAnswer(matched=page.subjects, **decided, dry_run=False)
 
 
-@router.get("/refunds")
-async def list_refunds(here: Here, _: Operator) -> list[OwedRefund]:
+class Refunds(Paged):
+    """What is owed, the oldest first."""
+
+    limit: Limit = MAX_LISTED
+
+
+@router.get("/refunds", response_model=list[OwedRefund], responses=LISTED)
+async def list_refunds(
+    request: Request, response: Response, here: Here, _: Operator, asked: Annotated[Refunds, Query()]
+) -> Sequence[OwedRefund] | Response:
     """Refunds that are owed and have not succeeded yet, the oldest first. They are retried without end."""
-    return await here.operations.refunds()
+    refuse_repeated(request)
+
+    async def read(place: str | None, limit: int) -> Page:
+        owed = {_place_of(each): each for each in await here.operations.refunds()}
+        behind = [each for each in sorted(owed) if place is None or each > place]
+        page = behind[:limit]
+        return Page([owed[each] for each in page], len(owed), page[-1] if len(behind) > limit else None)
+
+    return await listed(request, response, asked, OwedRefund, read)
+
+
+def _place_of(owed: OwedRefund) -> str:
+    """Sorts as the time does."""
+    return f"{owed.since.astimezone(UTC).isoformat(timespec='microseconds')} {owed.order_id} {owed.late}"
 
 
 def _name(caller: Caller, by: str | None) -> str:

@@ -15,9 +15,8 @@ from api.problems import MAX_RELEASE, Code, Text, flaw_in, flawed
 
 MAX_LISTED = MAX_RELEASE
 
-Time = Annotated[
-    AwareDatetime, Field(ge=datetime(1970, 1, 1, tzinfo=UTC), lt=datetime(9999, 1, 1, tzinfo=UTC)), Code.INVALID_TIME
-]
+EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
+Time = Annotated[AwareDatetime, Field(ge=EARLIEST, lt=LATEST), Code.INVALID_TIME]
 Limit = Annotated[int, Field(ge=1, le=MAX_LISTED, description=f"1 to {MAX_LISTED}"), Code.INVALID_LIMIT]
 
 LISTED: dict[int | str, dict[str, Any]] = {

@@ -24,9 +24,9 @@ class Made(NamedTuple):
 
 
 _EVENTS = """
-    SELECT hour, chain, link, type, coalesce(reason, '') AS reason,
-           CASE WHEN ms IS NULL THEN -1 ELSE ceil(ln(greatest(ms, 1)) / ln($5::float8)) END::smallint AS bucket,
-           count(*) AS events
+    SELECT hour, chain, part.link, type, coalesce(part.reason, '') AS reason,
+           CASE WHEN part.ms IS NULL THEN -1 ELSE ceil(ln(greatest(part.ms, 1)) / ln($5::float8)) END::smallint
+           AS bucket, count(*) AS events
     FROM (
         SELECT date_trunc('hour', made.time, 'UTC') AS hour, subjects.chain, made.type,
                CASE WHEN made.source LIKE '/lanka/%' THEN substr(made.source, 8) ELSE '' END AS link,
@@ -35,7 +35,8 @@ _EVENTS = """
                    SELECT max(given.time) FROM journal AS given
                    WHERE given.subject = made.subject AND given.type = ANY(string_to_array(inputs.types, ' '))
                      AND given.position <> made.position AND given.time <= made.time
-               ))::float8 AS ms
+               ))::float8 AS ms,
+               made.kind, 1000 * extract(epoch FROM made.time - subjects.received_at)::float8 AS whole
         FROM journal AS made JOIN subjects USING (subject)
         LEFT JOIN unnest($2::text[], $3::text[], $4::text[]) AS inputs (chain, link, types)
             ON inputs.chain = subjects.chain AND '/lanka/' || inputs.link = made.source
@@ -43,9 +44,16 @@ _EVENTS = """
           -- What begins or ends a subject may come from outside, by nobody's link.
           AND (made.source LIKE '/lanka/%' OR made.kind IN ('start', 'end'))
     ) AS made
+    CROSS JOIN LATERAL (VALUES
+        (made.link, made.reason, made.ms, true),
+        ('*', NULL, CASE WHEN kind = 'end' THEN whole END, kind IN ('start', 'end'))
+    ) AS part (link, reason, ms, counts)
+    WHERE counts
     GROUP BY 1, 2, 3, 4, 5, 6
 """
-"""What is not counted yet, up to a position, as rows for `link_hours`."""
+"""What is not counted yet, up to a position, as rows for `link_hours`: of each link what it has made, and as the link
+`*` what begins and ends subjects, with how long they took from the one to the other.
+"""
 
 
 class Funnel(Store):
@@ -58,6 +66,13 @@ class Funnel(Store):
 
     async def made(self, chain: str, since: datetime, until: datetime) -> list[Made]:
         """What the links of a chain have made in the hours that begin within this time, up to now."""
+        return await self._counted(chain, since, until, "link <> '*'")
+
+    async def whole(self, chain: str, since: datetime, until: datetime) -> list[Made]:
+        """What has begun and what has come to an end, with the time that it took from its start."""
+        return await self._counted(chain, since, until, "link = '*'")
+
+    async def _counted(self, chain: str, since: datetime, until: datetime, which: str) -> list[Made]:
         async with connected(self._pool) as connection:
             tail = await connection.fetchval("SELECT counted FROM link_hours_progress") + TAIL
             rows = await connection.fetch(  # one statement: all of it was counted at the same moment
@@ -65,7 +80,7 @@ class Funnel(Store):
                 SELECT hour, link, type, nullif(reason, '') AS reason, events,
                        CASE WHEN bucket >= 0 THEN $5::float8 ^ (bucket - 0.5) / 1000 END AS seconds
                 FROM (SELECT * FROM link_hours UNION ALL {_EVENTS}) AS counted
-                WHERE hour >= $6 AND hour < $7 AND chain = $8
+                WHERE hour >= $6 AND hour < $7 AND chain = $8 AND {which}
                 """,  # noqa: S608
                 *self._read(tail),
                 since,

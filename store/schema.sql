@@ -377,7 +377,7 @@ CREATE TABLE outbox (  -- what customers and shops are to be told, written with 
 CREATE TABLE link_hours (  -- the journal counted, some seconds behind it: no subject waits for that
     hour   timestamptz NOT NULL,
     chain  text NOT NULL,
-    link   text NOT NULL,
+    link   text NOT NULL,  -- `*`: the whole way of a subject, from its start to its end
     type   text NOT NULL,
     reason text NOT NULL,
     bucket smallint NOT NULL,  -- how long the subject was at the link (see funnel.py); -1: it began there

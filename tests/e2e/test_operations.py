@@ -118,6 +118,53 @@ async def times(customer: Customer, order_id: str) -> dict[str, datetime]:
     return {event["type"].removeprefix("lanka."): datetime.fromisoformat(event["time"]) for event in answer.json()}
 
 
+# ---- why they wait -----------------------------------------------------------------------------------------------
+
+
+async def say_why(customer: Customer, link: str, chain: str = "orders") -> dict[str, Any] | None:
+    """What the live picture says of the link now."""
+    async with customer.api.stream("GET", "/operations/live", headers=customer.operator) as live:
+        async for line in live.aiter_lines():
+            if line.startswith("data: {"):
+                chains = {each["name"]: each for each in json.loads(line.removeprefix("data: "))["chains"]}
+                found: dict[str, Any] | None = next(e["why"] for e in chains[chain]["links"] if e["name"] == link)
+                return found
+    raise AssertionError("the stream ended without a picture")
+
+
+async def says_why(customer: Customer, link: str, kind: str) -> dict[str, Any]:
+    async def said() -> dict[str, Any] | None:
+        why = await say_why(customer, link)
+        return why if why and why["kind"] == kind else None
+
+    return await until(said, HANGS_AFTER, f"{link} to say {kind}") or {}
+
+
+async def test_the_live_picture_says_why_orders_wait_and_stops_when_they_go_on(customer: Customer) -> None:
+    async def no_outage() -> bool:
+        why = await say_why(customer, "payment")
+        return why is None or why["kind"] != "outage"
+
+    sku = await customer.puts_on_sale(10)
+    async with broken(customer, error_rate=1):
+        held = await customer.orders((sku, 1, 250))
+        why = await says_why(customer, "payment", "outage")
+        assert re.fullmatch("sandbox answered (429|500)", why["error"])
+        assert why["subjects"] == 1
+    await customer.ended(held)
+    await until(no_outage, HANGS_AFTER, "the end of the outage")
+
+    transfer = await customer.orders((sku, 1, 250), outcome="pending")
+    assert (await says_why(customer, "settlement", "pending"))["error"] is None
+    async with broken(customer, garbage_rate=1):
+        faulty = await customer.orders((sku, 1, 250))
+        await parked(customer, faulty)
+        assert (await says_why(customer, "payment", "fault"))["subjects"] >= 1
+    for order_id in (transfer, faulty):
+        await cancels(customer, order_id)
+        await customer.ended(order_id)
+
+
 # ---- parked ------------------------------------------------------------------------------------------------------
 
 

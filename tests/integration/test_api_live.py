@@ -442,3 +442,14 @@ async def test_while_postgresql_is_away_a_worker_goes_on_and_tells_later(pool: P
 
 async def _again(told: LinkFailures) -> bool:
     return told._news.is_set() and bool(told._unwritten)
+
+
+async def test_while_temporal_is_away_the_picture_says_why_nothing_leaves(shop: str, pool: Pool) -> None:
+    """Nothing listens where this API looks for Temporal."""
+    await accept(pool, an_order(cup=1).model_copy(update={"received_at": datetime.now(UTC) - timedelta(hours=2)}))
+    async with api_process(shop) as (_, client), client.stream("GET", "/operations/live") as answer:
+        async with asyncio.timeout(HANGS_AFTER):
+            line = await anext(line async for line in answer.aiter_lines() if line.startswith("data: "))
+    (received,) = [each for each in orders(json.loads(line[6:]))["links"] if each["name"] == "received"]
+    assert (received["why"]["kind"], received["why"]["subjects"]) == ("outage", 1)
+    assert received["why"]["error"].startswith("Temporal: ")

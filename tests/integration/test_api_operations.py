@@ -348,6 +348,21 @@ async def test_a_refund_is_owed_until_it_has_succeeded(api: httpx.AsyncClient, p
     assert await refunds(api) == []
 
 
+async def test_what_is_owed_is_listed_page_by_page_the_oldest_first(api: httpx.AsyncClient, pool: Pool) -> None:
+    orders = [await on_the_way(pool) for _ in range(3)]
+    async with transaction(pool) as tx:
+        await Payments(pool).claim(tx, {each.order_id: paid(each) for each in orders})
+    await journalled(pool, *map(refusal, orders))
+    first = await api.get("/operations/refunds", params={"limit": 2}, headers=OPERATOR)
+    await fetch(pool, "INSERT INTO claims VALUES ($1, 'refund')", orders[0].order_id)
+    second = await api.get(first.links["next"]["url"], headers=OPERATOR)
+    assert [each["order_id"] for each in first.json() + second.json()] == [order.order_id for order in orders]
+    assert (first.headers["Total-Count"], second.headers["Total-Count"]) == ("3", "2")
+    assert "next" not in second.links
+    table = (await api.get("/operations/refunds", params={"format": "csv"}, headers=OPERATOR)).text
+    assert [row["order_id"] for row in csv.DictReader(io.StringIO(table))] == [each.order_id for each in orders[1:]]
+
+
 async def test_an_order_taken_back_before_it_was_checked_may_be_owed_its_money(
     api: httpx.AsyncClient, pool: Pool
 ) -> None:

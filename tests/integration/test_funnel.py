@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -204,7 +204,7 @@ async def test_counting_changes_nothing_in_what_is_told(
     after, _ = await funnel(operator)
     assert [each["done"] for each in after["links"]] == [each["done"] for each in before["links"]]
     assert after["hours"] == before["hours"]
-    assert await pool.fetchval("SELECT sum(events) FROM link_hours") == 15
+    assert await pool.fetchval("SELECT sum(events) FROM link_hours WHERE link <> '*'") == 15
 
 
 async def test_an_event_that_commits_late_is_counted(pool: Pool, counts: Counts) -> None:
@@ -226,7 +226,7 @@ async def test_processes_that_count_side_by_side_count_once(pool: Pool, counts: 
         await pool.execute("UPDATE link_hours_progress SET at = at - interval '1 minute'")
         await asyncio.gather(*(Counts(pool, standing).store.count_on() for _ in range(5)))
     await counted(counts, pool)
-    assert await pool.fetchval("SELECT sum(events) FROM link_hours") == await pool.fetchval(
+    assert await pool.fetchval("SELECT sum(events) FROM link_hours WHERE link <> '*'") == await pool.fetchval(
         "SELECT count(*) FROM journal"
     )
 
@@ -240,6 +240,8 @@ async def test_processes_that_count_side_by_side_count_once(pool: Pool, counts: 
         {"from": "2026-01-02T00:00:00Z", "to": "2026-01-01T00:00:00Z"},
         {"from": "2020-01-01T00:00:00Z"},
         {"from": "2026-01-01T00:00:00"},
+        {"from": "0001-01-01T00:00:00+14:00"},
+        {"to": "9999-12-31T23:59:59-14:00"},
     ],
 )
 async def test_a_window_that_makes_no_sense_is_refused(operator: httpx.AsyncClient, params: dict[str, str]) -> None:
@@ -251,13 +253,56 @@ async def test_only_operators_see_it(api: httpx.AsyncClient) -> None:
     assert (await api.get("/operations/funnel")).status_code == 403
 
 
+async def test_the_last_day_is_told_hour_by_hour_beside_what_is_usual(
+    operator: httpx.AsyncClient, pool: Pool, counts: Counts
+) -> None:
+    now = datetime.now(UTC)
+    this = now.replace(minute=0, second=0, microsecond=0)
+
+    async def ended(number: int, seconds: float, hours_before: float) -> None:
+        ago = (now - this + hours_before * HOUR).total_seconds() - 0.5 * 3600 if hours_before else 0.0
+        for _ in range(number):
+            await an_order_that(pool, ("finalize", "OrderConfirmed"), ago=ago, each=seconds)
+
+    await ended(2, 10, 0)
+    await ended(1, 10, 23)
+    await ended(4, 2, 24)
+    await ended(2, 2, 24 + 6 * 24)
+    await ended(5, 2, 24 + 8 * 24)  # too long ago
+    await an_order_that(pool)
+    answers = []
+    for _ in range(2):
+        answer = await operator.get("/operations/hours")
+        assert answer.status_code == 200, answer.text
+        answers.append(answer.json())
+        await counted(counts, pool)  # which changes nothing in what is told
+
+    for told in answers:
+        assert len(told["hours"]) == 24
+        by_hour = {datetime.fromisoformat(each["hour"]): each for each in told["hours"]}
+        assert by_hour[this]["ended"] == {"confirmed": 2, "rejected": 0, "cancelled": 0}
+        assert by_hour[this - 23 * HOUR]["ended"]["confirmed"] == 1
+        assert sum(each["received"] for each in told["hours"]) == 4
+        assert (told["today"]["count"], told["usual"]["count"], told["usual"]["days"]) == (3, 3, 2)
+        assert told["today"]["p50"] == told["today"]["p95"] == pytest.approx(10, rel=0.1)
+        assert told["usual"]["p50"] == told["usual"]["p95"] == pytest.approx(2, rel=0.1)
+
+
+async def test_a_day_on_which_nothing_happened_is_told_as_well(operator: httpx.AsyncClient) -> None:
+    told = (await operator.get("/operations/hours", params={"chain": "support"})).json()
+    assert {each["received"] for each in told["hours"]} == {0}
+    assert told["today"] == {"count": 0, "p50": None, "p95": None}
+    assert told["usual"] == {"days": 0, "count": 0, "p50": None, "p95": None}
+    assert (await operator.get("/operations/hours", params={"chain": "none"})).json()["code"] == "chain_not_found"
+
+
 @pytest.mark.timeout(10 * HANGS_AFTER)
 async def test_an_answer_reads_no_more_of_a_million_events_than_of_a_tenth_of_them(
     database_url: str, pool: Pool, counts: Counts, standing: Overview
 ) -> None:
     """With 10,000 open orders. Nobody has asked shortly before, so nothing is known yet."""
     ended, running = 125_000, 10_000
-    read = []
+    read, of_the_day = [], []
     for upto in (ended // 10, ended):
         await plant(pool, upto, running)
         await counted(counts, pool)
@@ -266,6 +311,7 @@ async def test_an_answer_reads_no_more_of_a_million_events_than_of_a_tenth_of_th
         assert told.model_extra
         assert (told.received, told.model_extra["confirmed"]) == (upto + running, upto)
         read.append(await pages_read_by_an_answer(database_url, now - 100 * HOUR, now))
+        of_the_day.append(await pages_read_for_the_day(database_url))
     at = {link.link: link.waiting + link.in_progress for link in told.links}
     assert at["payment"] == at["finalize"] == running // 4
     assert await pool.fetchval("SELECT count(*) FROM journal") > 1_000_000
@@ -274,15 +320,26 @@ async def test_an_answer_reads_no_more_of_a_million_events_than_of_a_tenth_of_th
     few, many = read
     assert many < 1.2 * few, f"{many} pages, and {few} of a tenth"
     assert many < 6 * running, "with an index less, 7 of each open order"
+    few, many = of_the_day
+    assert many < few + 10_000, f"{many} pages for eight days by the hour, and {few} of a tenth"
 
 
 async def pages_read_by_an_answer(database_url: str, since: datetime, until: datetime) -> int:
+    return await pages_read(database_url, lambda counts: counts.funnel("orders", since, until, "en"))
+
+
+async def pages_read_for_the_day(database_url: str) -> int:
+    now = datetime.now(UTC)
+    return await pages_read(database_url, lambda counts: counts.store.whole("orders", now - 8 * 24 * HOUR, now))
+
+
+async def pages_read(database_url: str, ask: Callable[[Counts], Awaitable[object]]) -> int:
     """How many pages of tables and indexes PostgreSQL looks at for it."""
     asked: list[LoggedQuery] = []
     async with open_pool(database_url, size=1) as alone:
         async with alone.acquire() as connection:
             connection.add_query_logger(asked.append)
-        await Counts(alone, standing_in(alone)).funnel("orders", since, until, "en")
+        await ask(Counts(alone, standing_in(alone)))
         return sum([await pages_of(alone, each) for each in tuple(asked) if "FROM" in each.query])
 
 
