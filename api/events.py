@@ -167,11 +167,11 @@ async def take_events(request: Request, here: Here, _: Shop) -> Stored:
 async def read_events_of(
     request: Request,
     response: Response,
-    _: Shop,
+    caller: Shop,
     subject: Annotated[Identifier, Path(description="an order id, a call id, ...")],
 ) -> Sequence[AnyEvent] | Response:
     """The journal of the subject, oldest first, as CloudEvents 1.0; live with `Accept: text/event-stream`."""
-    return await journal_of(request, response, subject, unknown=Code.SUBJECT_NOT_FOUND)
+    return await journal_of(request, response, caller, subject, unknown=Code.SUBJECT_NOT_FOUND)
 
 
 def _begins(events: Sequence[SentEvent]) -> bool:

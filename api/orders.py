@@ -309,9 +309,14 @@ async def list_orders(request: Request, here: Here, caller: Anybody, wanted: Ann
 
 
 @router.get("/orders/{order_id}/events", response_model=list[AnyEvent], responses=LIVE_OR_NOT)
-async def read_events(request: Request, response: Response, order_id: ReadableOrder) -> Sequence[AnyEvent] | Response:
-    """The journal of the order, oldest first, as CloudEvents 1.0; live with `Accept: text/event-stream`."""
-    return await journal_of(request, response, order_id, unknown=Code.ORDER_NOT_FOUND)
+async def read_events(
+    request: Request, response: Response, reader: OrderReader, order_id: ReadableOrder
+) -> Sequence[AnyEvent] | Response:
+    """The journal of the order, oldest first, as CloudEvents 1.0; live with `Accept: text/event-stream`.
+
+    What exactly went wrong (`last_error`) is told to operators only; who decided (`by`, `why`) not to customers.
+    """
+    return await journal_of(request, response, reader.caller, order_id, unknown=Code.ORDER_NOT_FOUND)
 
 
 @router.post(

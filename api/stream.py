@@ -17,14 +17,17 @@ import structlog
 from fastapi import Request, Response
 from fastapi.sse import EventSourceResponse, format_sse_event
 from pydantic_core import from_json
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Send
+from starlette.types import Scope as HttpScope
 
+from api.auth import Caller
 from api.closing import before_shutdown, beside
 from api.problems import Code, Problem
 from api.shared import shared_by
 from chain.event import AnyEvent, Kind, type_of
 from chain.failures import Outage
 from chain.table import in_order
+from store.api_keys import Scope
 from store.database import Pool, Transaction, session
 from store.journal import CHANNEL, events_at, positions_of
 from workflows.chains import CHAINS, TYPES
@@ -66,18 +69,40 @@ def as_told(events: Sequence[AnyEvent]) -> list[AnyEvent]:
     return in_order(chain.table, events) if chain else list(events)
 
 
+HELD = "something unexpected happened, and a person is looking at it"
+"""What others than operators read in the place of what went wrong: there stands what providers have answered."""
+
+THE_SHOP = "the shop"
+"""Who has decided, for a customer who did not: the name of an operator is none of theirs."""
+
+
+def told_to(caller: Caller | None, event: AnyEvent) -> AnyEvent:
+    """The event as this caller may read it; nobody in particular reads what a customer may."""
+    scope, kind = caller.scope if caller else Scope.CUSTOMER, TYPES.kind(event.type)
+    told: dict[str, Any] = {}
+    if scope is not Scope.OPERATOR and kind is Kind.PARKED:
+        told = {"last_error": HELD}
+    if scope not in (Scope.OPERATOR, Scope.SHOP):
+        if kind is Kind.RELEASED:
+            told = {"by": THE_SHOP, "why": ""}
+        elif "by" in event.data and event.data["by"] != (caller and caller.name):
+            told = {"by": THE_SHOP}
+    return event.model_copy(update={"data": event.data | told}) if told else event
+
+
 async def journal_of(
-    request: Request, response: Response, subject: str, *, unknown: Code
+    request: Request, response: Response, caller: Caller | None, subject: str, *, unknown: Code
 ) -> Sequence[AnyEvent] | Response:
-    """The journal of the subject as the client wants it: as it is now, or live."""
+    """The journal of the subject as the client wants it: as it is now, or live; and as the caller may read it."""
     here = await shared_by(request)
     if wants_stream(request):
-        return EventStream(here.live, request.headers.get("last-event-id"), subject, unknown=unknown)
+        mark = request.headers.get("last-event-id")
+        return EventStream(here.live, mark, subject, unknown=unknown, caller=caller)
     events = await here.journal.of(subject)
     if not events:
         raise Problem(unknown)
     response.headers["Vary"] = "Accept"
-    return as_told(events)
+    return [told_to(caller, event) for event in as_told(events)]
 
 
 LIVE_OR_NOT: dict[int | str, dict[str, Any]] = {
@@ -132,7 +157,7 @@ class Watched:
     def __init__(self) -> None:
         self.readers = 0
         self.events: dict[int, AnyEvent] = {}
-        self.lines: Sequence[tuple[int, str, str]] = ()  # position, type and JSON, in the order of the chain
+        self.lines: Sequence[tuple[int, AnyEvent, str]] = ()  # position, event and its JSON, in the order of the chain
         self.ended = False
         self.begun = False
         self.outage: str | None = None
@@ -144,7 +169,7 @@ class Watched:
             self.events |= events
             positions = {(event.source, event.id): position for position, event in self.events.items()}
             self.lines = [
-                (positions[event.source, event.id], event.type, event.model_dump_json())
+                (positions[event.source, event.id], event, event.model_dump_json())
                 for event in as_told([event for _, event in sorted(self.events.items())])
             ]
             self.ended = any(TYPES.kind(event.type) is Kind.END for event in self.events.values())
@@ -289,15 +314,18 @@ class EventStream(EventSourceResponse):
     `unknown` for a subject that has no journal.
     """
 
-    def __init__(self, live: Live, mark: str | None, subject: str, *, unknown: Code) -> None:
+    def __init__(
+        self, live: Live, mark: str | None, subject: str, *, unknown: Code, caller: Caller | None = None
+    ) -> None:
         # A proxy must not keep events back.
         super().__init__((), headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no", "Vary": "Accept"})
         self._live = live
         self._mark = ReadMark(mark)
         self._subject = subject
         self._unknown = unknown
+        self._caller = caller
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: HttpScope, receive: Receive, send: Send) -> None:
         async def sent(message: Message) -> None:
             async with asyncio.timeout(READ_WITHIN):
                 await send(message)
@@ -322,10 +350,12 @@ class EventStream(EventSourceResponse):
         while not self._live.closing:
             news = watched.news  # taken before looking: what comes meanwhile is not missed
             ended = watched.ended
-            for position, kind, data in watched.lines:
+            for position, event, data in watched.lines:
                 if position not in self._mark:
                     self._mark.add(position)
-                    yield format_sse_event(id=self._mark.mark, event=kind, data_str=data)
+                    told = told_to(self._caller, event)
+                    text = data if told is event else told.model_dump_json()
+                    yield format_sse_event(id=self._mark.mark, event=event.type, data_str=text)
             if ended or now() >= until:
                 return
             try:

@@ -1,11 +1,22 @@
 """A person at a browser has a session in a cookie: what it opens, what it does not, and when it ends."""
 
+import hashlib
+import json
+import re
+from datetime import timedelta
+from typing import Any
+
 import asyncpg
 import httpx
 import pytest
 
 from api import auth
-from tests.integration.conftest import OPERATOR
+from chain.event import AnyEvent
+from store.api_keys import ApiKeys
+from store.database import Pool
+from store.sessions import Sessions
+from tests.integration.conftest import OPERATOR, SHOP
+from tests.shop import the_journal
 
 ORIGIN = {"Origin": "http://lanka"}
 
@@ -153,3 +164,59 @@ async def _run(database_url: str, statement: str) -> None:
         await connection.execute(statement)
     finally:
         await connection.close()
+
+
+RAW = "sandbox: GET /payments/pay_of_another answered 500 {'secret': 1}"
+
+
+async def told(browser: httpx.AsyncClient, order_id: str, headers: dict[str, str]) -> list[dict[str, Any]]:
+    """The data of all events, read once and read live, which is the same."""
+    url = f"/orders/{order_id}/events"
+    listed = (await browser.get(url, headers=headers)).json()
+    async with browser.stream("GET", url, headers={"Accept": "text/event-stream", **headers}) as stream:
+        lines = [line async for line in stream.aiter_lines()]
+    live = [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: ")]
+    assert live == listed
+    return [event["data"] for event in live]
+
+
+async def test_a_customer_reads_neither_what_providers_answer_nor_who_decided(
+    browser: httpx.AsyncClient, pool: Pool
+) -> None:
+    order_id = (await submits(browser, await shops(browser))).json()["order_id"]
+    (received,) = (await browser.get(f"/orders/{order_id}/events")).json()
+    by = "Ann (operator:key_1)"
+    for nth, (kind, data) in enumerate(
+        {
+            "OrderParked": {"link": "payment", "reason": "unexpected_answer", "attempts": 3, "last_error": RAW},
+            "OrderReleased": {"link": "payment", "by": by, "why": "the provider is well again"},
+            "OrderWithdrawn": {"reason": "rejected_by_operator", "detail": "", "by": by},
+            "OrderRejected": {"reason": "rejected_by_operator", "detail": ""},
+        }.items()
+    ):
+        changes = {"id": f"{order_id}.{nth}", "source": "/lanka/payment", "type": f"lanka.{kind}", "data": data}
+        await the_journal(pool).append([AnyEvent.model_validate(received | changes)])
+
+    _, parked, released, withdrawn, _ = await told(browser, order_id, {})
+    assert parked["last_error"] == "something unexpected happened, and a person is looking at it"
+    assert (released["by"], released["why"], withdrawn["by"]) == ("the shop", "", "the shop")
+    _, parked, released, withdrawn, _ = await told(browser, order_id, SHOP)
+    assert RAW not in parked["last_error"]
+    assert (released["by"], released["why"], withdrawn["by"]) == (by, "the provider is well again", by)
+    _, parked, released, withdrawn, _ = await told(browser, order_id, OPERATOR)
+    assert (parked["last_error"], released["by"], withdrawn["by"]) == (RAW, by, by)
+
+
+async def test_the_name_of_a_caller_gives_nothing_of_the_key_away(pool: Pool, shop: str) -> None:
+    """Sixteen hex digits of a hash are enough to find a weak key with a list of words."""
+    callers = auth.Callers(ApiKeys(pool), Sessions(pool))
+    await Sessions(pool).begin_for_operator("a-session", "operator-key", timedelta(hours=1))
+    for secret, caller in (
+        ("shop-key", await callers.with_key("shop-key")),
+        ("operator-key", await callers.with_key("operator-key")),
+        ("a-session", await callers.with_session("a-session")),
+    ):
+        assert caller
+        assert re.fullmatch(r"(shop|operator):key_[0-9a-f]{12}", caller.name)
+        for kept in (secret, "operator-key"):
+            assert caller.name.rpartition("_")[2] not in hashlib.sha256(kept.encode()).hexdigest()
