@@ -66,7 +66,7 @@ async def test_each_link_stands_at_its_place_under_its_words(console: Page, cust
     await picked(customer)
     handed = picture(console).locator("[data-end=handed]")
     if not await picture(console).get_attribute("open"):
-        await picture(console).locator("summary").click()
+        await picture(console).locator("> summary").click()
     await expect(handed.locator(".count")).not_to_have_text("0")
     for name, title in (("cut", "Cut the flowers"), ("tie", "Tie the ribbon"), ("card", "Write the card")):
         await expect(picture(console).locator(f"[data-link={name}] .name")).to_have_text(title)
@@ -91,7 +91,7 @@ async def test_what_is_parked_there_is_not_called_quiet_and_has_a_page(console: 
     await expect(console.get_by_role("heading", level=1)).to_contain_text("1 bouquet")
     await expect(picture(console).locator("[data-link=tie]")).to_contain_text("1 parked")
     group = console.locator(".group", has_text="at tie the ribbon")
-    await group.locator("summary").click()
+    await group.locator(".disclose").click()
     await group.get_by_role("link", name=bouquet).click()
 
     heading = console.locator(".heading")

@@ -97,7 +97,7 @@ async def parked_orders(customer: Customer, count: int, customer_id: str = "cus_
 async def show_parked(page: Page, order_id: str) -> Locator:
     """The row of a parked order."""
     group = page.locator(".group", has_text="unexpected answer")
-    await group.locator("summary").click()
+    await group.locator(".disclose").click()
     row = page.get_by_role("row", name=re.compile(order_id))
     await expect(row).to_be_visible()
     return row
@@ -311,6 +311,51 @@ async def test_many_are_released_after_a_dry_run_and_not_before(console: Page, c
         assert (await customer.ended(order_id))["status"] == "confirmed"
 
 
+async def test_many_are_rejected_from_their_list_which_has_pages_filters_and_a_csv(
+    console: Page, customer: Customer
+) -> None:
+    ids = await parked_orders(customer, 52, "cus_many")
+    await link(console, "payment").get_by_role("link", name="52 parked").click()
+    await expect(console).to_have_url(re.compile(r"#/list\?chain=orders&link=payment&state=parked$"))
+    await expect(console.get_by_role("heading", name="Parked at payment")).to_be_visible()
+    await expect(console.get_by_role("status").filter(has_text="1 to 50 of 52 orders")).to_be_visible()
+    rows = console.locator("tbody tr")
+    await expect(rows).to_have_count(50)
+    for told in ("cus_many", "EUR 2.50", "answered 200", "once"):
+        await expect(rows.first).to_contain_text(told)
+    await console.get_by_role("link", name="Next").click()
+    await expect(rows).to_have_count(2)
+    await console.reload()
+    await expect(console.get_by_role("status").filter(has_text="51 to 52 of 52 orders")).to_be_visible()
+    await console.go_back()
+    await expect(rows).to_have_count(50)
+
+    await console.get_by_label("Customer", exact=True).fill("nobody")
+    await console.get_by_role("button", name="Show").click()
+    await expect(console.get_by_text("Nothing is like this now.")).to_be_visible()
+    await console.get_by_label("Customer", exact=True).fill("cus_many")
+    await console.keyboard.press("Enter")
+    await expect(console).to_have_url(re.compile("customer_id=cus_many"))
+    await expect(rows).to_have_count(50)
+    await passes(console)
+    csv = await (
+        await console.request.get(str(await console.get_by_role("link", name="CSV").get_attribute("href")))
+    ).text()
+    assert all(order_id in csv for order_id in ids)
+
+    await console.get_by_role("button", name="Reject all").click()
+    dialog = console.get_by_role("dialog")
+    await expect(dialog).to_contain_text("the way back (release stock, refund, reject)")
+    await decides(console, "Dry run", "the customer wants none of them")
+    await expect(dialog.get_by_role("status")).to_contain_text("52 orders would be rejected")
+    await passes(console)
+    await dialog.get_by_role("button", name="Reject 52 orders").click()
+    await expect(console.locator("#toast")).to_contain_text("52 of 52 orders rejected")
+    await expect(console.get_by_text("Nothing is like this now.")).to_be_visible()
+    for order_id in ids:
+        assert (await customer.ended(order_id))["reason"] == "rejected_by_operator"
+
+
 async def test_an_order_is_rejected_on_its_own_page(person: Person, console: Page, customer: Customer) -> None:
     (order_id,) = await parked_orders(customer, 1)
     await console.goto(f"/console#/orders/{order_id}")
@@ -453,7 +498,7 @@ async def test_the_line_below_the_way_back_crosses_nothing_that_is_written(conso
     lowest = "nodes => Math.max(...nodes.map(node => node.getBoundingClientRect().bottom))"
     written = console.locator("[data-chain=orders] .row.back .facts")
     assert await written.evaluate_all(lowest) < await bottom(under)
-    assert await bottom(under) < await top(console.locator("[data-chain=orders] .legend"))
+    assert await bottom(under) < await top(console.locator("[data-chain=orders] > .legend"))
 
     await console.set_viewport_size(PHONE)
     for name in ("back under", "back"):
@@ -544,7 +589,7 @@ async def test_pictures_for_the_readme(console: Page, customer: Customer) -> Non
         await console.set_viewport_size({"width": 1280, "height": 1000})
         await expect(link(console, "payment")).to_contain_text("200 waiting")
         if scheme == "light":
-            await console.locator(".group summary").click()
+            await console.locator(".group .disclose").click()
         await expect(console.locator(".parked-subjects tbody tr")).to_have_count(len(parked))
         await console.screenshot(path=Path(SCREENSHOTS or "") / f"console-{scheme}.png", animations="disabled")
     await customer.payments.put("/faults", json={})

@@ -6,6 +6,7 @@ import { $, h, setAttribute, setText } from "../kit/elements.js";
 import { count, hour } from "../kit/words.js";
 import { field } from "./dialog.js";
 import { banner } from "./drill.js";
+import { listPage } from "./list.js";
 import { call, live } from "./live.js";
 import { ordersPage } from "./orders.js";
 import { overview } from "./overview.js";
@@ -15,6 +16,8 @@ import { orderPage, subjectPage } from "./subject.js";
 const main = $("main");
 const bar = $("bar");
 const pulse = $("pulse");
+
+const SECTIONS = ["parked", "refunds"]; // of the overview, which have an address of their own
 
 let graphs = new Map();
 let leaving = new AbortController(); // ends what the open page follows
@@ -28,16 +31,18 @@ function route() {
   const [, page = "", ...ids] = path.split("/").map(decodeURIComponent);
   const wanted = new URLSearchParams(query);
   main.replaceChildren(shown(page, ids, wanted, leaving.signal));
-  const tab = page === "orders" ? "orders" : "overview";
+  const tab =
+    page === "list" ? (wanted.get("state") === "parked" ? "parked" : "") : page === "orders" ? page : "overview";
   for (const link of document.querySelectorAll("nav a"))
     setAttribute(link, "aria-current", link.dataset.page === tab && "page");
   $("q").value = wanted.get("q") ?? "";
-  if (page === "parked") $("parked-title").focus();
+  if (SECTIONS.includes(page)) $(`${page}-title`).focus();
 }
 
 function shown(page, [first, second], wanted, signal) {
   const orders = graphs.get("orders");
   if (page === "orders") return first ? orderPage(orders, first, signal) : ordersPage(orders, wanted, signal);
+  if (page === "list") return listPage(graphs, wanted, signal);
   if (page === "subjects" && graphs.has(first) && second) return subjectPage(graphs.get(first), second, signal);
   return overview(graphs, signal);
 }
@@ -45,7 +50,7 @@ function shown(page, [first, second], wanted, signal) {
 addEventListener("hashchange", () => {
   if (bar.hidden || !graphs.size) return;
   route();
-  if (location.hash.startsWith("#/parked")) return;
+  if (SECTIONS.some((name) => location.hash.startsWith(`#/${name}`))) return;
   main.focus({ preventScroll: true });
   scrollTo(0, 0);
 });
@@ -88,7 +93,18 @@ function showTitle() {
 live.addEventListener("connection", showLine);
 live.addEventListener("left", () => logIn());
 live.addEventListener("picture", showTitle);
+live.addEventListener("picture", learn);
 banner($("banner"));
+
+/** An API that was deployed meanwhile may bring a chain of which this page knows no words yet. */
+async function learn() {
+  const unknown = live.picture?.chains.some(({ name }) => !graphs.has(name));
+  if (!unknown || !graphs.size || learn.asking) return;
+  learn.asking = true;
+  graphs = await allGraphs().catch(() => graphs);
+  learn.asking = false;
+  if (!bar.hidden) route();
+}
 
 // ---- who is there --------------------------------------------------------------------------------------------------
 

@@ -1,23 +1,12 @@
 // Orders: the newest, or those that were searched for.
 
-import { h, keyed, setAttribute, setText } from "../kit/elements.js";
+import { h, keyed, setText } from "../kit/elements.js";
 import { count, many, money, words } from "../kit/words.js";
 import { toast } from "./dialog.js";
+import { addressOf, ordersOf } from "./addresses.js";
 import { call, follow } from "./live.js";
 import { setSince } from "./since.js";
-
-/** The page of a subject; orders have one of their own. */
-export function addressOf(chain, subject) {
-  const id = encodeURIComponent(subject);
-  return chain === "orders" ? `#/orders/${id}` : `#/subjects/${encodeURIComponent(chain)}/${id}`;
-}
-
-export const ordersOf = (text) => h("a", { class: "id", href: `#/orders?${new URLSearchParams({ q: text })}` }, text);
-
-export function showStatus(element, { title, mood }) {
-  setAttribute(element, "data-mood", mood);
-  setText(element, title);
-}
+import { showStatus } from "./trouble.js";
 
 export function ordersPage(graph, query, signal) {
   const sought = query.get("q") ?? "";

@@ -1,21 +1,32 @@
 // All chains at a glance: where their subjects stand, and in a sentence where it hurts most.
 
 import { h, keyed, setText } from "../kit/elements.js";
-import { clock, count, lower, many } from "../kit/words.js";
+import { count, hour, lower, many } from "../kit/words.js";
+import { listOf } from "./addresses.js";
 import { drillPanel } from "./drill.js";
+import { hoursPanel } from "./hours.js";
 import { onPicture } from "./live.js";
 import { parkedPanel, refundsPanel } from "./parked.js";
 import { Picture, endNode } from "./picture.js";
+import { kindOf, sign, troublePanel, troublesOf, whyWaiting } from "./trouble.js";
 
-const LEGEND = { busy: "in progress", wait: "waiting: stands still", bad: "parked: needs a decision" };
+const LEGEND = {
+  busy: "in progress",
+  wait: "waiting: stands still",
+  outage: "outage: is retried by itself",
+  pending: "pending: somebody outside has to answer",
+  bad: "parked: needs a decision",
+};
 
 export function overview(graphs, signal) {
   const title = h("h1", { tabindex: "-1" }, "Looking…");
   const counted = h("p", { class: "hint" });
   const chains = h("div", { class: "stack" });
+  const troubles = troublePanel();
   onPicture((picture) => {
     setText(title, headline(graphs, picture));
-    setText(counted, `Rates over 10 s. Done since ${clock(picture.counted_since).slice(0, 5)}.`);
+    setText(counted, `Rates over 10 s. Done since ${hour(picture.counted_since)}.`);
+    troubles.show(troublesOf(graphs, picture));
     const known = [...graphs.values()]
       .map((graph, nth) => ({ graph, first: nth === 0, now: chainOf(picture, graph) }))
       .filter(({ now }) => now);
@@ -23,7 +34,7 @@ export function overview(graphs, signal) {
       chains,
       known,
       ({ graph }) => graph.name,
-      chainPanel,
+      (each) => chainPanel(each, signal),
       (panel, { graph, now }) => panel.show(now, parkedOf(picture, graph)),
     );
   }, signal);
@@ -31,6 +42,7 @@ export function overview(graphs, signal) {
     "div",
     { class: "page overview" },
     h("div", { class: "heading" }, title, counted),
+    troubles.element,
     chains,
     h(
       "div",
@@ -47,20 +59,25 @@ const parkedOf = (picture, { name }) =>
 const sum = (numbers) => numbers.reduce((total, each) => total + each, 0);
 
 /** The first chain is always drawn; each other one is folded up while nothing is on its way, until somebody looks. */
-function chainPanel({ graph, first }) {
+function chainPanel({ graph, first }, signal) {
   const picture = new Picture(graph, `The chain: ${graph.title}`);
   const sentence = h("span", { class: "soft" });
-  const legend = h(
-    "ul",
-    { class: "legend", "aria-label": "Colours" },
-    Object.entries(LEGEND).map(([mood, text]) => h("li", { "data-mood": mood }, text)),
-  );
+  const legend =
+    first &&
+    h(
+      "ul",
+      { class: "legend", "aria-label": "Colours" },
+      Object.entries(LEGEND).map(([mood, text]) =>
+        h("li", { "data-mood": mood }, ["outage", "pending"].includes(mood) && sign(mood), text),
+      ),
+    );
   const panel = h(
     "details",
     { class: "panel picture", "data-chain": graph.name, open: first },
     h("summary", {}, h("h2", {}, graph.title), " ", sentence),
     picture.element,
     legend,
+    hoursPanel(graph, signal),
   );
   let open = false;
   panel.show = (chain, parked) => {
@@ -89,20 +106,20 @@ function allSubjects(graph, chain) {
       nodes[name] = null;
       continue;
     }
+    const [busiest] = links.toSorted((a, b) => at(b) - at(a));
     nodes[name] = {
       subjects,
       count: count(subjects),
       what: ` ${subjects === 1 ? graph.subject : graph.subjects}`,
-      mood: parked ? "bad" : waiting ? "wait" : inProgress ? "busy" : "calm",
+      href: at(busiest) === subjects ? listOf({ chain: graph.name, link: busiest.name }) : null,
+      mood: parked ? "bad" : waiting ? moodOf(links) : inProgress ? "busy" : "calm",
       since: links
         .map((link) => link.oldest)
         .filter(Boolean)
         .toSorted()[0],
       split: [parked, waiting, inProgress],
       facts: [
-        { mood: "bad", text: parked && `${count(parked)} parked`, href: "#/parked" },
-        { mood: "wait", text: waiting && `${count(waiting)} waiting` },
-        { mood: "busy", text: inProgress && `${count(inProgress)} in progress` },
+        ...links.flatMap((link) => factsOf(graph, link)),
         { key: "done", text: [perSecond(rates[name]), done && `${count(done)} done`].filter(Boolean).join(" · ") },
       ],
     };
@@ -111,12 +128,14 @@ function allSubjects(graph, chain) {
     rates[name] = sum([first, ...others].map((end) => end.per_second));
     nodes[name] = {
       count: count(first.done),
+      href: listOf({ chain: graph.name, status: first.status }),
       what: ` ${graph.subjects}`,
       mood: graph.end(first.status)?.good ? "good" : "soft",
       facts: [
         { key: "rate", text: perSecond(rates[name]) },
         ...others.map(({ status, done }) => ({
           key: status,
+          href: listOf({ chain: graph.name, status }),
           text: done && `${count(done)} ${lower(graph.status(status).title)}`,
         })),
       ],
@@ -125,13 +144,42 @@ function allSubjects(graph, chain) {
   return [nodes, ({ from, to, of }) => (of || to.startsWith("end ") ? rates[to] : rates[from])];
 }
 
+const at = ({ parked, waiting, in_progress }) => parked + waiting + in_progress;
+
+/** Of what waits: an outage is worse than what only takes its time. */
+function moodOf(links) {
+  const kinds = links.filter(({ waiting }) => waiting).map(whyWaiting);
+  return kindOf(["outage", "backlog", "pending"].find((kind) => kinds.includes(kind))).mood;
+}
+
+/** The numbers of one link, each a way to the list behind it, and why those wait that do. */
+function factsOf(graph, link) {
+  const fact = (state, number, text, more) => ({
+    key: `${link.name} ${state} ${more.sign}`,
+    text: number && `${count(number)} ${text}`,
+    href: listOf({ chain: graph.name, link: link.name, state }),
+    ...more,
+  });
+  const why = link.waiting > 0 && whyWaiting(link);
+  const known = why && why !== "backlog";
+  return [
+    fact("parked", link.parked, "parked", { mood: "bad" }),
+    fact("waiting", link.waiting, known ? `waiting: ${lower(kindOf(why).word)}` : "waiting", {
+      mood: kindOf(why || "backlog").mood,
+      sign: known && why,
+    }),
+    fact("in_progress", link.in_progress, "in progress", { mood: "busy" }),
+  ];
+}
+
 // ---- in a sentence -------------------------------------------------------------------------------------------------
 
 function headline(graphs, picture) {
   const sentences = [...graphs.values()].map((graph) =>
     inWords(graph, chainOf(picture, graph), parkedOf(picture, graph)),
   );
-  return sentences.filter(Boolean).join(" ") || "All quiet. Nothing is on its way.";
+  const owed = picture.owed && `${many(picture.owed, "refund is", "refunds are")} owed.`;
+  return [...sentences, owed].filter(Boolean).join(" ") || "All quiet. Nothing is on its way.";
 }
 
 /** Where it hurts most; null where nothing is on its way. */

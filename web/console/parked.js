@@ -1,10 +1,10 @@
 // What waits for a person: what is parked, by what failed alike, and money that is owed.
 
-import { $, h, keyed, setAttribute, setText } from "../kit/elements.js";
-import { count, lower, many, money, words } from "../kit/words.js";
+import { $, h, keyed, newId, setAttribute, setText } from "../kit/elements.js";
+import { count, duration, lower, many, money, words } from "../kit/words.js";
+import { addressOf, listOf, ordersOf, queryOf } from "./addresses.js";
 import { decide, field, toast } from "./dialog.js";
-import { call, follow, live, onPicture } from "./live.js";
-import { addressOf } from "./orders.js";
+import { call, follow, list, live, onPicture } from "./live.js";
 import { setSince } from "./since.js";
 
 const SHOWN = 50;
@@ -30,10 +30,10 @@ export function release(id, subject) {
   });
 }
 
-export function reject(id, subject) {
+export function reject(id, subject, graph) {
   decide({
     title: `Reject ${subject}`,
-    text: "What was done for it is undone. This cannot be taken back.",
+    text: undone(graph),
     verb: "Reject",
     danger: true,
     home: heading,
@@ -73,28 +73,60 @@ function outcomeOf(verdict, wanted, sentence, subject) {
   return { text: `${subject}: ${words(verdict)}. Nothing was changed.`, mood: "wait" };
 }
 
-/** Nothing is released before a dry run has said what would be. */
-function releaseMany({ link, reason }, graph, place) {
-  const number = (max, value) =>
+const MANY = {
+  release: {
+    verb: "Release",
+    done: "released",
+    would: "go on",
+    rate: "20",
+    what: () =>
+      "They go on at the links where they are parked; nothing that was done is done again. The oldest first, one after the other at this rate, so that what was mended is not run over.",
+  },
+  reject: {
+    verb: "Reject",
+    done: "rejected",
+    would: "be rejected",
+    rate: "20",
+    danger: true,
+    what: (graph) => `${undone(graph)} One that is on its way back already can only be released.`,
+  },
+};
+
+/** What becomes of what was done for it, money and goods among it, in the words of the chain. */
+function undone(graph) {
+  const steps = graph?.back.flat().map((name) => lower(graph.link(name).title)) ?? [];
+  const way = steps.length ? `: it goes the way back (${steps.join(", ")})` : "";
+  return `What was done for it is undone${way}. This cannot be taken back.`;
+}
+
+/**
+ * Nothing is decided of many before a dry run has said how many they are. `filters` as of the list: `chain`, `link`,
+ * `reason`, `customer_id`, `since`, `before`; `named`: what they are, in words.
+ */
+export function decideMany(which, filters, graph, named) {
+  const { verb, done, would, rate: usual, danger, what } = MANY[which];
+  const number = (value) =>
     h("input", { type: "number", min: "1", max: "1000", value, required: true, inputmode: "numeric" });
-  const [limit, rate] = [number("1000", "1000"), number("1000", "20")];
+  const [limit, rate] = [number("1000"), number(usual)];
   const outcome = h("p", { class: "outcome", role: "status" });
-  const subjects = (matched) => many(matched, graph.subject, graph.subjects);
+  const subjects = (matched) => many(matched, graph?.subject ?? "subject", graph?.subjects ?? "subjects");
+  const rest = Object.fromEntries(Object.entries(filters).filter(([, value]) => value));
   let ready = null;
-  const wanted = () => ({ link, reason, limit: limit.valueAsNumber, rate_per_second: rate.valueAsNumber });
+  const wanted = () => ({ ...rest, limit: limit.valueAsNumber, rate_per_second: rate.valueAsNumber });
   const dialog = decide({
-    title: `Release ${words(reason)} ${place}`,
-    text: "The oldest first, one after the other at this rate, so that what was mended is not run over.",
+    title: `${verb} ${named}`,
+    text: what(graph),
     verb: "Dry run",
+    danger,
     home: heading,
     more: [h("div", { class: "pair" }, field("At most", limit), field("A second", rate)), outcome],
     act: async (answers) => {
       const asked = JSON.stringify(wanted());
       const dryRun = ready !== asked;
-      const answer = await call("POST", "/operations/parked/release", { ...wanted(), ...answers, dry_run: dryRun });
+      const answer = await call("POST", `/operations/parked/${which}`, { ...wanted(), ...answers, dry_run: dryRun });
       if (!dryRun)
         return {
-          text: `${count(answer.released)} of ${subjects(answer.matched)} released at ${rate.value} a second.`,
+          text: `${count(answer[done])} of ${subjects(answer.matched)} ${done} at ${rate.value} a second.`,
           mood: "good",
         };
       ready = answer.matched ? asked : null;
@@ -103,12 +135,15 @@ function releaseMany({ link, reason }, graph, place) {
     },
   });
   function foretell({ matched, orders }) {
-    const named = orders.slice(0, 3).join(", ") + (matched > 3 ? ", …" : "");
-    const within = Math.ceil(matched / rate.valueAsNumber);
+    const now = Math.min(matched, limit.valueAsNumber);
+    const named = orders.slice(0, 3).join(", ") + (now > 3 ? ", …" : "");
+    const within = duration(Math.ceil(now / rate.valueAsNumber));
+    const part = now < matched ? `${count(now)} of ${subjects(matched)}` : subjects(matched);
+    const others = now < matched ? ` The other ${count(matched - now)} stay parked: do it again for them.` : "";
     outcome.textContent = matched
-      ? `Dry run: ${subjects(matched)} would go on within ${within} s (${named}). Nothing was changed yet.`
+      ? `Dry run: ${part} would ${would} within ${within} (${named}).${others} Nothing was changed yet.`
       : "Dry run: nothing matches any more.";
-    dialog.submit.textContent = matched ? `Release ${subjects(matched)}` : "Dry run";
+    dialog.submit.textContent = matched ? `${verb} ${subjects(now)}` : "Dry run";
   }
   for (const input of [limit, rate]) {
     input.addEventListener("input", () => {
@@ -121,18 +156,21 @@ function releaseMany({ link, reason }, graph, place) {
 
 // ---- tables --------------------------------------------------------------------------------------------------------
 
-const head = (names) =>
+/** Numbers stand to the right, as below them. */
+export const head = (names) =>
   h(
     "thead",
     {},
     h(
       "tr",
       {},
-      names.map((name) => h("th", { scope: "col" }, name)),
+      names.map((name) => h("th", { scope: "col", class: NUMBERS.includes(name) && "amount" }, name)),
     ),
   );
 
-const linkTo = (chain, subject) =>
+const NUMBERS = ["Amount"];
+
+export const linkTo = (chain, subject) =>
   h("th", { scope: "row" }, h("a", { class: "id", href: addressOf(chain, subject) }, subject));
 
 const fail = (problem) => toast(problem.message, "bad");
@@ -163,7 +201,13 @@ export function parkedPanel(graphs, signal) {
   return h(
     "section",
     { class: "panel parked", id: "parked", "aria-labelledby": "parked-title" },
-    h("h2", { id: "parked-title", tabindex: "-1" }, "Parked ", total),
+    h(
+      "h2",
+      { id: "parked-title", tabindex: "-1" },
+      h("a", { href: listOf({ state: "parked" }) }, "Parked"),
+      " ",
+      total,
+    ),
     empty,
     groups,
   );
@@ -172,30 +216,49 @@ export function parkedPanel(graphs, signal) {
 const keyOf = ({ chain, link, reason }) => `${chain} ${link} ${reason}`;
 
 function groupRow(group, graph, signal) {
+  const { chain, link, reason } = group;
   const subjects = h("span", { class: "number big" });
   const oldest = h("time", { class: "number" });
-  const place = `at ${lower(graph.link(group.link).title)}`;
-  const list = h("div", { class: "parked-subjects" });
+  const place = `at ${lower(graph.link(link).title)}`;
+  const named = `${words(reason)} ${place}`;
+  const rows = h("div", { class: "parked-subjects", hidden: true });
   const summary = [
     subjects,
-    h("span", { class: "reason" }, words(group.reason)),
+    h("span", { class: "reason" }, words(reason)),
     h("span", { class: "at" }, place),
     h("span", { class: "since" }, "for ", oldest),
   ];
-  const details = h("details", {}, h("summary", {}, summary), list);
-  const all = () => releaseMany(group, graph, place);
-  const label = `Release all ${words(group.reason)} ${place}`;
+  rows.id = newId("parked");
+  const disclose = h(
+    "button",
+    { type: "button", class: "disclose", "aria-expanded": "false", "aria-controls": rows.id },
+    summary,
+  );
+  const all = (which, verb, kind) =>
+    h(
+      "button",
+      {
+        type: "button",
+        class: kind,
+        onclick: () => decideMany(which, { chain, link, reason }, graph, named),
+        "aria-label": `${verb} all ${named}`,
+      },
+      `${verb} all…`,
+    );
   const row = h(
     "li",
     { class: "group" },
-    details,
-    h("button", { type: "button", class: "all", onclick: all, "aria-label": label }, "Release all…"),
+    disclose,
+    h("div", { class: "all" }, all("release", "Release"), all("reject", "Reject", "quiet")),
+    rows,
   );
   let open = null;
-  details.addEventListener("toggle", () => {
+  disclose.addEventListener("click", () => {
     open?.abort();
-    open = details.open ? new AbortController() : null;
-    if (open) follow(() => listParked(group, graph, list), AbortSignal.any([open.signal, signal]), fail);
+    open = open ? null : new AbortController();
+    setAttribute(disclose, "aria-expanded", Boolean(open) || "false");
+    rows.hidden = !open;
+    if (open) follow(() => listParked(group, graph, rows), AbortSignal.any([open.signal, signal]), fail);
   });
   row.show = (now) => {
     setText(subjects, count(now.subjects));
@@ -204,55 +267,68 @@ function groupRow(group, graph, signal) {
   return row;
 }
 
-async function listParked({ chain, link, reason }, graph, list) {
-  const found = (await call("GET", `/operations/parked?${new URLSearchParams({ link, reason })}`)).filter(
-    (each) => each.chain === chain,
+async function listParked({ chain, link, reason }, graph, place) {
+  const filters = { chain, link, reason };
+  const { items, total } = await list(`/operations/parked?${queryOf({ ...filters, limit: SHOWN })}`);
+  if (!place.firstChild) {
+    const more = h("a", { href: listOf({ ...filters, state: "parked" }) });
+    place.append(parkedTable(graph, `Parked by ${words(reason)}`), h("p", { class: "hint" }, more));
+  }
+  showParked(place.querySelector("tbody"), items, () => graph);
+  setText(
+    place.querySelector("p a"),
+    total > SHOWN ? `The ${SHOWN} oldest are shown: all ${count(total)} in a list` : "As a list, with filters and CSV",
   );
-  if (!list.firstChild) list.append(...parkedTable(graph, reason));
+}
+
+/** `graph` is of the chain that all of them are of; without one the table names the places. */
+export function parkedTable(graph, caption) {
+  const subject = graph ? capital(graph.subject) : "Subject";
+  const decisions = h("span", { class: "for-screen-readers" }, "Decide");
+  const names = [subject, "Customer", "Amount", "Parked", "Attempts", "For", "Last error", decisions];
+  return h("table", {}, h("caption", { class: "for-screen-readers" }, caption), head(names), h("tbody"));
+}
+
+const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+
+/** `graphOf(chain)`; `where`: whether each row says at which link it is parked, and why. */
+export function showParked(body, items, graphOf, where = false) {
   keyed(
-    list.querySelector("tbody"),
-    found.slice(0, SHOWN),
+    body,
+    items,
     (each) => each.id,
-    parkedRow,
+    (each) => parkedRow(each, graphOf(each.chain), where),
     (row, each) => row.show(each),
   );
-  setText(
-    list.querySelector("p"),
-    found.length > SHOWN ? `The ${SHOWN} oldest of ${count(found.length)} are shown.` : "",
-  );
 }
 
-function parkedTable(graph, reason) {
-  const subject = graph.subject.charAt(0).toUpperCase() + graph.subject.slice(1);
-  const decisions = h("span", { class: "for-screen-readers" }, "Decide");
-  const caption = h("caption", { class: "for-screen-readers" }, `Parked by ${words(reason)}`);
-  return [
-    h("table", {}, caption, head([subject, "Attempts", "For", "Last error", decisions]), h("tbody")),
-    h("p", { class: "hint" }),
-  ];
-}
-
-function parkedRow({ id, chain, subject }) {
+function parkedRow({ id, chain, subject, link, reason, customer_id, amount, currency }, graph, where) {
   const attempts = h("td", { class: "number", "data-name": "Attempts" });
+  const earlier = h("td", { class: "earlier number", "data-name": "Parked" });
   const since = h("time");
-  const error = h("span");
+  const error = h("span", { tabindex: "-1" });
   const button = (verb, act) =>
     h(
       "button",
-      { type: "button", class: "small", onclick: () => act(id, subject), "aria-label": `${verb} ${subject}` },
+      { type: "button", class: "small", onclick: () => act(id, subject, graph), "aria-label": `${verb} ${subject}` },
       verb,
     );
+  const place = graph ? graph.link(link).title : words(link);
   const row = h(
     "tr",
     {},
     linkTo(chain, subject),
+    h("td", { class: "customer", "data-name": customer_id && "Customer" }, customer_id && ordersOf(customer_id)),
+    h("td", { class: "amount number" }, currency && money(amount, currency, "code")),
+    earlier,
     attempts,
     h("td", { class: "number", "data-name": "For" }, since),
-    h("td", { class: "error" }, error),
+    h("td", { class: "error" }, where && h("b", {}, `${place}: ${words(reason)} `), error),
     h("td", { class: "decide" }, button("Release", release), button("Reject", reject)),
   );
   row.show = (now) => {
     setText(attempts, String(now.attempts));
+    setText(earlier, now.earlier ? `${count(now.earlier + 1)} times` : "once");
     setSince(since, now.since);
     setText(error, now.last_error);
     setAttribute(error, "title", now.last_error);
@@ -292,7 +368,7 @@ export function refundsPanel(graphs, signal) {
   return h(
     "section",
     { class: "panel refunds", "aria-labelledby": "refunds-title" },
-    h("h2", { id: "refunds-title" }, "Refunds owed ", total),
+    h("h2", { id: "refunds-title", tabindex: "-1" }, "Refunds owed ", total),
     empty,
     table,
   );

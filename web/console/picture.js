@@ -3,6 +3,7 @@
 
 import { h, keyed, setAttribute, setText, svg } from "../kit/elements.js";
 import { setSince } from "./since.js";
+import { sign } from "./trouble.js";
 
 const NARROW = 118; // pixels a column, below which the columns stand one below the other
 const UNDER = 14; // pixels between what is written and a line below it
@@ -113,8 +114,8 @@ export class Picture {
   }
 
   /**
-   * `nodes`: by name { count, mood, subjects, since, split, title, facts: [{ text, mood, href? }], what }; `subjects`
-   * makes it swell; a row is hidden where all of its nodes are null. `rate({ from, to, of })`: how many go along a
+   * `nodes`: by name { count, mood, subjects, since, split, title, facts: [{ text, key, mood?, href?, sign? }], what,
+   * href }; `subjects` makes it swell; a row is hidden where all of its nodes are null. `rate({ from, to, of })`: how many go along a
    * line per second; Infinity: all that there was.
    */
   show(nodes, rate) {
@@ -142,9 +143,9 @@ export class Picture {
     setAttribute(this.#svg, "viewBox", `0 0 ${home.width} ${home.height}`);
     const boxes = Object.fromEntries(Object.entries(this.#nodes).map(([name, each]) => [name, each.box(home)]));
     if (tall) this.#frame(boxes, home);
-    const low = this.#edges.filter(({ kind }) => kind.includes("under")).map(({ from }) => boxes[from].bottom);
+    const beside = (name) => this.#rows.find(({ names }) => names.includes(name)).names;
     for (const { from, to, kind, meet, line, flow } of this.#edges) {
-      const floor = kind.includes("under") && Math.max(...low) + UNDER;
+      const floor = kind.includes("under") && Math.max(...beside(from).map((name) => boxes[name].bottom)) + UNDER;
       const y = meet && (boxes[meet[0]].y + boxes[meet[1]].y) / 2;
       const path = between(boxes[from], boxes[to], floor, y);
       setAttribute(line, "d", path);
@@ -191,7 +192,7 @@ function node(graph, name) {
     : name === "received"
       ? graph.status(name).title
       : graph.link(name).title;
-  const title = h("span", { class: "name" }, called);
+  const title = h("a", { class: "name" }, called);
   const number = h("span", { class: "count number" });
   const what = h("span", { class: "for-screen-readers" });
   const oldest = h("time", { class: "oldest number" });
@@ -224,6 +225,7 @@ function node(graph, name) {
       setAttribute(element, "data-subjects", shown.subjects ?? null);
       ring.style.setProperty("--swell", swell(shown.subjects ?? 0).toFixed(3));
       setText(title, shown.title ?? called);
+      setAttribute(title, "href", shown.href ?? null);
       setText(number, shown.count ?? "");
       setText(what, shown.what ?? "");
       setSince(oldest, shown.since ?? null);
@@ -238,10 +240,10 @@ function node(graph, name) {
 /** 0 for none, then up to 1 for a thousand. */
 const swell = (subjects) => Math.min(1, Math.log10(subjects + 1) / 3);
 
-const factItem = (fact) => h("li", { class: "number" }, h(fact.href ? "a" : "span"));
+const factItem = (fact) => h("li", { class: "number" }, h("a", {}, fact.sign && sign(fact.sign), h("span")));
 
 function showFact(item, { mood, href, text }) {
   setAttribute(item, "data-mood", mood ?? null);
   setAttribute(item.firstElementChild, "href", href ?? null);
-  setText(item.firstElementChild, text);
+  setText(item.firstElementChild.lastElementChild, text);
 }

@@ -4,9 +4,10 @@ import { h, keyed, setText } from "../kit/elements.js";
 import { clock, count, date, lower, many, money, seconds, took, words } from "../kit/words.js";
 import { toast } from "./dialog.js";
 import { call, follow } from "./live.js";
-import { ordersOf, showStatus } from "./orders.js";
+import { ordersOf } from "./addresses.js";
 import { cancel, reject, release } from "./parked.js";
 import { Picture, endNode } from "./picture.js";
+import { showStatus } from "./trouble.js";
 
 const LOOK_AGAIN = 2000; // milliseconds: what is being tried changes without an event in the journal
 
@@ -128,7 +129,7 @@ function decisionsOn(graph, id, { order, parked, events }, open) {
       act: () => release(parking.id, id),
       kind: "primary",
     })),
-    parked.length && forward && { verb: "Reject", act: () => reject(id, id), kind: "" },
+    parked.length && forward && { verb: "Reject", act: () => reject(id, id, graph), kind: "" },
     order && open && forward && { verb: "Cancel", act: () => cancel(id), kind: "quiet" },
   ].filter(Boolean);
 }

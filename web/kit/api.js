@@ -26,11 +26,13 @@ export async function call(method, path, options) {
   return (await answered(method, path, options)).data;
 }
 
-/** A part of a list: its `items`, how many there are in all (`total`), and the address of the `next` part or null. */
+/** A part of a list: its `items`, how many there are in all (`total`, null where nobody counts), and the address of the
+ * `next` part or null. */
 export async function callList(path) {
   const { data, headers } = await answered("GET", path);
+  const total = headers.get("Total-Count");
   const next = /<([^>]*)>\s*;\s*rel="?next"?/.exec(headers.get("Link") ?? "")?.[1] ?? null;
-  return { items: data, total: Number(headers.get("Total-Count") ?? data.length), next };
+  return { items: data, total: total === null ? null : Number(total), next };
 }
 
 async function answered(method, path, { body, key, headers: more } = {}) {
