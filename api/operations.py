@@ -245,7 +245,8 @@ def _in_turn(parked: Sequence[ParkedSubject], wanted: BulkRequest, by: str, *, r
     gone = 0
     in_groups = sorted(parked, key=lambda each: first[each.workflow_id])
     for workflow_id, group in groupby(in_groups, key=lambda each: each.workflow_id):
-        subjects = list(dict.fromkeys(each.subject for each in group))
+        here = list(group)
+        subjects = list(dict.fromkeys(each.subject for each in here))
         commands[workflow_id] = BulkCommand(
             by=by,
             why=wanted.why,
@@ -253,6 +254,7 @@ def _in_turn(parked: Sequence[ParkedSubject], wanted: BulkRequest, by: str, *, r
             link=wanted.link,
             stage=wanted.stage,
             reason=wanted.reason,
+            parkings=[each.id for each in here],
             after=gone / wanted.rate_per_second,
             apart=1 / wanted.rate_per_second,
             reject=reject,

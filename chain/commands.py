@@ -47,8 +47,9 @@ class Command(BaseModel, frozen=True):
 class BulkCommand(BaseModel, frozen=True):
     """Release, or with `reject` rejection, of everything parked in a workflow, or of what matches.
 
-    `stage` is the older way to name links: all forward ones of that task queue. `after` seconds the first goes on, and
-    then one every `apart` seconds, so that many workflows signalled at once keep a common rate.
+    `parkings` names them by their ids. `stage` is the older way to name links: all forward ones of that task queue.
+    `after` seconds the first goes on, and then one every `apart` seconds, so that many workflows signalled at once keep
+    a common rate.
     """
 
     by: Said
@@ -57,6 +58,7 @@ class BulkCommand(BaseModel, frozen=True):
     link: str | None = None
     stage: str | None = None
     reason: str | None = None
+    parkings: Sequence[str] | None = None
     after: float = 0
     apart: float = 0
     reject: bool = False

@@ -44,6 +44,7 @@ class Parking:
     def matches(self, table: Table, bulk: BulkCommand) -> bool:
         return (
             (bulk.subjects is None or self.subject in bulk.subjects)
+            and (bulk.parkings is None or self.id in bulk.parkings)
             and (bulk.link is None or self.link.name == bulk.link)
             and (bulk.stage is None or (self.link.queue == bulk.stage and self.link in table.forward))
             and (bulk.reason is None or self.reason == bulk.reason)

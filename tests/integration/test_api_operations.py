@@ -324,6 +324,7 @@ def test_over_all_workflows_one_order_after_the_other_goes_on() -> None:
         "three": (["d"], 0.4),
     }
     assert {bulk.apart for bulk in told.values()} == {0.1}
+    assert told["two"].parkings == ["b.payment.parked.1", "b.price.parked.1", "e.payment.parked.1"]
 
 
 async def test_a_refund_is_owed_until_it_has_succeeded(api: httpx.AsyncClient, pool: Pool) -> None:

@@ -239,6 +239,22 @@ async def test_a_bulk_release_of_a_link_leaves_the_others_of_its_queue(baker: Tw
     await ended(handle)
 
 
+async def test_a_bulk_release_that_names_parkings_leaves_the_others_of_the_same_subject(
+    baker: TwinBaker, start: Start
+) -> None:
+    baker.broken = {("knead", "both"): 3, ("heat", "both"): 3}
+    handle = await start(event(Ordered, "both"))
+    await until(lambda: baker.told_types("both") == ["Parked", "Parked"], HANGS_AFTER, "both to be parked")
+    parkings = {event.data["link"]: event.id for event in baker.told}
+
+    bulk = BulkCommand(by="ann", why="mended", subjects=["both"], parkings=[parkings["knead"]])
+    await handle.signal("release", bulk)
+    await until(lambda: baker.links("both").count("knead") == 4, HANGS_AFTER, "the kneading to go on")
+    assert baker.links("both").count("heat") == 3
+    assert await _ask(handle, "release") == Verdict.RELEASED
+    await ended(handle)
+
+
 async def test_a_bulk_release_of_a_queue_releases_no_compensation(baker: TwinBaker, start: Start) -> None:
     baker.makes["weigh", "back"] = Spoiled
     baker.broken = {("clean", "back"): 3, ("knead", "on"): 3}
