@@ -11,9 +11,11 @@ from lanka.output import printable, say, show, show_json
 from lanka.terminal import (
     DEFAULT_HOME,
     ApiOption,
+    CursorOption,
     HomeOption,
     JsonOption,
     KeyOption,
+    LimitOption,
     NotDoneError,
     operators_api,
 )
@@ -27,14 +29,14 @@ ChainOption = Annotated[str | None, typer.Option(help="Only of this chain.")]
 CustomerOption = Annotated[str | None, typer.Option("--customer", help="Only of this customer's orders.")]
 SinceOption = Annotated[str | None, typer.Option(help="Only what is parked since then or later; ISO 8601.")]
 BeforeOption = Annotated[str | None, typer.Option(help="Only what was parked before then; ISO 8601.")]
-PageOption = Annotated[int, typer.Option("--limit", min=1, max=1000, help="How many at most.")]
-CursorOption = Annotated[str | None, typer.Option(help="What the list before says; shows those that follow.")]
 WhyOption = Annotated[str, typer.Option(help="Why you decide so; it goes into the journal.")]
 SomeArgument = Annotated[
     str | None, typer.Argument(metavar="ID", help="The id of one order, or of one parking; without it, all that match.")
 ]
 RateOption = Annotated[float | None, typer.Option(help="Orders each second, from 0.01 to 1000.", show_default="20")]
-LimitOption = Annotated[int | None, typer.Option(help="Orders at most, the oldest first.", show_default="1000")]
+MostOption = Annotated[
+    int | None, typer.Option("--limit", help="Orders at most, the oldest first.", show_default="1000")
+]
 DryOption = Annotated[bool, typer.Option("--dry-run", help="Only tell which orders those would be.")]
 
 
@@ -57,7 +59,7 @@ def list_parked(
     customer: CustomerOption = None,
     since: SinceOption = None,
     before: BeforeOption = None,
-    limit: PageOption = 100,
+    limit: LimitOption = 100,
     cursor: CursorOption = None,
     as_json: JsonOption = False,
     api: ApiOption = None,
@@ -66,15 +68,23 @@ def list_parked(
 ) -> None:
     """Show what is parked, the oldest first; into a pipe a line each, with tabs between."""
     which = _given(chain=chain, link=link, stage=stage, reason=reason, customer_id=customer, since=since, before=before)
-    page = operators_api(api, key, home).page("/operations/parked", which | _given(limit=limit, cursor=cursor))
+    page = operators_api(api, key, home).page("/operations/parked", which | {"limit": limit}, cursor)
     if as_json:
         show_json(page.rows)
     elif page.rows:
-        show(page.rows, "subject", "link", "reason", "attempts", "since", below=("last_error", "id"))
+        rows = [{**row, "about": _about(row)} for row in page.rows]
+        show(rows, "subject", "link", "reason", "attempts", "since", below=("last_error", "id", "about"))
     else:
         say("nothing is parked")
-    if page.cursor:
-        say(f"{page.total} match, {len(page.rows)} shown: --limit, or --cursor {page.cursor}", error=True)
+    page.tell_what_follows()
+
+
+def _about(parked: dict[str, Any]) -> str:
+    from orders.money import written  # noqa: PLC0415
+
+    money = "" if parked["amount"] is None else written(parked["amount"], parked["currency"])
+    earlier = f"parked {parked['earlier']} times before" if parked["earlier"] else ""
+    return ", ".join(filter(None, (money, parked["customer_id"] or "", earlier)))
 
 
 def _command(verb: str, done: str, doc: str) -> None:
@@ -93,7 +103,7 @@ def _command(verb: str, done: str, doc: str) -> None:
         since: SinceOption = None,
         before: BeforeOption = None,
         rate: RateOption = None,
-        limit: LimitOption = None,
+        limit: MostOption = None,
         dry_run: DryOption = False,
         as_json: JsonOption = False,
         api: ApiOption = None,

@@ -13,9 +13,11 @@ from lanka.terminal import (
     DEFAULT_HOME,
     Api,
     ApiOption,
+    CursorOption,
     HomeOption,
     JsonOption,
     KeyOption,
+    LimitOption,
     NotDoneError,
     NotFoundError,
     operators_api,
@@ -46,6 +48,8 @@ def show_subject(
 
 def find(
     sought: Annotated[str, typer.Argument(metavar="TEXT", help="An id, order number, customer or payment.")],
+    limit: LimitOption = 100,
+    cursor: CursorOption = None,
     as_json: JsonOption = False,
     api: ApiOption = None,
     key: KeyOption = None,
@@ -55,14 +59,14 @@ def find(
 
     Exit code 1 where there is none.
     """
-    operator = operators_api(api, key, home)
-    orders = operator.call("GET", "/operations/orders", params={"q": sought})
-    subject = None if any(each["order_id"] == sought for each in orders) else _seen(operator, sought)
+    page = operators_api(api, key, home).page("/operations/subjects", {"q": sought, "limit": limit}, cursor)
     if as_json:
-        show_json({"orders": orders, "subjects": [subject] if subject else []})
-    elif orders or subject:
-        _list(orders, subject)
-    if not orders and not subject:
+        show_json(page.rows)
+    elif page.rows:
+        rows = [{**each, "total": _money(each)} for each in page.rows]
+        show(rows, "subject", "chain", "status", "total", "received_at", below=("customer_id",))
+    page.tell_what_follows()
+    if not page.rows and not page.cursor:
         raise NotDoneError(f"nothing found for {sought}")
 
 
@@ -89,22 +93,23 @@ def cancel(
 
 
 def refunds(
+    limit: LimitOption = 100,
+    cursor: CursorOption = None,
     as_json: JsonOption = False,
     api: ApiOption = None,
     key: KeyOption = None,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Show the money that is to be given back and is not yet, the oldest first."""
-    from orders.money import written  # noqa: PLC0415
-
-    owed = operators_api(api, key, home).call("GET", "/operations/refunds")
+    page = operators_api(api, key, home).page("/operations/refunds", {"limit": limit}, cursor)
     if as_json:
-        show_json(owed)
-    elif not owed:
-        say("nothing is owed")
-    else:
-        rows = [{**each, "amount": written(each["amount"], each["currency"])} for each in owed]
+        show_json(page.rows)
+    elif page.rows:
+        rows = [{**each, "amount": _money(each)} for each in page.rows]
         show(rows, "order_id", "amount", "reason", "since", "late", below=("payment_id",))
+    else:
+        say("nothing is owed")
+    page.tell_what_follows()
 
 
 def _seen(operator: Api, subject: str) -> dict[str, Any] | None:
@@ -119,25 +124,10 @@ def _seen(operator: Api, subject: str) -> dict[str, Any] | None:
     return None
 
 
-def _list(orders: list[dict[str, Any]], subject: dict[str, Any] | None) -> None:
+def _money(counted: Mapping[str, Any]) -> str:
     from orders.money import written  # noqa: PLC0415
 
-    rows = [
-        {
-            "id": each["order_id"],
-            "number": each["order_number"],
-            "status": each["status"],
-            "total": written(each["total"], each["currency"]),
-            "received_at": each["received_at"],
-            "customer_id": each["customer_id"],
-            "payment_id": each["payment_id"],
-        }
-        for each in orders
-    ]
-    if orders:
-        show(rows, "id", "number", "status", "total", "received_at", below=("customer_id", "payment_id"))
-    if subject:
-        show([subject], "subject", "chain")
+    return "" if counted["amount"] is None else written(counted["amount"], counted["currency"])
 
 
 def _page(seen: Mapping[str, Any], columns: int | None) -> Iterator[str]:

@@ -29,6 +29,8 @@ KeyOption = Annotated[
     str | None, typer.Option("--key", envvar="LANKA_OPERATOR_KEY", help="An operator's API key, beside --api.")
 ]
 
+LimitOption = Annotated[int, typer.Option("--limit", min=1, max=1000, help="How many are shown at most.")]
+CursorOption = Annotated[str | None, typer.Option(help="Shows those that follow, as the list before has said.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="As the API has it: one JSON document, and nothing else.")]
 
 
@@ -67,11 +69,17 @@ class Commands(TyperGroup):
 
 
 class Page(NamedTuple):
-    """Part of a list: `total` is how many there are, `cursor` asks for the next part; None where nothing follows."""
+    """Part of a list: `total` is how many there are, if somebody has counted them; `cursor` asks for the next part."""
 
     rows: list[dict[str, Any]]
-    total: int
+    total: int | None
     cursor: str | None
+
+    def tell_what_follows(self) -> None:
+        """On stderr, if anything does."""
+        if self.cursor:
+            counted = f"{self.total} match, {len(self.rows)} shown" if self.total else "more follow"
+            say(f"{counted}: --limit, or --cursor {self.cursor}", error=True)
 
 
 class Api:
@@ -95,12 +103,13 @@ class Api:
         """`more`: as for httpx."""
         return self._answer(method, path, **more).json()
 
-    def page(self, path: str, wanted: dict[str, Any]) -> Page:
-        answer = self._answer("GET", path, params=wanted)
+    def page(self, path: str, wanted: dict[str, Any], cursor: str | None) -> Page:
+        answer = self._answer("GET", path, params=wanted | ({"cursor": cursor} if cursor else {}))
         rows = answer.json()
         following = answer.links.get("next", {}).get("url")
-        cursor = dict(parse_qsl(urlsplit(following).query)).get("cursor") if following else None
-        return Page(rows, int(answer.headers.get("Total-Count", len(rows))), cursor)
+        after = dict(parse_qsl(urlsplit(following).query)).get("cursor") if following else None
+        total = answer.headers.get("Total-Count")
+        return Page(rows, int(total) if total else None, after)
 
     def _answer(self, method: str, path: str, **more: Any) -> "httpx.Response":
         import httpx

@@ -140,7 +140,7 @@ async def test_an_order_is_found_by_what_people_have_of_it(customer: Customer, m
     order = await customer.ended(order_id)
     for sought in (order_id, order["order_number"], payment):
         found = await as_json(machine, "find", sought)
-        assert [each["order_id"] for each in found["orders"]] == [order_id]
+        assert [each["subject"] for each in found] == [order_id]
         assert order_id in await terminal(machine, "find", sought)
     assert "nothing found" in (await piped(machine, "find", "nobody", exit_code=1))[1]
 
@@ -154,8 +154,9 @@ async def test_the_subject_of_another_chain_is_shown_and_found(customer: Custome
     assert answer.status_code == 202, answer.text
     assert "support  call-7" in await terminal(machine, "show", "call-7")
     assert (await as_json(machine, "show", "call-7"))["chain"] == "support"
-    (found,) = (await as_json(machine, "find", "call-7"))["subjects"]
-    assert found["subject"] == "call-7"
+    (found,) = await as_json(machine, "find", "call-7")
+    assert (found["chain"], found["subject"]) == ("support", "call-7")
+    assert "call-7" in await terminal(machine, "find", "call-7")
 
 
 async def test_a_cancel_tells_its_verdict_by_its_exit_code_too(customer: Customer, machine: Machine) -> None:
