@@ -5,6 +5,7 @@ What is said of a link comes from the words of the table; only what is said of t
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 from pydantic import AwareDatetime, BaseModel
@@ -53,20 +54,22 @@ class _Passage(NamedTuple):
 
 CONFIRMED = _Passage(
     Text("Your order is confirmed", "Ваше замовлення підтверджено"),
-    Text("Thank you for your order.", "Дякуємо за замовлення."),
+    Text("Thank you! There is nothing more for you to do.", "Дякуємо! Від вас більше нічого не потрібно."),
 )
 PARKED = _Passage(
-    Text("Somebody is looking at it", "Хтось із нас дивиться на нього"),
+    Text("We are checking your order by hand", "Перевіряємо ваше замовлення вручну"),
     Text(
-        "Something went wrong on our side. Your order is kept where it is, and goes on when a person has looked.",
-        "У нас щось пішло не так. Замовлення збережено, і воно піде далі, щойно його перегляне людина.",
+        "Something went wrong on our side. Your order is safe and you need not do anything: it goes on as soon as one "
+        "of us has checked it.",
+        "На нашому боці щось пішло не так. Ваше замовлення збережено, і робити нічого не потрібно: воно рушить далі, "
+        "щойно хтось із нас його перевірить.",
     ),
 )
 AWAITING_PAYMENT = _Passage(
     Text("Waiting for your bank", "Чекаємо на ваш банк"),
     Text(
-        "The transfer is on its way. We wait for your bank to confirm it.",
-        "Переказ у дорозі. Чекаємо, поки ваш банк його підтвердить.",
+        "Your bank has not confirmed the transfer yet. If it does not in time, the order ends and you pay nothing.",
+        "Ваш банк ще не підтвердив переказ. Якщо він не встигне, замовлення буде закрито, і ви нічого не сплатите.",
     ),
 )
 CANCELLED = Text("Your order is cancelled", "Ваше замовлення скасовано")
@@ -74,35 +77,44 @@ REJECTED = Text("We could not confirm your order", "Ми не змогли пі�
 CANCELLING = Text("Cancelling your order", "Скасовуємо ваше замовлення")
 REJECTING = Text("We cannot confirm your order", "Ми не можемо підтвердити ваше замовлення")
 UNDERWAY = Text("We are working on your order", "Працюємо над вашим замовленням")
-ONE = Text("It takes a few seconds and goes on by itself.", "Це триває кілька секунд і відбувається саме собою.")
-SEVERAL = Text("All at the same time.", "Усе водночас.")
-AND = Text("and", "і")
-NO_REASON = Text("The shop could not confirm it.", "Крамниця не змогла його підтвердити.")
-
-TAKEN = Text("{amount} was taken.", "{amount} сплачено.")
-FREE_AGAIN = Text(
-    "Nothing was taken. The {amount} reserved on your account is free again.",
-    "Нічого не списано. Зарезервовані {amount} знову вільні.",
+BY_ITSELF = Text(
+    "This usually takes a few seconds. You can close this page; your order goes on.",
+    "Зазвичай це триває кілька секунд. Сторінку можна закрити: замовлення рухатиметься далі.",
 )
-GIVEN_BACK = Text("{amount} has been given back to you.", "{amount} вам повернено.")
+AND = Text("and", "і")
+NO_REASON = Text("We could not accept it.", "Ми не змогли його прийняти.")
+
+PAID = Text("You have paid {amount}.", "Ви сплатили {amount}.")
+RESERVED = Text(
+    "{amount} is reserved. You are charged only when we confirm the order.",
+    "{amount} зарезервовано. Гроші спишуться, лише коли ми підтвердимо замовлення.",
+)
+NOT_HERE_YET = Text("We have not received the {amount} yet.", "Ми ще не отримали {amount}.")
+FREE_AGAIN = Text(
+    "You have not been charged: the {amount} reserved on your account is free again.",
+    "Гроші не списано: резерв на {amount} знято.",
+)
+GIVEN_BACK = Text("We have refunded {amount} to you.", "Ми повернули вам {amount}.")
 STUCK = Text(
-    "{amount} goes back to you. It got stuck, and somebody is looking at it.",
-    "{amount} повертається до вас. Повернення затрималося, і хтось із нас уже дивиться на це.",
+    "Your refund of {amount} is delayed, and we are looking into it.",
+    "Повернення {amount} затримується, ми вже з’ясовуємо причину.",
 )
 LETTING_GO = Text(
-    "Nothing was taken. The {amount} reserved on your account is being let go.",
-    "Нічого не списано. Резерв {amount} на вашому рахунку знімається.",
+    "You have not been charged: we are releasing the {amount} reserved on your account.",
+    "Гроші не списано: знімаємо резерв на {amount}.",
 )
-GIVING_BACK = Text("{amount} is being given back to you.", "{amount} повертаємо вам.")
+GIVING_BACK = Text("We are refunding {amount} to you.", "Повертаємо вам {amount}.")
 ARRIVED_LATE = Text(
-    "The money arrived after the end. It is being given back to you.",
-    "Гроші надійшли запізно. Ми повертаємо їх вам.",
+    "Your payment arrived after the order had ended. We are refunding it to you.",
+    "Ваш платіж надійшов, коли замовлення вже було закрито. Повертаємо його вам.",
 )
-NOTHING_TAKEN = Text("Nothing was taken.", "Нічого не списано.")
-WHATEVER = Text("Whatever was reserved or taken is being given back.", "Усе зарезервоване чи списане повертається.")
+NOTHING_TAKEN = Text("You have not been charged.", "Гроші не списано.")
+WHATEVER = Text(
+    "Whatever was reserved or charged, you get back.", "Усе, що було зарезервовано чи списано, повернеться до вас."
+)
 
-IS_REFUSED = Text("{title} refused.", "{title}: відмова.")
-IS_HELD = Text("{title} is held: somebody is looking at it.", "{title}: затримка, хтось із нас уже дивиться.")
+IS_REFUSED = Text("{title}: stopped here.", "{title}: зупинено.")
+IS_HELD = Text("{title}: we are checking it by hand.", "{title}: перевіряємо вручну.")
 IS_AWAITED = Text("{title}: waiting for an answer.", "{title}: чекаємо на відповідь.")
 
 
@@ -205,11 +217,10 @@ class _Telling:
         words = [self._table.words.link(link.name).doing for link in here]
         doing = [text.in_language(self._language) for text in words if text]
         if not doing:
-            return self._said(UNDERWAY, ONE)
-        first, *others = doing
-        last = [f" {AND.in_language(self._language)} {_lower(others[-1])}"] if others else []
-        headline = "".join([", ".join([first, *map(_lower, others[:-1])]), *last])
-        return headline, (SEVERAL if others else ONE).in_language(self._language)
+            return self._said(UNDERWAY, BY_ITSELF)
+        said = [doing[0], *(_after(before, text) for before, text in pairwise(doing))]
+        last = f" {AND.in_language(self._language)} {said.pop()}" if len(said) > 1 else ""
+        return ", ".join(said) + last, BY_ITSELF.in_language(self._language)
 
     def _cancellable(self) -> bool:
         late = {link.name for route in self._table.all_routes if route.too_late for link in route.links}
@@ -217,10 +228,12 @@ class _Telling:
         return not (self._end or self._decisive or late & here)
 
     def _money(self) -> Money | None:
-        if self._decisive is None:
-            return self._tell("good", TAKEN) if self._end else None
         paid = self._by_type.get(type_of(PaymentConfirmed))
         reserved = bool(paid and paid.data["payment"]["status"] == PaymentStatus.AUTHORIZED)
+        if self._decisive is None:
+            if paid is None and self._end is None:
+                return self._tell("wait", NOT_HERE_YET) if self._deadline else None
+            return self._tell("good", PAID if self._end or not reserved else RESERVED)
         if type_of(PaymentRefunded) in self._by_type:
             return self._tell("good", FREE_AGAIN if reserved else GIVEN_BACK)
         if self._end:
@@ -243,5 +256,7 @@ class _Telling:
         return headline.in_language(self._language), text.in_language(self._language)
 
 
-def _lower(text: str) -> str:
-    return text[:1].lower() + text[1:]
+def _after(before: str, text: str) -> str:
+    """As it goes on after `before`: Checking stock and *the price*."""
+    first, _, rest = text.partition(" ")
+    return rest if rest and before.partition(" ")[0] == first else first[:1].lower() + text[1:]

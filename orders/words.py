@@ -7,7 +7,7 @@ class Status(Worded):
     """Where an order stands."""
 
     RECEIVED = "received", Text("Received", "Отримано")
-    PROCESSING = "processing", Text("On its way", "У дорозі")
+    PROCESSING = "processing", Text("In progress", "В обробці")
     AWAITING_PAYMENT = "awaiting_payment", Text("Awaiting payment", "Чекає на оплату")
     PARKED = "parked", Text("Parked", "Відкладено")
     CONFIRMED = "confirmed", Text("Confirmed", "Підтверджено")
@@ -20,43 +20,45 @@ class Reason(Worded):
 
     PAYMENT_NOT_FOUND = (
         "payment_not_found",
-        Text("The payment provider does not know this payment.", "Платіжна система не знає цього платежу."),
+        Text("We could not find your payment.", "Ми не знайшли вашого платежу."),
     )
-    PAYMENT_DECLINED = "payment_declined", Text("The bank has declined the payment.", "Банк відхилив платіж.")
+    PAYMENT_DECLINED = "payment_declined", Text("Your bank has declined the payment.", "Ваш банк відхилив платіж.")
     PAYMENT_AMOUNT_MISMATCH = (
         "payment_amount_mismatch",
-        Text("The amount that was paid is not what the order comes to.", "Сплачена сума не дорівнює сумі замовлення."),
+        Text("The amount paid is not the total of the order.", "Сплачена сума не збігається із сумою замовлення."),
     )
     PAYMENT_CURRENCY_MISMATCH = (
         "payment_currency_mismatch",
-        Text("It was paid in another currency than the order’s.", "Сплачено не в тій валюті, що в замовленні."),
+        Text(
+            "The payment is in another currency than the order.", "Валюта платежу не збігається з валютою замовлення."
+        ),
     )
     PAYMENT_ALREADY_USED = (
         "payment_already_used",
-        Text("This payment already belongs to another order.", "Цей платіж уже належить іншому замовленню."),
+        Text("This payment was already used for another order.", "Цей платіж уже використано для іншого замовлення."),
     )
     PAYMENT_EXPIRED = (
         "payment_expired",
-        Text("The bank’s permission to take the money ran out.", "Термін дозволу банку на списання минув."),
+        Text("The reservation of your money ran out.", "Термін резервування ваших грошей минув."),
     )
     PAYMENT_TIMEOUT = (
         "payment_timeout",
-        Text("The bank did not confirm the payment in time.", "Банк не підтвердив платіж вчасно."),
+        Text("Your bank did not confirm the payment in time.", "Ваш банк не підтвердив платіж вчасно."),
     )
     UNKNOWN_SKU = (
         "unknown_sku",
-        Text("Something in the basket is no longer sold.", "Щось із кошика більше не продається."),
+        Text("Something you ordered is no longer sold.", "Щось із замовленого більше не продається."),
     )
     OUT_OF_STOCK = (
         "out_of_stock",
         Text(
-            "Somebody was faster: there is not enough left of what you ordered.",
-            "Хтось був швидший: замовленого залишилося замало.",
+            "There is not enough left of what you ordered.",
+            "Замовленого товару залишилося недостатньо.",
         ),
     )
     PRICE_CHANGED = (
         "price_changed",
-        Text("A price has changed since you saw it.", "Ціна змінилася, відколи ви її бачили."),
+        Text("A price has changed since you saw it.", "Ціна змінилася після того, як ви її бачили."),
     )
     CANCELLED_BY_CUSTOMER = (
         "cancelled_by_customer",
@@ -65,8 +67,8 @@ class Reason(Worded):
     REJECTED_BY_OPERATOR = (
         "rejected_by_operator",
         Text(
-            "Somebody in the shop has looked at it and could not let it through.",
-            "У крамниці розглянули замовлення і не змогли його прийняти.",
+            "We looked at your order and could not accept it.",
+            "Ми розглянули ваше замовлення і не змогли його прийняти.",
         ),
     )
 
@@ -77,7 +79,7 @@ LINKS = {
         customer=Text("Payment", "Оплата"),
         doing=Text("Checking your payment", "Перевіряємо оплату"),
         done=Text("Payment checked.", "Оплату перевірено."),
-        undone=Text("Money given back.", "Гроші повернено."),
+        undone=Text("Payment undone.", "Оплату скасовано."),
         icon="card",
     ),
     "settlement": LinkWords(title=Text("Settlement", "Зарахування")),
@@ -86,7 +88,7 @@ LINKS = {
         customer=Text("Stock", "Наявність"),
         doing=Text("Checking stock", "Перевіряємо наявність"),
         done=Text("Stock reserved.", "Товар зарезервовано."),
-        undone=Text("Stock put back.", "Резерв знято."),
+        undone=Text("Stock released.", "Товар знято з резерву."),
         icon="box",
     ),
     "price": LinkWords(
@@ -98,9 +100,9 @@ LINKS = {
     ),
     "finalize": LinkWords(
         title=Text("Finalize", "Завершення"),
-        customer=Text("Finalising", "Завершення"),
-        doing=Text("Finishing your order", "Завершуємо замовлення"),
-        done=Text("Order finalised.", "Замовлення завершено."),
+        customer=Text("Confirmation", "Підтвердження"),
+        doing=Text("Confirming your order", "Підтверджуємо замовлення"),
+        done=Text("Order completed.", "Замовлення завершено."),
         icon="page",
     ),
     "release": LinkWords(title=Text("Release stock", "Зняти резерв"), icon="box"),

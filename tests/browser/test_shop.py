@@ -117,7 +117,7 @@ async def test_a_customer_buys_and_sees_every_link_close(person: Person, custome
     order = await customer.sees(order_id)
     assert (order["status"], order["total"]) == ("confirmed", 1290 + 1350)
     await expect(page.locator("#order-number strong")).to_have_text(order["order_number"])
-    await expect(page.locator("#order-money")).to_have_text("€26.40 was taken.")
+    await expect(page.locator("#order-money")).to_have_text("You have paid €26.40.")
     await expect(page.locator("#basket-count")).to_have_text("0")
     payment = await customer.payment(order["payment_id"])
     assert [each["operation"] for each in payment["operations"]] == ["capture"]
@@ -132,7 +132,7 @@ async def test_a_screen_reader_hears_the_steps_in_their_order(somebody: Opens) -
         await expect(log).to_contain_text("Order number")
         heard = await log.locator("p").all_inner_texts()
     side_by_side = ["Stock reserved.", "Price confirmed."]
-    steps = ["Payment checked.", *side_by_side, "Order finalised.", "Your order is confirmed."]
+    steps = ["Payment checked.", *side_by_side, "Order completed.", "Your order is confirmed."]
     told = [step for step in heard if step in steps]
     assert told in (steps, [steps[0], *reversed(side_by_side), *steps[3:]])
 
@@ -155,8 +155,8 @@ async def test_the_last_item_in_two_tabs_goes_to_one_and_the_others_money_is_saf
         assert sorted(titles) == ["We could not confirm your order", "Your order is confirmed"]
         loser = tabs[titles.index("We could not confirm your order")]
         await state(loser, "cart", "Stopped here")
-        await expect(loser.locator("#order-text")).to_contain_text("Somebody was faster")
-        await expect(loser.locator("#order-money")).to_contain_text("Nothing was taken.")
+        await expect(loser.locator("#order-text")).to_contain_text("There is not enough left")
+        await expect(loser.locator("#order-money")).to_contain_text("You have not been charged.")
         await expect(loser.locator("#again")).to_contain_text(f"{name} is sold out.")
         (lost,) = await orders_of(loser)
     payment = await customer.payment(lost["payment_id"])
@@ -439,8 +439,8 @@ async def test_a_declined_card_is_told_in_words_and_another_way_to_pay_is_offere
     await buys(page, playing="The bank declines the card")
     await title(page, "We could not confirm your order")
     await state(page, "payment", "Stopped here")
-    await expect(page.locator("#order-text")).to_have_text("The bank has declined the payment.")
-    await expect(page.locator("#order-money")).to_have_text("Nothing was taken.")
+    await expect(page.locator("#order-text")).to_have_text("Your bank has declined the payment.")
+    await expect(page.locator("#order-money")).to_have_text("You have not been charged.")
     states = page.locator("rect.ring:not([data-link=payment])")
     drawn = set(await states.evaluate_all("rings => rings.map(ring => ring.dataset.state)"))
     assert drawn == {"left_out"}, "nothing beyond it is waited for, nor are the shackles"
@@ -456,14 +456,14 @@ async def test_a_transfer_waits_for_the_bank(person: Person, accepted: bool) -> 
     await buys(page, method="Bank transfer")
     await state(page, "payment", "Awaiting payment")
     await expect(page.locator("#order-text")).to_have_text(
-        re.compile(r"We wait for your bank to confirm it\. Your bank has time until \d+ \w+ \d+, \d\d:\d\d\.$")
+        re.compile(r"you pay nothing\. Your bank has time until \d+ \w+ \d+, \d\d:\d\d\.$")
     )
     await page.get_by_role("button", name="Confirm the transfer" if accepted else "Refuse the transfer").click()
     if accepted:
         await is_confirmed(page)
     else:
         await title(page, "We could not confirm your order")
-        await expect(page.locator("#order-money")).to_have_text("Nothing was taken.")
+        await expect(page.locator("#order-money")).to_have_text("You have not been charged.")
 
 
 async def test_a_changed_price_is_shown_and_can_be_taken(person: Person, customer: Customer) -> None:
@@ -478,13 +478,13 @@ async def test_a_changed_price_is_shown_and_can_be_taken(person: Person, custome
     await title(page, "We could not confirm your order")
     await page.unroute("**/catalogue")
     await state(page, "price", "Stopped here")
-    await expect(page.locator("#order-money")).to_contain_text("Nothing was taken.")
+    await expect(page.locator("#order-money")).to_contain_text("You have not been charged.")
     await page.reload()
     await expect(page.locator("#again")).to_contain_text(f"{name} now costs €3.00, it was €2.50.")
     await page.get_by_role("button", name="Order at the new price").click()
     await pays(page)
     await is_confirmed(page)
-    await expect(page.locator("#order-money")).to_have_text("€3.00 was taken.")
+    await expect(page.locator("#order-money")).to_have_text("You have paid €3.00.")
 
 
 async def test_a_price_that_changed_in_the_basket_is_taken_before_it_is_paid(
@@ -523,7 +523,7 @@ async def test_a_parked_order_is_looked_at_and_goes_on_when_it_is_released(perso
     page = await person.opens()
     await customer.payments.put("/faults", json={"garbage_rate": 1})
     await buys(page)
-    await title(page, "Somebody is looking at it")
+    await title(page, "We are checking your order by hand")
     await state(page, "payment", "Being looked at")
     await customer.payments.put("/faults", json={})
     order_id = page.url.partition("#order-")[2]

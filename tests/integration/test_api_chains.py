@@ -42,7 +42,7 @@ async def test_a_chain_is_its_graph_and_its_words(api: httpx.AsyncClient) -> Non
             "title": "Stock",
             "doing": "Checking stock",
             "done": "Stock reserved.",
-            "undone": "Stock put back.",
+            "undone": "Stock released.",
         },
         "icon": "box",
         "since": 1,

@@ -117,16 +117,23 @@ def money(*made: Made, parked: Sequence[str] = (), done: Sequence[str] = ()) -> 
     ("made", "headline"),
     [
         ([RECEIVED], "Checking your payment"),
-        ([RECEIVED, CAPTURED], "Checking stock and checking the price"),
+        ([RECEIVED, CAPTURED], "Checking stock and the price"),
         ([RECEIVED, CAPTURED, PRICED], "Checking stock"),
         ([RECEIVED, CAPTURED, RESERVED], "Checking the price"),
-        ([RECEIVED, CAPTURED, RESERVED, PRICED], "Finishing your order"),
-        ([RECEIVED, CAPTURED, RESERVED, PRICED, CHECKED], "Finishing your order"),
+        ([RECEIVED, CAPTURED, RESERVED, PRICED], "Confirming your order"),
+        ([RECEIVED, CAPTURED, RESERVED, PRICED, CHECKED], "Confirming your order"),
     ],
 )
 def test_an_order_that_is_under_way_says_what_is_done_for_it_now(made: Sequence[Made], headline: str) -> None:
     assert told(*made).headline == headline
-    assert told(*made).money is None
+
+
+def test_while_an_order_is_under_way_it_says_where_the_money_is() -> None:
+    assert told(RECEIVED).money is None, "nobody has asked the provider yet"
+    assert money(RECEIVED, PENDING) == ("wait", "We have not received the EUR 27.00 yet.")
+    assert money(RECEIVED, CAPTURED, RESERVED) == ("good", "You have paid EUR 27.00.")
+    reserved = "EUR 27.00 is reserved. You are charged only when we confirm the order."
+    assert money(RECEIVED, AUTHORIZED) == money(RECEIVED, AUTHORIZED, parked=["cart"]) == ("good", reserved)
 
 
 def test_at_each_link_its_own_words_are_said() -> None:
@@ -144,17 +151,17 @@ def test_a_confirmed_order_says_what_was_taken() -> None:
     confirmed = (RECEIVED, AUTHORIZED, RESERVED, PRICED, CHECKED, CONFIRMED)
 
     assert told(*confirmed).headline == "Your order is confirmed"
-    assert money(*confirmed) == ("good", "EUR 27.00 was taken.")
+    assert money(*confirmed) == ("good", "You have paid EUR 27.00.")
     assert set(states(*confirmed).values()) == {State.DONE}
     assert not told(*confirmed).cancellable
 
 
 def test_the_same_is_told_in_ukrainian() -> None:
-    assert told(RECEIVED, CAPTURED, uk=True).headline == "Перевіряємо наявність і перевіряємо ціну"
+    assert told(RECEIVED, CAPTURED, uk=True).headline == "Перевіряємо наявність і ціну"
     refused = told(RECEIVED, CAPTURED, sold_out(), PRICED, PUT_BACK, REFUNDED, rejected("out_of_stock"), uk=True)
     assert refused.text == Reason.OUT_OF_STOCK.words.uk
     assert refused.money
-    assert refused.money.text == "EUR 27.00 вам повернено."
+    assert refused.money.text == "Ми повернули вам EUR 27.00."
 
 
 # ---- waiting -----------------------------------------------------------------------------------------------------
@@ -181,7 +188,7 @@ def test_when_the_bank_has_said_yes_the_payment_is_done_since_the_order_came() -
 def test_when_the_bank_has_not_said_yes_in_time_the_payment_is_refused() -> None:
     late = (RECEIVED, PENDING, declined("settlement", Reason.PAYMENT_TIMEOUT))
 
-    assert told(*late).text == "The bank did not confirm the payment in time."
+    assert told(*late).text == "Your bank did not confirm the payment in time."
     assert states(*late)["payment"] is State.REFUSED
     assert told(*late).deadline is None
 
@@ -189,10 +196,10 @@ def test_when_the_bank_has_not_said_yes_in_time_the_payment_is_refused() -> None
 def test_a_parked_order_is_looked_at_and_kept_where_it_is() -> None:
     parked = told(RECEIVED, CAPTURED, RESERVED, parked=["price"])
 
-    assert parked.headline == "Somebody is looking at it"
+    assert parked.headline == "We are checking your order by hand"
     assert parked.cancellable
     assert shown(RECEIVED, CAPTURED, RESERVED, parked=["price"])["price"].sentence == (
-        "Price is held: somebody is looking at it."
+        "Price: we are checking it by hand."
     )
 
 
@@ -237,7 +244,7 @@ def test_what_has_not_begun_is_left_out_and_what_was_done_is_undone() -> None:
         "price": State.REFUSED,
         "finalize": State.LEFT_OUT,
     }
-    assert shown(*at_the_price)["cart"].sentence == "Stock put back."
+    assert shown(*at_the_price)["cart"].sentence == "Stock released."
 
 
 def test_a_cancelled_order_says_so() -> None:
@@ -261,38 +268,38 @@ def test_of_an_order_that_somebody_in_the_shop_rejects_nothing_is_said_of_cancel
 def test_money_on_its_way_back_is_told_of_until_it_is_back() -> None:
     end = rejected("out_of_stock")
 
-    assert money(RECEIVED, CAPTURED, sold_out(), PRICED) == ("wait", "EUR 27.00 is being given back to you.")
+    assert money(RECEIVED, CAPTURED, sold_out(), PRICED) == ("wait", "We are refunding EUR 27.00 to you.")
     assert money(RECEIVED, AUTHORIZED, sold_out(), PRICED) == (
         "wait",
-        "Nothing was taken. The EUR 27.00 reserved on your account is being let go.",
+        "You have not been charged: we are releasing the EUR 27.00 reserved on your account.",
     )
     assert money(RECEIVED, CAPTURED, sold_out(), PRICED, REFUNDED, end) == (
         "good",
-        "EUR 27.00 has been given back to you.",
+        "We have refunded EUR 27.00 to you.",
     )
     assert money(RECEIVED, AUTHORIZED, sold_out(), PRICED, REFUNDED, end) == (
         "good",
-        "Nothing was taken. The EUR 27.00 reserved on your account is free again.",
+        "You have not been charged: the EUR 27.00 reserved on your account is free again.",
     )
 
 
 def test_a_refund_that_got_stuck_is_told_of() -> None:
     stuck = money(RECEIVED, CAPTURED, sold_out(), PRICED, parked=["refund"])
 
-    assert stuck == ("wait", "EUR 27.00 goes back to you. It got stuck, and somebody is looking at it.")
+    assert stuck == ("wait", "Your refund of EUR 27.00 is delayed, and we are looking into it.")
     assert told(RECEIVED, CAPTURED, sold_out(), PRICED, parked=["refund"]).headline == "We cannot confirm your order"
 
 
 def test_where_nothing_was_paid_nothing_was_taken() -> None:
-    assert money(RECEIVED, declined()) == ("wait", "Whatever was reserved or taken is being given back.")
-    assert money(RECEIVED, declined(), rejected("payment_declined")) == ("good", "Nothing was taken.")
+    assert money(RECEIVED, declined()) == ("wait", "Whatever was reserved or charged, you get back.")
+    assert money(RECEIVED, declined(), rejected("payment_declined")) == ("good", "You have not been charged.")
 
 
 def test_money_that_could_not_be_taken_at_last_is_not_promised_back() -> None:
     expired = (RECEIVED, AUTHORIZED, RESERVED, PRICED, CHECKED, declined("finalize", Reason.PAYMENT_EXPIRED))
 
-    assert money(*expired) == ("wait", "Whatever was reserved or taken is being given back.")
-    assert money(*expired, PUT_BACK, rejected("payment_expired")) == ("good", "Nothing was taken.")
+    assert money(*expired) == ("wait", "Whatever was reserved or charged, you get back.")
+    assert money(*expired, PUT_BACK, rejected("payment_expired")) == ("good", "You have not been charged.")
 
 
 def test_money_that_came_after_the_end_is_given_back() -> None:
@@ -300,9 +307,9 @@ def test_money_that_came_after_the_end_is_given_back() -> None:
     arrived: Made = ("webhooks", PaymentArrivedLate, {})
     late = (RECEIVED, PENDING, CANCELLED, ended, arrived)
 
-    assert money(*late) == ("wait", "The money arrived after the end. It is being given back to you.")
+    assert money(*late) == ("wait", "Your payment arrived after the order had ended. We are refunding it to you.")
     given_back: Made = ("late-refund", PaymentRefunded, {"amount": 2700})
-    assert money(*late, given_back) == ("good", "EUR 27.00 has been given back to you.")
+    assert money(*late, given_back) == ("good", "We have refunded EUR 27.00 to you.")
 
 
 # ---- a link that nobody here has heard of ------------------------------------------------------------------------
@@ -323,5 +330,5 @@ def test_a_link_that_is_added_to_the_table_is_told_by_its_words() -> None:
     told_of = story(table, known.events, steps(table, known), AMOUNT, "en")
     shown_there = {step.link: step.sentence for step in customer_steps(table, steps(table, known), "en")}
 
-    assert told_of.headline == "Checking stock, checking the price and wrapping it"
+    assert told_of.headline == "Checking stock, the price and wrapping it"
     assert shown_there["wrap"] == "Wrapping it"
