@@ -1,6 +1,7 @@
 """Every error the API answers with, as RFC 9457 `application/problem+json`."""
 
 import json
+from collections.abc import Callable
 from http import HTTPStatus
 
 import structlog
@@ -22,10 +23,27 @@ MEDIA_TYPE = "application/problem+json"
 log = structlog.get_logger()
 
 
-def answer_with_problems(app: FastAPI) -> None:
-    """Makes every error of the app a problem. Unexpected exceptions are up to `telemetry.requests`."""
+def answer_with_problems(app: FastAPI, nowhere: Callable[[Request], Response]) -> None:
+    """Makes every error of the app a problem. Unexpected exceptions are up to `telemetry.requests`.
+
+    `nowhere`: the page that a browser shows for a wrong address.
+    """
+
+    async def answer(request: Request, error: Exception) -> Response:
+        match error:
+            case HTTPException(status_code=HTTPStatus.NOT_FOUND) if _by_a_browser(request):
+                return nowhere(request)
+            case HTTPException(status_code=HTTPStatus.METHOD_NOT_ALLOWED) if request.method == "OPTIONS":
+                return Response(status_code=HTTPStatus.NO_CONTENT, headers={"Allow": ", ".join(_allowed(request))})
+        return problem_response(_problem_of(request, error))
+
     for kind in (Problem, RequestValidationError, HTTPException, Outage):
-        app.add_exception_handler(kind, _answer)
+        app.add_exception_handler(kind, answer)
+
+
+def _by_a_browser(request: Request) -> bool:
+    accepted = ",".join(request.headers.getlist("accept")).lower().split(",")
+    return request.method == "GET" and any(each.partition(";")[0].strip() == "text/html" for each in accepted)
 
 
 def problem_response(problem: Problem) -> Response:
@@ -73,10 +91,6 @@ def codes_of_parameters(dependant: Dependant) -> dict[str, ProblemCode]:
     return {field.alias: code for field in fields if (code := code_of(field.alias, field.field_info))}
 
 
-async def _answer(request: Request, error: Exception) -> Response:
-    return problem_response(_problem_of(request, error))
-
-
 def _problem_of(request: Request, error: Exception) -> Problem:
     match error:
         case Problem():
@@ -102,4 +116,5 @@ def _allowed(request: Request) -> list[str]:
     for route in iter_route_contexts(request.app.routes):
         if route.matches(request.scope)[0] is not Match.NONE:
             methods |= route.methods or set()
-    return sorted(methods) or ["GET", "HEAD"]  # a folder of files, whose route is found no more
+    methods = methods or {"GET"}  # a folder of files, whose route is found no more
+    return sorted({*methods, "OPTIONS", *(["HEAD"] if "GET" in methods else [])})

@@ -33,6 +33,7 @@ from api.commands import Commands
 from api.drills import Drills
 from api.events import SentEvent
 from api.funnel import Counts
+from api.head import HeadAsGet
 from api.known_subject import MOVES_WITHIN
 from api.live import Picture, running_picture
 from api.openapi import document_routes
@@ -42,6 +43,7 @@ from api.problems import Code, Problem
 from api.sandbox import Sandbox
 from api.shared import Shared
 from api.stream import running_stream
+from api.streams import Streams
 from api.subjects import ExternalLinks
 from dispatch import checks
 from dispatch.dispatcher import Batching, Wakeup, running_dispatcher
@@ -97,9 +99,10 @@ def create_app() -> FastAPI:
         app.include_router(router)
     for folder in pages.FOLDERS:
         app.mount(f"/static/{folder}", pages.static_files(folder))
-    answer_with_problems(app)
+    answer_with_problems(app, lambda request: pages.nowhere(chains.spoken(request)))
     document_routes(app, SentEvent, Picture)
     app.add_middleware(RoutablePaths)
+    app.add_middleware(HeadAsGet)
     app.add_middleware(Requests, our_mistake=problem_response(Problem(Code.INTERNAL_ERROR)))
     return app
 
@@ -173,6 +176,8 @@ def _lifespan(
                     ),
                     traceparent=tracing.traceparent,
                     max_body_bytes=settings.max_body_bytes,
+                    public_url=settings.public_url,
+                    streams=Streams(settings.streams_per_caller),
                 )
                 yield {"shared": shared}
 

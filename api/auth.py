@@ -21,6 +21,8 @@ TRUSTED_FOR = 5.0
 
 SHOP_COOKIE, CONSOLE_COOKIE = "lanka_shop", "lanka_console"
 
+_PORTS = {"http": 80, "https": 443}
+
 SAFE = {"GET", "HEAD", "OPTIONS"}
 _INSUFFICIENT = {"WWW-Authenticate": 'Bearer error="insufficient_scope"'}
 _bearer = HTTPBearer(auto_error=False, description="An API key of scope `shop` or `operator`.")
@@ -105,9 +107,38 @@ async def anybody(
 @raises(Code.OTHER_ORIGIN)
 async def from_our_page(request: Request) -> None:
     """Raises the problem `other_origin`. A cookie comes along wherever the request was made."""
-    origin = request.headers.get("origin")
-    if origin is None or urlsplit(origin).netloc != request.headers.get("host"):
+    origin = _origin(request.headers.get("origin", ""))
+    public_url = (await shared_by(request)).public_url
+    if origin is None or (not _asked_for(request, origin) and origin != _origin(public_url or "")):
         raise Problem(Code.OTHER_ORIGIN)
+
+
+def by_https(request: Request) -> bool:
+    """Whether the page of ours that sent it came by https, which we may not see behind a proxy."""
+    return request.headers.get("origin", "").lower().startswith("https:")
+
+
+class Origin(NamedTuple):
+    scheme: str
+    host: str
+    port: int
+
+
+def _origin(url: str) -> Origin | None:
+    """That of a URL; None for what has none, as `null` and nonsense."""
+    try:
+        parts = urlsplit(url)
+        return (
+            Origin(parts.scheme, parts.hostname or "", parts.port or _PORTS[parts.scheme]) if parts.hostname else None
+        )
+    except (ValueError, KeyError):
+        return None
+
+
+def _asked_for(request: Request, origin: Origin) -> bool:
+    """Whether it names the host of the request. That a request without TLS came by https nobody but a proxy knows."""
+    downgraded = request.scope["scheme"] == "https" != origin.scheme
+    return not downgraded and origin == _origin(f"{origin.scheme}://{request.headers.get('host', '')}")
 
 
 @raises(Code.SHOP_KEY_REQUIRED)

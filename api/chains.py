@@ -60,6 +60,10 @@ class ChainAnswer(BaseModel):
 async def language_of(request: Request, response: Response) -> Language:
     """The caller's language, of those that there are words in."""
     response.headers.append("Vary", "Accept-Language")
+    return spoken(request)
+
+
+def spoken(request: Request) -> Language:
     return preferred(_weighed(request.headers.getlist("accept-language")))
 
 

@@ -2,12 +2,13 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from urllib.parse import unquote
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Depends, Path, Request, Response
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
@@ -17,6 +18,7 @@ from api.body import JSON, media_type, parsed, read_body
 from api.problems import Code, Flaw, Problem, flaw_at, flaw_in, flawed, raises
 from api.shared import Here, Shared
 from api.stream import LIVE_OR_NOT, journal_of
+from api.streams import stream_if_wanted
 from chain.event import AnyEvent
 from chain.subject import Identifier
 from store.database import connected
@@ -162,7 +164,12 @@ async def take_events(request: Request, here: Here, _: Shop) -> Stored:
     )
 
 
-@router.get("/events/{subject}", response_model=list[AnyEvent], responses=LIVE_OR_NOT)
+@router.get(
+    "/events/{subject}",
+    response_model=list[AnyEvent],
+    responses=LIVE_OR_NOT,
+    dependencies=[Depends(stream_if_wanted)],
+)
 @raises(Code.SUBJECT_NOT_FOUND)
 async def read_events_of(
     request: Request,
@@ -215,10 +222,10 @@ def _structured(document: Any, at: tuple[int, ...]) -> SentEvent | list[Flaw]:
 def _binary(request: Request, body: bytes) -> SentEvent | list[Flaw]:
     """The attributes are headers, percent-encoded; the body is the data alone."""
     sent = [(name, value) for name, value in request.headers.items() if name.startswith(_CE)]
-    headers = dict(sent)
-    if repeated := [name for name in headers if [other for other, _ in sent].count(name) > 1]:
+    times = Counter(name for name, _ in sent)
+    if repeated := [name for name, number in times.items() if number > 1]:
         return [flaw_in(name, Code.REPEATED_FIELD) for name in repeated]
-    if unknown := [name for name in headers if name.removeprefix(_CE) not in _HEADERS]:
+    if unknown := [name for name in times if name.removeprefix(_CE) not in _HEADERS]:
         return [flaw_in(name, Code.UNKNOWN_FIELD) for name in unknown]
     attributes = {name.removeprefix(_CE): unquote(value, errors="surrogateescape") for name, value in sent}
     found = _checked(attributes | ({"data": parsed(body)} if body else {}))

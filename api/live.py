@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal, NamedTuple
 
 import structlog
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import AwareDatetime, BaseModel
 
@@ -17,6 +17,7 @@ from api.closing import before_shutdown
 from api.drills import Drills, Faults
 from api.problems import Problem
 from api.shared import Here
+from api.streams import one_stream
 from chain.event import maker_of, type_of
 from chain.failures import Outage
 from chain.steps import states_at
@@ -312,6 +313,7 @@ router = APIRouter(prefix="/operations", tags=["operations"])
 @router.get(
     "/live",
     response_class=EventSourceResponse,
+    dependencies=[Depends(one_stream)],
     responses={
         200: {
             "description": "Server-sent events: a `picture` when it has changed, at most one a second; `away` while "

@@ -3,7 +3,8 @@
 import base64
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import nullcontext
 from typing import Annotated, Any, NamedTuple
 
 import structlog
@@ -19,7 +20,7 @@ from api.known_subject import known_by
 from api.order_links import OrderLinks
 from api.problems import MAX_PAGE, Code, Flaw, Problem, Text, flaw_at, flaw_in, flawed, raises, refuse_repeated
 from api.shared import Here
-from api.stream import LIVE_OR_NOT, journal_of
+from api.stream import LIVE_OR_NOT, journal_of, wants_stream
 from chain.commands import Command
 from chain.event import AnyEvent
 from chain.subject import Identifier
@@ -220,6 +221,13 @@ async def readable_order(here: Here, reader: OrderReader, order_id: OrderId) -> 
 
 ReadableOrder = Annotated[str, Depends(readable_order)]
 
+
+@raises(Code.TOO_MANY_STREAMS)
+async def one_stream(request: Request, here: Here, reader: OrderReader) -> AsyncIterator[None]:
+    with here.streams.one_more(request, reader.caller) if wants_stream(request) else nullcontext():
+        yield
+
+
 router = APIRouter(tags=["orders"])
 
 _KEY = {
@@ -308,7 +316,12 @@ async def list_orders(request: Request, here: Here, caller: Anybody, wanted: Ann
     )
 
 
-@router.get("/orders/{order_id}/events", response_model=list[AnyEvent], responses=LIVE_OR_NOT)
+@router.get(
+    "/orders/{order_id}/events",
+    response_model=list[AnyEvent],
+    responses=LIVE_OR_NOT,
+    dependencies=[Depends(one_stream)],
+)
 async def read_events(
     request: Request, response: Response, reader: OrderReader, order_id: ReadableOrder
 ) -> Sequence[AnyEvent] | Response:

@@ -4,6 +4,7 @@ A chain brings codes of its own as an enum of `ProblemCode`. Its models say whic
 `Annotated[int, Field(ge=1), ParcelCode.TOO_LIGHT]`.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Annotated, Any, TypeVar, get_args
@@ -195,8 +196,8 @@ def flawed(errors: Sequence[Flaw]) -> Problem:
 
 def refuse_repeated(request: Request) -> None:
     """Raises the problem `repeated_parameter`: FastAPI would take the last of two."""
-    names = [name for name, _ in request.query_params.multi_items()]
-    if twice := next((name for name in names if names.count(name) > 1), None):
+    names = Counter(name for name, _ in request.query_params.multi_items())
+    if twice := next((name for name, times in names.items() if times > 1), None):
         raise flawed([flaw_in(twice, Code.REPEATED_PARAMETER)])
 
 

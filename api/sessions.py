@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel
 from ulid import ULID
 
-from api.auth import CONSOLE_COOKIE, SHOP_COOKIE, from_our_page
+from api.auth import CONSOLE_COOKIE, SHOP_COOKIE, by_https, from_our_page
 from api.body import Body
 from api.problems import Code, Problem, Text, raises
 from api.shared import Here
@@ -70,5 +70,4 @@ async def log_out(request: Request, response: Response, here: Here) -> None:
 
 def _keep(request: Request, response: Response, name: str, token: str, lifetime: timedelta) -> None:
     seconds = int(lifetime.total_seconds())
-    secure = request.url.scheme == "https"
-    response.set_cookie(name, token, max_age=seconds, httponly=True, samesite="strict", secure=secure)
+    response.set_cookie(name, token, max_age=seconds, httponly=True, samesite="strict", secure=by_https(request))

@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # most of them have routes of their own, which ask for `Here`
     from api.order_links import OrderLinks
     from api.sandbox import Sandbox
     from api.stream import Live
+    from api.streams import Streams
     from api.subjects import ExternalLinks
     from dispatch.checks import Check
     from dispatch.dispatcher import Wakeup
@@ -63,6 +64,8 @@ class Shared:
     database_checks: "Callable[[], Awaitable[Sequence[Check]]]"
     traceparent: Callable[[], str | None]
     max_body_bytes: int
+    public_url: str | None
+    streams: "Streams"
 
 
 async def shared_by(request: Request) -> Shared:

@@ -59,6 +59,9 @@ still be good."""
 REMEMBERED = 100
 """Events that a mark names one by one."""
 
+MAX_MARK = 16 * (REMEMBERED + 2)
+"""Characters of a mark at most."""
+
 _MARK = re.compile(r"[0-9a-f]{1,15}(\.[0-9a-f]{1,15})*")
 
 
@@ -123,7 +126,8 @@ class ReadMark:
 
     def __init__(self, mark: str | None) -> None:
         """Whoever comes with a mark that is none of ours has nothing."""
-        steps = mark.split(".") if mark and _MARK.fullmatch(mark) else ["0"]
+        ours = mark and len(mark) <= MAX_MARK and _MARK.fullmatch(mark)
+        steps = mark.split(".") if mark and ours else ["0"]
         self._floor, *named = accumulate(int(step, 16) for step in steps)
         self._named = set(named)
 

@@ -1,10 +1,11 @@
 """The pages: the shop for customers, the console for operators. Plain files; whatever they show comes over the API."""
 
 from importlib.resources import files
+from string import Template
 from typing import Any
 
 from fastapi import APIRouter, Response
-from fastapi.responses import FileResponse
+from fastapi.responses import FileResponse, HTMLResponse
 from fastapi.staticfiles import StaticFiles
 
 WEB = str(files("web"))
@@ -30,6 +31,26 @@ async def shop() -> FileResponse:
 @router.get("/console")
 async def console() -> FileResponse:
     return FileResponse(f"{WEB}/console/console.html", headers=_HEADERS)
+
+
+_NOWHERE = {
+    "en": {
+        "title": "This page does not exist",
+        "text": "The address may be mistyped, or the page has moved.",
+        "link": "Go to the shop",
+    },
+    "uk": {
+        "title": "Такої сторінки немає",
+        "text": "Можливо, в адресі помилка або сторінку перенесено.",
+        "link": "Перейти до крамниці",
+    },
+}
+
+
+def nowhere(language: str) -> HTMLResponse:
+    """What a browser shows for a wrong address."""
+    page = Template((files("web") / "nowhere.html").read_text()).substitute(_NOWHERE[language], lang=language)
+    return HTMLResponse(page, 404, {**_HEADERS, "Content-Language": language, "Vary": "Accept, Accept-Language"})
 
 
 class _Fresh(StaticFiles):
