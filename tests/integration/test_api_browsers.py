@@ -1,6 +1,7 @@
 """What browsers and their proxies ask of the API: HEAD, OPTIONS, wrong addresses, origins; and streams without end."""
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import httpx
 import pytest
@@ -109,7 +110,7 @@ FOREIGN = [
 
 
 @pytest.fixture
-async def published(shop: str, monkeypatch: pytest.MonkeyPatch) -> httpx.AsyncClient:
+async def published(shop: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[httpx.AsyncClient]:
     monkeypatch.setenv("LANKA_PUBLIC_URL", "https://pub.example/shop")
     async with calling(shop) as client:
         del client.headers["Authorization"]
