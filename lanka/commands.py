@@ -233,6 +233,14 @@ def chains(
 
 
 @app.command()
+def settings() -> None:
+    """Print every setting with its range and default, in Markdown. `docs/settings.md` is made by it."""
+    from lanka.settings_page import page
+
+    typer.echo(page(), nl=False)
+
+
+@app.command()
 def asyncapi() -> None:
     """Print the AsyncAPI 3.0 document of all events and channels. `docs/asyncapi.json` is made by it."""
     from lanka.asyncapi import document

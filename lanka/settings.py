@@ -74,6 +74,7 @@ DatabaseUrl = Annotated[
 HostAndPort = Annotated[str, *_text(r"(\[[0-9a-fA-F:.]+\]|[^\s:/\[\]]+):\d{1,5}", "host:port")]
 WebhookSecret = Annotated[str, *_text(r"whsec_[A-Za-z0-9+/]{22,}={0,2}", "`whsec_` and at least 16 bytes as base64")]
 LinkSecret = Annotated[str, *_text(r"[!-~]{16,}", "a text of at least 16 printable characters")]
+Host = Annotated[str, *_text(r"[^\s/:@]+|[0-9a-fA-F:.%]+", "a host's name or address")]
 ApiKey = Annotated[str, *_text(r"[!-~]{8,}", "a key of at least 8 printable characters")]
 
 
@@ -156,7 +157,8 @@ class Servers(Settings):
             try:
                 ClientConfig.load_client_connect_config()
             except (RuntimeError, OSError) as error:
-                raise ValueError(f"Temporal's own settings (TEMPORAL_..., profile): {error}") from None
+                said = " ".join(str(error).split())
+                raise ValueError(f"Temporal's own settings (TEMPORAL_..., profile): {said}") from None
         return self
 
 
@@ -209,7 +211,7 @@ class Dispatch(Settings):
 class Edge(Settings):
     """The API and its pages."""
 
-    api_host: str = "127.0.0.1"
+    api_host: Host = "127.0.0.1"
     """Address on which `lanka api` listens."""
     api_port: Port = 8000
     """Port on which `lanka api` listens; 0 takes a free one."""
@@ -234,7 +236,7 @@ class Edge(Settings):
 class Work(Settings):
     """The worker."""
 
-    worker_host: str = "127.0.0.1"
+    worker_host: Host = "127.0.0.1"
     """Address of the worker's probes and `/metrics`."""
     worker_port: Port = 8001
     """Port of the worker's probes and `/metrics`; 0 takes a free one. `lanka up` chooses it."""
@@ -327,14 +329,15 @@ def _declared(*wanted: type[BaseSettings]) -> Iterator[type[BaseSettings]]:
     with suppress(ValidationError):  # which is told anyway
         if any(issubclass(each, Chains) for each in wanted):
             for name in Chains().chains:
-                yield from _of_module(import_module(name))
+                yield from declared_in(import_module(name))
     with suppress(ValidationError):
         if any(issubclass(each, Payments) for each in wanted):
             for name in Payments().payments:
-                yield from _of_module(import_module(f"gateways.{name}"))
+                yield from declared_in(import_module(f"gateways.{name}"))
 
 
-def _of_module(module: ModuleType) -> Iterator[type[BaseSettings]]:
+def declared_in(module: ModuleType) -> Iterator[type[BaseSettings]]:
+    """The `Settings` that a chain's package or a payment provider's module may bring."""
     found = vars(module).get("Settings")
     if isinstance(found, type) and issubclass(found, BaseSettings):
         yield found
@@ -355,7 +358,7 @@ def _theirs() -> set[str]:
     from gateways.choice import adapters  # noqa: PLC0415, heavy
     from workflows.chains import modules  # noqa: PLC0415, heavy
 
-    declared = [each for module in (*modules(), *adapters().values()) for each in _of_module(module)]
+    declared = [each for module in (*modules(), *adapters().values()) for each in declared_in(module)]
     return {variable(settings, name) for settings in declared for name in settings.model_fields}
 
 
