@@ -21,16 +21,18 @@ router = APIRouter(tags=["webhooks"])
     openapi_extra={"requestBody": {"required": True, "content": {JSON: {}}}},
 )
 @raises(Code.WEBHOOK_SIGNATURE_INVALID, Code.WEBHOOK_UNREADABLE, Code.PROVIDER_NOT_FOUND, Code.DATABASE_UNAVAILABLE)
-@raises(Code.BODY_TOO_LARGE, Code.UNSUPPORTED_MEDIA_TYPE)
+@raises(Code.BODY_TOO_LARGE, Code.UNSUPPORTED_MEDIA_TYPE, Code.EVENT_ID_REUSED)
 async def take_webhook(request: Request, here: Here, provider: str) -> None:
     webhooks = here.payment_webhooks.get(provider)
     if webhooks is None:
         raise Problem(Code.PROVIDER_NOT_FOUND)
     try:
-        news = webhooks.verify(dict(request.headers), await read_body(request))
+        body = await read_body(request)
+        news = webhooks.verify(dict(request.headers), body)
     except NotGenuineError:
         raise Problem(Code.WEBHOOK_SIGNATURE_INVALID) from None
     except UnreadableNewsError as error:
         raise Problem(Code.WEBHOOK_UNREADABLE, f"{error}.") from None
-    await here.webhooks.keep(provider, news.webhook_id, news.payment_id, news.payload)
+    if not await here.webhooks.keep(provider, news, body):
+        raise Problem(Code.EVENT_ID_REUSED)
     here.wakeup.wake()

@@ -1,12 +1,12 @@
 """What a shop brings of its own: the ports through which Lanka asks others."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from pydantic import AwareDatetime
 
 from chain.failures import LankaError
-from orders.payment import Payment
+from orders.payment import Payment, PaymentStatus
 
 
 class PaymentProvider(Protocol):
@@ -49,11 +49,14 @@ class PaymentBooks(Protocol):
 
 
 class PaymentNews(NamedTuple):
-    """A provider's webhook: a hint that there is news of a payment. `webhook_id` is the same where it is sent again."""
+    """A provider's webhook: a hint that there is news of a payment. `webhook_id` is the same where it is sent again.
+
+    Both ids can be stored (see `chain.subject.Identifier`). `status`: of the payment, if the webhook names one of ours.
+    """
 
     webhook_id: str
     payment_id: str
-    payload: dict[str, Any]
+    status: PaymentStatus | None
 
 
 class NotGenuineError(LankaError):

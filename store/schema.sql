@@ -267,7 +267,8 @@ CREATE TABLE webhooks (  -- of payment providers: stored before they are answere
     provider    text NOT NULL,
     webhook_id  text NOT NULL,
     payment_id  text NOT NULL,
-    payload     jsonb NOT NULL,
+    status      text,            -- of the payment, as the webhook says
+    body        bytea NOT NULL,  -- as it came: jsonb could not hold all that JSON can
     received_at timestamptz NOT NULL DEFAULT now(),
     look_at     timestamptz NOT NULL DEFAULT now(),  -- again, while nothing can be done
     handled_at  timestamptz,

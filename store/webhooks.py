@@ -1,10 +1,11 @@
 """Webhooks of payment providers: news of a payment, and the order that it is for."""
 
 from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from chain.event import AnyEvent, EventTypes, id_of, source_of, type_of
 from orders.events import PaymentArrivedLate
+from orders.ports import PaymentNews
 from store.database import Store, Transaction
 from store.journal import record
 
@@ -28,18 +29,25 @@ class News(NamedTuple):
 
 
 class Webhooks(Store):
-    async def keep(self, provider: str, webhook_id: str, payment_id: str, payload: dict[str, Any]) -> None:
-        """Stores a webhook, once; when it returns the provider may be told so."""
-        await self._fetch(
+    async def keep(self, provider: str, news: PaymentNews, body: bytes) -> bool:
+        """Stores a webhook, once; when it returns True the provider may be told so.
+
+        False where another body came under its id before: that must not vanish.
+        """
+        row = await self._first(
             """
-            INSERT INTO webhooks (provider, webhook_id, payment_id, payload) VALUES ($1, $2, $3, $4)
-            ON CONFLICT DO NOTHING
+            INSERT INTO webhooks (provider, webhook_id, payment_id, status, body) VALUES ($1, $2, $3, $4, $5)
+            ON CONFLICT (provider, webhook_id) DO UPDATE SET body = webhooks.body  -- which waits, and gives it back
+            RETURNING body = $5 AS same
             """,
             provider,
-            webhook_id,
-            payment_id,
-            payload,
+            news.webhook_id,
+            news.payment_id,
+            news.status,
+            body,
         )
+        assert row, "it was stored, now or before"
+        return bool(row["same"])
 
 
 async def unhandled(connection: Transaction, *, stale_after: timedelta) -> list[News]:
@@ -53,7 +61,7 @@ async def unhandled(connection: Transaction, *, stale_after: timedelta) -> list[
                    WHERE journal.subject = subjects.subject AND kind IN ('refusal', 'withdrawal')
                ) AS refused,
                coalesce(payments.state <> 'refunded', false)
-                   AND coalesce(payload -> 'data' ->> 'status' IN ('authorized', 'captured'), true) AS owed,
+                   AND coalesce(webhooks.status IN ('authorized', 'captured'), true) AS owed,
                webhooks.received_at < now() - $1::interval AS stale
         FROM webhooks
         LEFT JOIN payments USING (provider, payment_id)

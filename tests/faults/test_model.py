@@ -34,7 +34,7 @@ from chain.table import Link, Route
 from dispatch.payment_webhooks import deliver_news
 from orders.order import Order
 from orders.payment import Payment, PaymentStatus
-from orders.ports import ListedPayment
+from orders.ports import ListedPayment, PaymentNews
 from orders.words import Reason
 from store.catalogue import Catalogue
 from store.database import Pool, connected, open_pool
@@ -428,7 +428,8 @@ class Shop(RuleBasedStateMachine):
 
     async def _news(self, payment_ids: Sequence[str]) -> None:
         keep = Webhooks(self.pool).keep
-        await asyncio.gather(*(keep("twin", f"msg-{payment_id}", payment_id, {}) for payment_id in payment_ids))
+        news = [PaymentNews(f"msg-{payment_id}", payment_id, None) for payment_id in payment_ids]
+        await asyncio.gather(*(keep("twin", each, b"{}") for each in news))
         async with self.dispatching, connected(self.pool) as connection:
             await deliver_news(connection, self.workflows)
 

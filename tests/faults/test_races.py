@@ -406,7 +406,7 @@ ONCE = {
     "a claim": ["INSERT INTO claims VALUES ('first', 'cart')"] * 2,
     "an event": ["INSERT INTO journal VALUES (DEFAULT, '/lanka/cart', 'first.cart', 'a', 'fact', 'first', now(), '{}')"]
     * 2,
-    "a webhook": ["INSERT INTO webhooks VALUES (DEFAULT, 'twin', 'msg-1', 'pay-1', '{}')"] * 2,
+    "a webhook": ["INSERT INTO webhooks VALUES (DEFAULT, 'twin', 'msg-1', 'pay-1', NULL, '{}')"] * 2,
     "a notification": ["INSERT INTO outbox VALUES (DEFAULT, 'first', 'lanka.OrderConfirmed', '{}')"] * 2,
     "an order number": [
         f"UPDATE orders SET order_number = 'L1' WHERE order_id = '{name}'" for name in ("first", "second")

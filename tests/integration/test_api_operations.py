@@ -22,6 +22,7 @@ from lanka.settings import WorkerSettings, load_settings
 from orders.events import OrderParked, OrderReleased, OrderWithdrawn, PaymentArrivedLate, PaymentDeclined
 from orders.order import Order
 from orders.payment import Payment, PaymentStatus
+from orders.ports import PaymentNews
 from store.database import Pool, transaction
 from store.dispatch import take, take_oldest
 from store.journal import record
@@ -630,7 +631,7 @@ async def paid_after_its_end(pool: Pool) -> tuple[Order, TwinProvider]:
     await fetch(pool, "UPDATE subjects SET workflow_id = 'gone', taken_at = now(), dispatched_at = now()")
     await end(pool, order, "rejected")
     for webhook_id in ("msg_1", "msg_2"):  # authorised, then captured: twice news of the same money
-        await Webhooks(pool).keep("sandbox", webhook_id, order.payment_id, {})
+        await Webhooks(pool).keep("sandbox", PaymentNews(webhook_id, order.payment_id, None), b"{}")
     return order, TwinProvider(paid(order, PaymentStatus.CAPTURED))
 
 
@@ -746,7 +747,7 @@ async def test_news_after_the_end_that_no_money_came_is_no_late_money(
     await fetch(pool, "UPDATE payments SET provider = 'sandbox'")
     await journalled(pool, refusal(order))
     await end(pool, order, "rejected")
-    await Webhooks(pool).keep("sandbox", "msg_1", order.payment_id, {"data": {"status": "declined"}})
+    await Webhooks(pool).keep("sandbox", PaymentNews("msg_1", order.payment_id, PaymentStatus.DECLINED), b"{}")
     async with running_dispatcher(pool, Wakeup(pool)):
         await until(lambda: _all_handled(pool), HANGS_AFTER, "the news to be handled")
     assert "PaymentArrivedLate" not in await journal_of(pool, order)
@@ -756,13 +757,13 @@ async def test_news_that_cannot_be_acted_on_are_in_nobodys_way(
     connected_api: httpx.AsyncClient, client: Client, pool: Pool
 ) -> None:
     for nth in range(120):  # of payments that nobody has claimed yet
-        await Webhooks(pool).keep("sandbox", f"msg_{nth}", f"pay_nobody_{nth}", {})
+        await Webhooks(pool).keep("sandbox", PaymentNews(f"msg_{nth}", f"pay_nobody_{nth}", None), b"{}")
     order = await on_the_way(pool)
     async with transaction(pool) as tx:
         await Payments(pool).claim(tx, {order.order_id: paid(order)})
     await fetch(pool, "UPDATE payments SET provider = 'sandbox'")
     await end(pool, order, "confirmed")
-    await Webhooks(pool).keep("sandbox", "msg_mine", order.payment_id, {})
+    await Webhooks(pool).keep("sandbox", PaymentNews("msg_mine", order.payment_id, None), b"{}")
 
     async def handled() -> bool:
         return bool(await fetch(pool, "SELECT 1 FROM webhooks WHERE webhook_id = 'msg_mine' AND handled_at < now()"))

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import httpx
 import pytest
@@ -43,8 +44,8 @@ async def send(
     return answer.status_code, answer.json()["code"] if answer.content else ""
 
 
-async def stored(pool: Pool) -> list[dict[str, str]]:
-    return await fetch(pool, "SELECT provider, webhook_id, payment_id, payload FROM webhooks ORDER BY position")
+async def stored(pool: Pool) -> list[dict[str, Any]]:
+    return await fetch(pool, "SELECT provider, webhook_id, payment_id, status, body FROM webhooks ORDER BY position")
 
 
 async def test_a_signed_webhook_is_stored_before_it_is_answered(api: httpx.AsyncClient, pool: Pool) -> None:
@@ -54,7 +55,8 @@ async def test_a_signed_webhook_is_stored_before_it_is_answered(api: httpx.Async
         "provider": "sandbox",
         "webhook_id": "msg_1",
         "payment_id": "pay_1",
-        "payload": json.loads(SETTLED),
+        "status": "captured",
+        "body": SETTLED.encode(),
     }
 
 
@@ -64,6 +66,55 @@ async def test_a_webhook_that_comes_fifty_times_at_once_is_one(api: httpx.AsyncC
     assert len(await stored(pool)) == 1
     assert await send(api, SETTLED, signed(SETTLED, "msg_2")) == (204, "")
     assert len(await stored(pool)) == 2
+
+
+async def test_another_webhook_under_a_known_id_does_not_vanish(api: httpx.AsyncClient, pool: Pool) -> None:
+    other = SETTLED.replace("pay_1", "pay_2")
+    assert await send(api, SETTLED, signed(SETTLED)) == (204, "")
+    assert await send(api, other, signed(other)) == (409, "event_id_reused")
+    assert await send(api, SETTLED, signed(SETTLED)) == (204, "")
+    assert [row["payment_id"] for row in await stored(pool)] == ["pay_1"]
+
+
+NAMED = '{"data": {"payment_id": "pay_1"}, "said": %s}'
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        r'"\u0000"',
+        r'"\ud83d"',
+        r'{"\ud83d\u0000": 1}',
+        "1e400",
+        "-1e400",
+        "NaN",
+        "Infinity",
+        "1" * 4_000,
+        '"' + "x" * 60_000 + '"',
+        "[" * 500 + "]" * 500,
+    ],
+    ids=lambda said: said[:20],
+)
+async def test_what_jsonb_could_not_hold_is_stored_as_it_came(api: httpx.AsyncClient, pool: Pool, said: str) -> None:
+    body = NAMED % said
+    assert await send(api, body, signed(body)) == (204, "")
+    assert [(row["payment_id"], row["status"], row["body"]) for row in await stored(pool)] == [
+        ("pay_1", None, body.encode())
+    ]
+
+
+@pytest.mark.parametrize("status", ['"captured"', '"nonsense"', "1", "null", "[]", r'"\u0000"', r'"\ud83d"'])
+async def test_a_status_that_is_none_is_none(api: httpx.AsyncClient, pool: Pool, status: str) -> None:
+    body = f'{{"data": {{"payment_id": "pay_1", "status": {status}}}}}'
+    assert await send(api, body, signed(body)) == (204, "")
+    assert [row["status"] for row in await stored(pool)] == ["captured" if status == '"captured"' else None]
+
+
+async def test_the_id_of_a_webhook_is_an_id(api: httpx.AsyncClient, pool: Pool) -> None:
+    for webhook_id in ("m" * 4_000, "m" * 129):
+        assert await send(api, SETTLED, signed(SETTLED, webhook_id)) == (422, "webhook_unreadable")
+    assert await send(api, SETTLED, signed(SETTLED, "m" * 128)) == (204, "")
+    assert len(await stored(pool)) == 1
 
 
 RIGHT = signed(SETTLED)
@@ -120,6 +171,10 @@ async def test_a_provider_that_nobody_knows_is_not_found(
         ("{}", 422, "webhook_unreadable"),
         ('{"data": {}}', 422, "webhook_unreadable"),
         ('{"data": {"payment_id": 1}}', 422, "webhook_unreadable"),
+        ('{"data": {"payment_id": "%s"}}' % ("p" * 4_000), 422, "webhook_unreadable"),
+        (r'{"data": {"payment_id": "a\u0000b"}}', 422, "webhook_unreadable"),
+        (r'{"data": {"payment_id": "\ud83d"}}', 422, "webhook_unreadable"),
+        ("1" * 5_000, 422, "webhook_unreadable"),
         ('{"data": {"payment_id": "a "}}', 422, "webhook_unreadable"),
         (" " * 70_000, 413, "body_too_large"),
     ],

@@ -16,6 +16,7 @@ from chain.event import AnyEvent
 from dispatch.dispatcher import Wakeup
 from orders.events import OrderParked, OrderRejected, OrderReleased, OrderWithdrawn, PaymentDeclined
 from orders.order import Order
+from orders.ports import PaymentNews
 from store.database import Pool, transaction
 from store.intake import Intake, register
 from store.journal import record
@@ -149,7 +150,7 @@ async def test_the_workflow_that_gives_late_money_back_is_brought_again(pool: Po
     )
     async with transaction(pool) as tx:
         await Payments(pool).claim(tx, {order.order_id: paid(order)})
-    await Webhooks(pool).keep("twin", "msg_1", order.payment_id, {})
+    await Webhooks(pool).keep("twin", PaymentNews("msg_1", order.payment_id, None), b"{}")
     late = client.get_workflow_handle(f"late-{order.order_id}.late")
     async with running_dispatcher(pool, Wakeup(pool)):
         await until(late.describe, HANGS_AFTER, "the workflow that gives it back")

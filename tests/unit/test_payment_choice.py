@@ -42,7 +42,7 @@ def test_whoever_names_a_provider_that_nobody_knows_is_told_which_there_are(
 def test_news_is_believed_with_its_signature_only() -> None:
     body = json.dumps({"data": {"payment_id": "pay_1"}, "more": 1})
     webhooks = payment_webhooks(PaymentSettings(webhook_secret=SECRET))["sandbox"]
-    assert webhooks.verify(signed(body), body.encode()) == ("msg_1", "pay_1", json.loads(body))
+    assert webhooks.verify(signed(body), body.encode()) == ("msg_1", "pay_1", None)
     for headers in ({}, signed(body + " "), signed(body) | {"webhook-signature": "v1,!"}):
         with pytest.raises(NotGenuineError):
             webhooks.verify(headers, body.encode())
