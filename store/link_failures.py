@@ -12,14 +12,18 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import uuid4
 
+import structlog
+
 from chain.failures import Outage
 from store.database import Pool, Store, Transaction, columns
+
+log = structlog.get_logger()
 
 PAUSE = 1.0
 """Seconds between two writes of one worker."""
 
-SILENCE = 15.0
-"""Seconds after the next attempt was due: then it is no news any more."""
+SILENCE = 30.0
+"""Seconds after the next attempt was due, in which it may have failed: then it is no news any more."""
 
 MAX_ERROR = 300
 
@@ -55,6 +59,7 @@ class LinkFailures(Store):
         self._worker = uuid4().hex
         self._chains = chains
         self._failing: dict[Place, dict[str, _Failure]] = {}
+        self._others: Counter[Place] = Counter()
         self._unwritten: set[Place] = set()
         self._news = asyncio.Event()
 
@@ -72,12 +77,11 @@ class LinkFailures(Store):
         self._changed(place)
 
     def works(self, workflow_type: str, link: str, subjects: Sequence[str]) -> None:
-        """What may have failed there before does not any more."""
+        """What has failed there before, here or at another worker, does not any more."""
         place = self._chains.get(workflow_type, workflow_type), link
-        if failing := self._failing.get(place):
-            for subject in subjects:
-                failing.pop(subject, None)
-            self._changed(place)
+        failing = self._failing.setdefault(place, {})
+        self._others[place] += sum(failing.pop(subject, None) is None for subject in subjects)
+        self._changed(place)
 
     async def run(self) -> None:
         """Writes what has changed, at most once a second; while PostgreSQL is away nobody is told."""
@@ -90,6 +94,8 @@ class LinkFailures(Store):
             except Outage:
                 self._unwritten |= places
                 self._news.set()
+            except Exception:
+                log.exception("what fails could not be written down, the work goes on")
             await asyncio.sleep(PAUSE)
 
     def _changed(self, place: Place) -> None:
@@ -98,13 +104,18 @@ class LinkFailures(Store):
 
     async def _write(self, places: set[Place]) -> None:
         now = time.monotonic()
-        rows = [(*place, *self._worst(place, now)) for place in sorted(places)]
+        rows = [(*place, *self._worst(place, now), self._others.pop(place, 0)) for place in sorted(places)]
         await self._fetch(
             """
             WITH given AS (
                 SELECT * FROM unnest(
-                    $2::text[], $3::text[], $4::text[], $5::text[], $6::integer[], $7::float8[], $8::float8[]
-                ) AS given (chain, link, kind, error, subjects, age, lasts)
+                    $2::text[], $3::text[], $4::text[], $5::text[], $6::integer[], $7::float8[], $8::float8[],
+                    $9::integer[]
+                ) AS given (chain, link, kind, error, subjects, age, lasts, others)
+            ), fewer AS (  -- which the other worker may never hear of
+                UPDATE link_failures SET subjects = link_failures.subjects - others FROM given
+                WHERE worker <> $1 AND link_failures.chain = given.chain AND link_failures.link = given.link
+                  AND others > 0
             ), gone AS (
                 DELETE FROM link_failures USING given
                 WHERE worker = $1 AND link_failures.chain = given.chain AND link_failures.link = given.link
@@ -120,7 +131,7 @@ class LinkFailures(Store):
                 until = excluded.until
             """,
             self._worker,
-            *columns(rows, 7),
+            *columns(rows, 8),
         )
 
     def _worst(self, place: Place, now: float) -> tuple[str, str, int, float, float]:
@@ -136,11 +147,11 @@ class LinkFailures(Store):
 
 
 async def failing_now(connection: Transaction) -> list[Failing]:
-    """Of all workers, where one does not contradict: at each link the error that most subjects meet comes first."""
+    """Of all workers: at each link the error that most subjects meet comes first."""
     rows = await connection.fetch(
         """
         SELECT chain, link, kind, error, sum(subjects)::integer AS subjects, min(since) AS since
-        FROM link_failures WHERE until > now()
+        FROM link_failures WHERE until > now() AND subjects > 0
         GROUP BY chain, link, kind, error ORDER BY subjects DESC, since
         """
     )

@@ -394,6 +394,17 @@ async def test_several_workers_together_say_how_many_wait(pool: Pool, overview: 
         await becomes(overview, "payment", ("outage", "away", 3))
 
 
+async def test_what_failed_at_one_worker_and_works_at_another_fails_no_more(pool: Pool, overview: Overview) -> None:
+    waiting = [(await on_the_way(pool, seconds=7200)).order_id for _ in range(3)]
+    async with worker_with(pool) as one, worker_with(pool) as other:
+        one.failed("OrderConfirmation", "payment", waiting, "outage", "away", 10)
+        await becomes(overview, "payment", ("outage", "away", 3))
+        other.works("OrderConfirmation", "payment", waiting[:1])
+        await becomes(overview, "payment", ("outage", "away", 2))
+        other.works("OrderConfirmation", "payment", waiting[1:])
+        await becomes(overview, "payment", None)
+
+
 async def test_a_failure_that_nobody_renews_or_nobody_waits_for_is_not_shown(
     pool: Pool, overview: Overview, failures: LinkFailures
 ) -> None:
