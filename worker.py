@@ -169,7 +169,7 @@ class Crew:
     async def _namespace(self, client: Client) -> None:
         """Waits for it: the workers of the SDK would die without."""
         told = None
-        while missing := checks.first_failed((await checks.temporal(client))[0]):
+        while missing := checks.first_failed((await checks.temporal(client)).checks):
             if missing.sentence != told:
                 log.warning("worker waits", reason=missing.sentence)
                 told = missing.sentence
@@ -192,7 +192,7 @@ class Crew:
         """What the work needs, and whether it is done."""
         if self.health is None:
             return [checks.failed(POLLING, "the worker is about to start", "Wait a moment.")]
-        needed, (temporal, _) = await asyncio.gather(
+        needed, (temporal, *_) = await asyncio.gather(
             checks.postgresql(self.health, schemas().keys(), self.settings.clock_skew_seconds),
             checks.temporal(self.client),
         )

@@ -45,7 +45,7 @@ async def live() -> dict[str, str]:
 @raises(*_CODES.values())
 async def ready(here: Here) -> Readiness:
     """The same that `lanka doctor` finds."""
-    needed, (told, _) = await asyncio.gather(here.database_checks(), checks.temporal(here.temporal.connected))
+    needed, (told, *_) = await asyncio.gather(here.database_checks(), checks.temporal(here.temporal.connected))
     if not_ready := checks.first_failed(needed):
         code = _CODES[not_ready.name]
         raise Problem(code, not_ready.sentence, headers={"Retry-After": str(RETRY_AFTER)})

@@ -4,13 +4,25 @@
 """
 
 import asyncio
-from collections.abc import Collection, Sequence
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from datetime import timedelta
 from enum import StrEnum
+from typing import NamedTuple
 
 import asyncpg
 from pydantic import BaseModel
-from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest, DescribeNamespaceResponse
+from temporalio.api.enums.v1 import IndexedValueType, TaskQueueType
+from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import (
+    DescribeNamespaceRequest,
+    DescribeNamespaceResponse,
+    DescribeTaskQueueRequest,
+    ListTaskQueuePartitionsRequest,
+    PollActivityTaskQueueRequest,
+)
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -18,6 +30,7 @@ from chain.commands import printable
 from chain.failures import Outage
 from store.health import HEAD, Health, Server
 from workflows.connect import connect_once
+from workflows.search_attributes import NAMES
 
 OLDEST = 150_000
 """PostgreSQL 15, as `server_version_num` says it."""
@@ -129,6 +142,23 @@ def _migrations(server: Server, schemas: Collection[str]) -> Check:
     return ok(MIGRATIONS, f"at {at}, the newest")
 
 
+PRIVILEGES = "privileges"
+
+
+async def privileges(health: Health, schemas: Iterable[str]) -> Check:
+    """`schemas`: the SQL of the chains that have tables of their own."""
+    try:
+        async with asyncio.timeout(DATABASE_WITHIN):
+            lacking = await health.lacking(schemas)
+    except (TimeoutError, Outage, asyncpg.PostgresError) as error:
+        return failed(PRIVILEGES, error, "Look at the log of PostgreSQL.")
+    if lacking:
+        return failed(
+            PRIVILEGES, f"{len(lacking)} missing: {', '.join(lacking)}", "GRANT them to the user of DATABASE_URL."
+        )
+    return ok(PRIVILEGES, "may read and write what Lanka needs")
+
+
 def clock(name: str, whose: str, ahead: float, allowed: float) -> Check:
     """`ahead`: by how many seconds the other clock is before that of this host."""
     side = "behind" if ahead > 0 else "ahead of"
@@ -141,30 +171,41 @@ def clock(name: str, whose: str, ahead: float, allowed: float) -> Check:
 # ---- Temporal ------------------------------------------------------------------------------------------------------
 
 TEMPORAL, NAMESPACE = "Temporal", "namespace"
+RETENTION, ATTRIBUTES, PARTITIONS, ITS_CLOCK = "retention", "search attributes", "partitions", "Temporal's clock"
+
+SHORTEST_RETENTION = timedelta(hours=24)
+ASKED_BY = "lanka-doctor"
+"""A task queue on which nobody ever works: who polls it is told with the time of Temporal."""
 
 
-async def temporal(client: Client | None) -> tuple[list[Check], DescribeNamespaceResponse | None]:
+class Reached(NamedTuple):
+    """What was found on the way to a namespace, and what there is if it was reached."""
+
+    checks: list[Check]
+    client: Client | None = None
+    namespace: DescribeNamespaceResponse | None = None
+
+
+async def temporal(client: Client | None, connecting: Callable[[], Awaitable[Client]] = connect_once) -> Reached:
     """Whether it answers and has the namespace. Without a client one is made for this, so that its error is seen."""
-    namespace = "default"
     try:
         async with asyncio.timeout(ANSWERS_WITHIN):
-            client = client or await connect_once()
-            namespace = client.namespace
-            asked = DescribeNamespaceRequest(namespace=namespace)
+            client = client or await connecting()
+            asked = DescribeNamespaceRequest(namespace=client.namespace)
             described = await client.workflow_service.describe_namespace(asked, timeout=ANSWERS)
     except TimeoutError:
-        return _away(f"no answer within {ANSWERS_WITHIN:g} s"), None
+        return _away(f"no answer within {ANSWERS_WITHIN:g} s")
     except RPCError as error:
-        if error.status is not RPCStatusCode.NOT_FOUND:
-            return _away(error), None
-        mend = f"Make it: `temporal operator namespace create --namespace {namespace} --retention 72h`."
-        return [ok(TEMPORAL, "answers"), failed(NAMESPACE, f"{namespace} is missing", mend)], None
+        if client is None or error.status is not RPCStatusCode.NOT_FOUND:
+            return _away(error)
+        mend = f"Make it: `temporal operator namespace create --namespace {client.namespace} --retention 72h`."
+        return Reached([ok(TEMPORAL, "answers"), failed(NAMESPACE, f"{client.namespace} is missing", mend)])
     except (RuntimeError, OSError, ValueError) as error:  # RuntimeError: the SDK's own, with what TLS says
-        return _away(error), None
-    return [ok(TEMPORAL, "answers"), ok(NAMESPACE, namespace)], described
+        return _away(error)
+    return Reached([ok(TEMPORAL, "answers"), ok(NAMESPACE, client.namespace)], client, described)
 
 
-def _away(seen: object) -> list[Check]:
+def _away(seen: object) -> Reached:
     text = shown(seen)
     lowered = text.lower()
     mend = "Start it, and look whether TEMPORAL_ADDRESS names it."
@@ -172,4 +213,81 @@ def _away(seen: object) -> list[Check]:
         mend = "Renew the certificates, and look at TEMPORAL_TLS_*."
     elif "permission" in lowered or "unauth" in lowered or "jwt" in lowered:
         mend = "Renew what lets Lanka in: TEMPORAL_API_KEY, or the client's certificate."
-    return [failed(TEMPORAL, text, mend), skipped(NAMESPACE, "Temporal does not answer")]
+    return Reached([failed(TEMPORAL, text, mend), skipped(NAMESPACE, "Temporal does not answer")])
+
+
+async def temporal_in_depth(reached: Reached, queues: Collection[str], skew: float) -> list[Check]:
+    """How the namespace is set up. `queues`: the task queues of all chains."""
+    client, namespace = reached.client, reached.namespace
+    if client is None or namespace is None:
+        names = (RETENTION, ATTRIBUTES, PARTITIONS, ITS_CLOCK)
+        return [skipped(name, "Temporal or its namespace is away") for name in names]
+    return [
+        _retention(namespace),
+        await _unless_refused(ATTRIBUTES, _attributes(client)),
+        await _unless_refused(PARTITIONS, _partitions(client, queues)),
+        await _unless_refused(ITS_CLOCK, _clock(client, skew)),
+    ]
+
+
+async def _unless_refused(name: str, looking: Awaitable[Check]) -> Check:
+    try:
+        async with asyncio.timeout(5 * ANSWERS_WITHIN):
+            return await looking
+    except (RPCError, TimeoutError) as error:
+        return warning(name, f"Temporal does not tell: {shown(error)}", "Ask those who run it.")
+
+
+def _retention(namespace: DescribeNamespaceResponse) -> Check:
+    kept = namespace.config.workflow_execution_retention_ttl.ToTimedelta()
+    seen = f"what has ended is kept for {kept.total_seconds() / 3600:g} h"
+    if kept and kept < SHORTEST_RETENTION:
+        mend = "People look for yesterday's orders: `temporal operator namespace update --retention 72h`."
+        return warning(RETENTION, seen, mend)
+    return ok(RETENTION, seen)
+
+
+async def _attributes(client: Client) -> Check:
+    asked = ListSearchAttributesRequest(namespace=client.namespace)
+    known = (await client.operator_service.list_search_attributes(asked)).custom_attributes
+    wrong = [name for name in NAMES if known.get(name) != IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD_LIST]
+    if wrong:
+        each = " ".join(f"--name {name} --type KeywordList" for name in wrong)
+        mend = f"Start a worker, or run `temporal operator search-attribute create {each}`."
+        return failed(ATTRIBUTES, f"{', '.join(wrong)} missing, or no KeywordList", mend)
+    return ok(ATTRIBUTES, ", ".join(NAMES))
+
+
+async def _partitions(client: Client, queues: Collection[str]) -> Check:
+    several = []
+    for name in sorted(queues):
+        asked = ListTaskQueuePartitionsRequest(namespace=client.namespace, task_queue=TaskQueue(name=name))
+        found = await client.workflow_service.list_task_queue_partitions(asked, timeout=ANSWERS)
+        number = max(len(found.activity_task_queue_partitions), len(found.workflow_task_queue_partitions))
+        several += [f"{name} has {number}"] if number > 1 else []
+    if several:
+        mend = "Set matching.numTaskqueueReadPartitions and ...WritePartitions to 1, or older orders are overtaken."
+        return warning(PARTITIONS, ", ".join(several), mend)
+    return ok(PARTITIONS, f"one for each of {len(queues)} task queues")
+
+
+async def _clock(client: Client, skew: float) -> Check:
+    queue, kind = TaskQueue(name=ASKED_BY), TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY
+    poll = PollActivityTaskQueueRequest(namespace=client.namespace, task_queue=queue, identity=f"{uuid.uuid4()}")
+    asked = DescribeTaskQueueRequest(namespace=client.namespace, task_queue=queue, task_queue_type=kind)
+    before = time.time()
+    waiting = asyncio.ensure_future(
+        client.workflow_service.poll_activity_task_queue(poll, timeout=timedelta(seconds=10))
+    )
+    try:
+        while True:
+            answer = await client.workflow_service.describe_task_queue(asked, timeout=ANSWERS)
+            after = time.time()
+            for poller in answer.pollers:
+                if poller.identity == poll.identity:
+                    at = poller.last_access_time.ToNanoseconds() / 1e9
+                    return clock(ITS_CLOCK, "Temporal's", max(at - after, 0.0) or min(at - before, 0.0), skew)
+            await asyncio.sleep(0.05)
+    finally:
+        waiting.cancel()
+        await asyncio.wait([waiting])

@@ -125,6 +125,26 @@ def migrate(database_url: DatabaseOption = None, home: HomeOption = DEFAULT_HOME
 
 
 @app.command()
+def doctor(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None:
+    """Look at everything that Lanka needs, and say how to mend what is wrong.
+
+    Of the `lanka up` in this home if one runs, else of what DATABASE_URL and TEMPORAL_ADDRESS name.
+    Exit code 0 when it can work, 1 when something is to be mended.
+    """
+    from dispatch.checks import first_failed
+    from lanka.doctor import doctor as run
+    from lanka.doctor import show_checks
+
+    found = run(home)
+    if as_json:
+        show_json([check.model_dump(mode="json") for check in found])
+    else:
+        show_checks(found)
+    if first_failed(found):
+        raise typer.Exit(1)
+
+
+@app.command()
 def seed(
     skus: Annotated[int, typer.Option(min=1, help="How many products.")] = 20,
     stock: Annotated[int, typer.Option(min=0, help="How many of each are on hand.")] = 100_000,

@@ -104,6 +104,10 @@ class Home:
             ) from error
         return chosen
 
+    def chosen_before(self) -> Chosen | None:
+        """None where nothing was started yet."""
+        return Chosen.model_validate_json(self._chosen.read_text()) if self._chosen.exists() else None
+
     def connection(self) -> Connection | None:
         """None where nothing is ready, also in the copy of a home in which something is. Raises `NotDoneError`."""
         try:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import stamina
 from temporalio.client import Client, Interceptor
 from temporalio.contrib.pydantic import pydantic_data_converter
-from temporalio.envconfig import ClientConfig
+from temporalio.envconfig import ClientConfig, ClientConnectConfig
 from temporalio.service import GrpcCompression, RPCError, RPCStatusCode
 
 AWAY = (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED)
@@ -18,9 +18,12 @@ async def connect(interceptors: Sequence[Interceptor] = ()) -> Client:
     return await connect_once(interceptors)
 
 
-async def connect_once(interceptors: Sequence[Interceptor] = ()) -> Client:
-    """A client as the platform's own settings say (`TEMPORAL_ADDRESS`, ...). Raises `RuntimeError` and `RPCError`."""
-    config = ClientConfig.load_client_connect_config()
+async def connect_once(interceptors: Sequence[Interceptor] = (), *, address: str | None = None) -> Client:
+    """A client as the platform's own settings say (`TEMPORAL_ADDRESS`, ...); with an `address`, of that one alone.
+
+    Raises `RuntimeError` and `RPCError`.
+    """
+    config = ClientConfig.load_client_connect_config() if address is None else ClientConnectConfig(target_host=address)
     config.setdefault("target_host", "127.0.0.1:7233")
     return await Client.connect(
         **config,
