@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -65,7 +65,7 @@ async def read_hours(request: Request, here: Here, _: Operator, asked: Annotated
     """How many subjects have begun and ended in each of the last 24 hours, and how long they took."""
     refuse_repeated(request)
     table = chain_named(asked.chain)
-    until = hour_of(datetime.now(UTC)) + HOUR
+    until = hour_of(await here.counts.store.now()) + HOUR
     made = await here.counts.store.whole(asked.chain, until - (1 + DAYS) * DAY, until)
     return hours_of(asked.chain, table, made, until)
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Literal, NamedTuple
 
 import structlog
@@ -292,11 +292,11 @@ async def running_picture(overview: Overview, drills: Drills, temporal: Temporal
 def _left_lying(moment: Moment) -> bool:
     """Whether something waits for longer to be given to Temporal than that takes."""
     oldest = min((group.oldest for group in moment.groups if not group.dispatched), default=None)
-    return oldest is not None and datetime.now(UTC) - oldest > LEAVES_WITHIN
+    return oldest is not None and moment.at - oldest > LEAVES_WITHIN
 
 
 async def _away(temporal: Temporal) -> str | None:
-    found, _ = await checks.temporal(temporal.connected)
+    found, *_ = await checks.temporal(temporal.connected)
     failed = checks.first_failed(found)
     return f"{failed.name}: {failed.seen}" if failed else None
 

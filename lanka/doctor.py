@@ -1,7 +1,6 @@
 """`lanka doctor`: everything that Lanka needs, looked at in turn, each with how to mend it."""
 
 import asyncio
-import os
 import resource
 import shutil
 import textwrap
@@ -25,7 +24,7 @@ from gateways.choice import PaymentSettings, payment_provider, payment_webhooks
 from lanka.home import Connection, Home, is_over
 from lanka.output import printable, say, width
 from lanka.ports import HOST, is_free
-from lanka.settings import Edge, Payments, Servers, Work, unknown, wrong
+from lanka.settings import Edge, Payments, Servers, Work, what_is_wrong
 from store.database import open_pool
 from store.health import Health
 from workflows.chains import queues, schemas
@@ -64,7 +63,7 @@ class Place:
 
 def doctor(directory: Path) -> list[Check]:
     """Looks at the `lanka up` of this home if one runs, else at what the environment names."""
-    if lines := sorted({*wrong(_Environment), *unknown(os.environ)}):
+    if lines := what_is_wrong(_Environment):
         return [failed("settings", line, "See docs/settings.md.") for line in lines]
     home, found = Home(directory), []
     connection = home.connection()

@@ -285,16 +285,21 @@ def load_settings(wanted: type[S], *others: type[BaseSettings], **instead: Any) 
 
     `instead`: what an option of the command says, by the field's name; None where it says nothing.
     """
-    _tidy()
     given = {str(wanted.model_fields[name].validation_alias or name): v for name, v in instead.items() if v is not None}
-    lines = {*_wrong(wanted, **given), *_unknown()}
-    for settings in (*others, *_declared(wanted, *others)):
-        lines |= {*_wrong(settings)}
-    if lines:
-        for line in sorted(lines):
+    if lines := what_is_wrong(wanted, *others, **given):
+        for line in lines:
             print(f"lanka: {line}", file=sys.stderr)  # noqa: T201, also for roots that have no terminal's library
         raise SystemExit(2)
     return wanted(**given)
+
+
+def what_is_wrong(wanted: type[BaseSettings], *others: type[BaseSettings], **given: Any) -> list[str]:
+    """A line for each setting that cannot be, and for each that nobody reads."""
+    _tidy()
+    lines = {*_wrong(wanted, **given), *_unknown()}
+    for settings in (*others, *_declared(wanted, *others)):
+        lines |= {*_wrong(settings)}
+    return sorted(lines)
 
 
 def forget_other_servers() -> None:

@@ -49,7 +49,7 @@ class Group(steps.Group):
 class Moment(NamedTuple):
     """What was known at one look. `position` rises with every event of the journal. `failing`: the worst first.
 
-    `per_second` and `made` count events, `made` those since `made_since`.
+    `per_second` and `made` count events, `made` those since `made_since`. `at`: when, by PostgreSQL's clock.
     """
 
     groups: Sequence[Group]
@@ -58,6 +58,7 @@ class Moment(NamedTuple):
     made: Counter[Made]
     made_since: datetime
     failing: Sequence[Failing]
+    at: datetime
 
 
 class Overview(Store):
@@ -118,7 +119,7 @@ class _Counting:
         then, lately = next((each for each in reversed(self._totals) if each[0] <= now - RATE_OVER), self._totals[0])
         seconds = max((now - then).total_seconds(), 1)
         per_second = {made: count / seconds for made, count in (total - lately).items()}
-        return Moment(groups, position, per_second, total - before, since, failing)
+        return Moment(groups, position, per_second, total - before, since, failing, now)
 
     async def go_on(self, connection: Transaction, now: datetime, position: int) -> None:
         settles_at = self._settled_at

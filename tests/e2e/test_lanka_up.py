@@ -63,6 +63,10 @@ async def test_it_tells_how_to_reach_everything(machine: Machine) -> None:
     assert connection.temporal_ui
     for url in (f"{connection.api}/readyz", f"{connection.payments}/livez", connection.temporal_ui):
         assert await http_answers(url)
+    async with process(sys.executable, "-m", "lanka", "doctor", env={"LANKA_HOME": str(told.parent)}) as doctor:
+        await until(lambda: doctor.exit_code is not None, HANGS_AFTER, "lanka doctor")
+        assert (doctor.exit_code, "migrations" in doctor.printed()) == (0, True), doctor.printed()
+        assert all(len(line) <= 80 for line in doctor.printed().splitlines())
     async with httpx.AsyncClient(base_url=connection.api) as api:
         for scope in ("shop", "operator"):
             key = {"Authorization": f"Bearer {connection.keys[scope]}"}
