@@ -17,6 +17,9 @@ HEAD_BYTES = 65_536
 HEADERS = 200
 """Headers of one request; each costs a hundred bytes more than it has."""
 
+PIECE = 16_384
+"""Bytes that are parsed before anybody looks at how many they are: short headers take forty times what they hold."""
+
 URL_BYTES = 8_192
 
 HEAD_SECONDS = 10.0

@@ -130,8 +130,8 @@ class BoundedProtocol(HttpToolsProtocol):
     # ---- what comes in -------------------------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
-        for at in range(0, len(data), bounds.HEAD_BYTES):  # mostly once
-            self._take(data[at : at + bounds.HEAD_BYTES])
+        for at in range(0, len(data), bounds.PIECE):  # mostly once
+            self._take(data[at : at + bounds.PIECE])
 
     def _take(self, data: bytes) -> None:
         if self._part is Part.NOTHING:
@@ -276,6 +276,8 @@ class BoundedProtocol(HttpToolsProtocol):
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         self._drop()
+        # What was read is not kept while it lingers.
+        self.headers, self.url, self.scope, self.parser = [], b"", None, None  # type: ignore[assignment]
         if not self._answering and not self.transport.is_closing():
             if part is not Part.BODY or self.cycle.disconnected:
                 self.transport.write(self._edge.allowed.answers[refusal].raw)
