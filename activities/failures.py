@@ -62,14 +62,14 @@ class _Sorting(ActivityInboundInterceptor):
         except (ApplicationError, CancelledError):
             raise
         except Outage as outage:
-            message = (outage.for_all or "somebody who is needed is away") if together else str(outage)
+            message = (outage.for_all or "somebody who is needed is away") if together else _utf_8(str(outage))
             delay = _delay(outage)
             self._failed(input, OUTAGE, outage.for_all or "somebody who is needed is away", delay.total_seconds())
             raise ApplicationError(message, type=OUTAGE, next_retry_delay=delay) from None
         except Exception as fault:  # noqa: BLE001, whatever it is, Temporal hears of it
             activity.logger.exception("a consumer failed unexpectedly")
             self._failed(input, FAULT, _said(fault, together=True), FAULT_AGAIN)
-            raise _fault(fault, together=together) from (None if together else fault)
+            raise _fault(fault, together=together) from (None if together or not _is_utf_8(fault) else fault)
         else:
             self._works(input, made)
             return made
@@ -104,7 +104,21 @@ def _together(call: ExecuteActivityInput) -> bool:
 
 def _said(fault: Exception, *, together: bool) -> str:
     said = (fault.for_all if isinstance(fault, Failure) else None) if together else str(fault)
-    return f"{type(fault).__name__}: {said or 'about one of several'}"
+    return _utf_8(f"{type(fault).__name__}: {said or 'about one of several'}")
+
+
+def _utf_8(text: str) -> str:
+    """Half a surrogate pair cannot be sent to Temporal, which would never hear of the failure."""
+    return text.encode(errors="backslashreplace").decode()
+
+
+def _is_utf_8(fault: BaseException | None) -> bool:
+    """Of what is sent with it: itself, and what it came from."""
+    while fault is not None:
+        if _utf_8(text := str(fault)) != text:
+            return False
+        fault = fault.__cause__ or fault.__context__
+    return True
 
 
 def _fault(fault: Exception, *, together: bool) -> ApplicationError:

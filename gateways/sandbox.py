@@ -164,7 +164,10 @@ class SandboxPayments:
         except TimeoutError as error:
             raise Outage(f"sandbox: {call} was not answered in time", for_all="sandbox is too slow") from error
         except (aiohttp.ClientError, OSError) as error:
-            raise Outage(f"sandbox: {call} failed: {error!r}", for_all="sandbox cannot be reached") from error
+            # What is no HTTP is quoted by the library as Python's bytes.
+            nonsense = isinstance(error, aiohttp.ClientResponseError | aiohttp.ClientPayloadError)
+            said = "what it answered is no HTTP" if nonsense else repr(error)
+            raise Outage(f"sandbox: {call} failed: {said}", for_all="sandbox cannot be reached") from error
         answered = Answered(call, answer.status, content, answer.headers.get("Retry-After"))
         if answered.status >= HTTPStatus.INTERNAL_SERVER_ERROR or answered.status == HTTPStatus.TOO_MANY_REQUESTS:
             said = f"sandbox answered {answered.status}"

@@ -7,6 +7,8 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+from temporalio.api.failure.v1 import Failure
+from temporalio.converter import default
 from temporalio.exceptions import ApplicationError, CancelledError
 from temporalio.testing import ActivityEnvironment
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput
@@ -109,6 +111,15 @@ async def test_anything_else_is_a_fault_named_by_its_reason_and_not_tried_again(
     assert seen.non_retryable
     assert seen.message == f"{type(error).__name__}: {error}"
     assert seen.__cause__ is error
+
+
+@pytest.mark.parametrize("error", [ValueError("half \ud83d"), Outage("half \ud83d"), KeyError("x")])
+async def test_a_failure_with_half_a_surrogate_pair_can_be_sent_to_temporal(error: Exception) -> None:
+    error.__cause__ = ValueError("what it came from \udc00")
+    converter = default()
+    sent = Failure()
+    converter.failure_converter.to_failure(await failure(error), converter.payload_converter, sent)
+    assert sent.message in {r"ValueError: half \ud83d", r"half \ud83d", "KeyError: 'x'"}
 
 
 def going_together(number: int) -> Batch:
