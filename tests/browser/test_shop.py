@@ -534,11 +534,190 @@ async def test_a_parked_order_is_looked_at_and_goes_on_when_it_is_released(perso
     assert await is_confirmed(page) == order_id
 
 
-async def test_somebody_elses_order_is_not_shown(person: Person, customer: Customer) -> None:
+# ---- a link to one order -----------------------------------------------------------------------------------------
+
+
+async def test_the_link_of_an_order_shows_it_on_another_device_and_changes_nothing_there(
+    person: Person, somebody: Opens
+) -> None:
+    await person.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page = await person.opens()
+    await buys(page, method="Bank transfer")
+    await title(page, "Waiting for your bank")
+    await page.get_by_role("button", name="Copy the link").click()
+    await expect(page.get_by_role("button", name="The link is copied")).to_be_visible()
+    link: str = await page.evaluate("navigator.clipboard.readText()")
+
+    async with somebody() as other:
+        asked: list[str] = []
+        other.context.on("request", lambda request: asked.append(request.url + str(request.headers)))
+        there = await other.opens(link)
+        await title(there, "Waiting for your bank")
+        await expect(there.locator("#receipt-lines")).to_contain_text(MUG)
+        await expect(there.get_by_text("You see this order by a link.")).to_be_visible()
+        for name in ("Cancel the order", "Confirm the transfer", "Copy the link"):
+            await expect(there.get_by_role("button", name=name)).to_be_hidden()
+        await page.get_by_role("button", name="Confirm the transfer").click()
+        await is_confirmed(page)
+        await title(there, "Your order is confirmed")
+        _, _, signature = link.partition("signature=")
+        telling = [each for each in asked if signature in each.partition("{")[0] or f"referer': '{link}" in each]
+        assert telling == [], "the signature stands in no address that is asked for"
+
+        await there.goto(link[:-1])
+        await title(there, "We cannot show this order here")
+        await expect(there.locator("#receipt")).to_be_hidden()
+
+
+async def test_what_cannot_be_shown_is_said_once_and_nothing_else_is(person: Person, customer: Customer) -> None:
     sku = await customer.puts_on_sale(1)
     theirs = await customer.orders((sku, 1, 250))
     page = await person.opens(f"/#order-{theirs}")
     await title(page, "We cannot show this order here")
+    assert await heard_on(page) == ["We cannot show this order here."]
+    for part in ("#receipt", "#chain", "#share", "#cancel"):
+        await expect(page.locator(part)).to_be_hidden()
+
+
+async def test_before_anything_is_sent_nobody_is_told_that_the_shop_has_it(person: Person) -> None:
+    page = await person.opens()
+    await puts_into_the_basket(page)
+    await person.context.set_offline(True)
+    await pays(page)
+    await expect(page.locator("#order-note")).to_contain_text("You are offline. Your order has not been placed yet")
+    heard = await heard_on(page)
+    assert heard[1:] == ["You are offline. Your order has not been placed yet, and nothing has been charged."]
+    await person.context.set_offline(False)
+    await is_confirmed(page)
+    heard = await heard_on(page)
+    assert len(heard) == len(set(heard)), "each thing once"
+
+
+async def heard_on(page: Page) -> list[str]:
+    return await page.get_by_role("log").locator("p").all_inner_texts()
+
+
+async def test_a_hidden_page_holds_no_stream_and_catches_up_when_it_is_looked_at(
+    person: Person, customer: Customer
+) -> None:
+    await person.context.add_init_script(STREAMS)
+    page = await person.opens()
+    await buys(page, method="Bank transfer")
+    await title(page, "Waiting for your bank")
+    await page.wait_for_function("streams() === 1")
+    await page.evaluate("looked('hidden')")
+    await page.wait_for_function("streams() === 0")
+    (order,) = await customer_orders(customer, page)
+    await customer.payments.post(f"/payments/{order['payment_id']}/settle", json={"outcome": "authorized"})
+    await customer.ended(order["order_id"])
+    await page.evaluate("looked('visible')")
+    await is_confirmed(page)
+
+
+STREAMS = """
+    const opened = [];
+    window.EventSource = class extends EventSource {
+        constructor(...given) { super(...given); opened.push(this); }
+    };
+    window.streams = () => opened.filter(each => each.readyState !== EventSource.CLOSED).length;
+    window.looked = state => {
+        Object.defineProperty(document, "visibilityState", { get: () => state, configurable: true });
+        document.dispatchEvent(new Event("visibilitychange"));
+    };
+"""
+
+
+# ---- the basket --------------------------------------------------------------------------------------------------
+
+
+async def test_what_is_removed_can_be_put_back_and_the_focus_stays_with_it(person: Person) -> None:
+    page = await person.opens()
+    await puts_into_the_basket(page)
+    line = page.locator("#basket-lines li")
+    await expect(line.locator(".picture")).to_be_visible()
+    less = page.get_by_role("button", name=f"One less: {MUG}")
+    await expect(less).to_have_attribute("aria-disabled", "true")
+    await page.get_by_role("button", name=f"One more: {MUG}").click()
+    await expect(line.locator("output")).to_have_text("2")
+    await page.get_by_role("button", name=f"Remove {MUG}").click()
+    await expect(line).to_have_count(0)
+    back = page.get_by_role("button", name="Put it back")
+    await expect(back).to_be_focused()
+    await back.press("Enter")
+    await expect(line.locator("output")).to_have_text("2")
+    await expect(page.get_by_role("button", name=f"Remove {MUG}")).to_be_focused()
+    await expect(back).to_be_hidden()
+
+
+async def test_products_of_another_currency_are_ordered_apart(person: Person, customer: Customer) -> None:
+    name = a_name()
+    await customer.puts_on_sale(5, name=name, currency="USD")
+    page = await person.opens()
+    await puts_into_the_basket(page)
+    await page.get_by_role("button", name="Show all").click()
+    foreign = page.locator(".product", has_text=name)
+    await expect(foreign).to_contain_text("Your basket is in EUR. Please order this separately.")
+    await expect(foreign.get_by_role("button")).to_have_attribute("aria-disabled", "true")
+    await page.get_by_role("button", name=f"Remove {MUG}").click()
+    await foreign.get_by_role("button").click()
+    await expect(page.locator("#basket-total")).to_have_text("US$2.50")
+
+
+@pytest.mark.parametrize(
+    ("currency", "minor", "written"), [("HUF", 250_000, "HUF\u00a02,500.00"), ("IQD", 1_234_567, "IQD\u00a01,234.567")]
+)
+async def test_prices_have_the_decimals_of_their_currency(
+    person: Person, customer: Customer, currency: str, minor: int, written: str
+) -> None:
+    name = a_name()
+    await customer.puts_on_sale(5, minor, currency, name)
+    page = await person.opens()
+    await puts_into_the_basket(page, name)
+    await expect(page.locator(".product", has_text=name).locator(".price")).to_have_text(written)
+    await expect(page.locator("#basket-total")).to_have_text(written)
+
+
+@pytest.mark.parametrize(
+    ("playing", "said", "instead"),
+    [
+        ("There is too little in stock", "There is not enough left", "Order what is left"),
+        ("The price has gone up meanwhile", "A price has changed", "Order at the new price"),
+    ],
+)
+async def test_the_demo_plays_what_can_go_wrong(person: Person, playing: str, said: str, instead: str) -> None:
+    page = await person.opens()
+    await buys(page, playing=playing)
+    await title(page, "We could not confirm your order")
+    await expect(page.locator("#order-text")).to_contain_text(said)
+    await expect(page.get_by_role("button", name=instead)).to_be_visible()
+
+
+# ---- in another language -----------------------------------------------------------------------------------------
+
+
+async def test_a_ukrainian_browser_is_answered_in_ukrainian_and_may_choose_english(somebody: Opens) -> None:
+    async with somebody(locale="uk-UA", reduced_motion="reduce") as person:
+        page = await person.opens()
+        assert await page.locator("html").get_attribute("lang") == "uk"
+        await page.get_by_role("button", name=f"Додати: {MUG}").click(click_count=2)
+        await expect(page.locator("#bar-count")).to_have_text("Кошик · 2 товари")
+        await expect(page.locator("#pay")).to_have_text(re.compile(r"^Сплатити 27,00\s(EUR|€)$"))
+        await page.locator("#pay").click()
+        await title(page, "Ваше замовлення підтверджено")
+        await expect(page.locator("#order-money")).to_have_text(re.compile(r"^Ви сплатили 27,00\s(EUR|€)\.$"))
+        await state(page, "payment", "Готово")
+        await page.get_by_role("button", name="English").click()
+        await title(page, "Your order is confirmed")
+        await page.reload()
+        await title(page, "Your order is confirmed")
+        assert await page.locator("html").get_attribute("lang") == "en"
+
+
+async def test_a_browser_of_a_third_language_is_answered_in_english(somebody: Opens) -> None:
+    async with somebody(locale="et-EE") as person:
+        page = await person.opens()
+        await title(page, "Things for a quiet kitchen")
+        assert await page.locator("html").get_attribute("lang") == "en"
 
 
 # ---- for everybody -----------------------------------------------------------------------------------------------

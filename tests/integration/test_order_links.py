@@ -27,7 +27,7 @@ async def an_accepted_order(pool: Pool) -> str:
 
 
 async def signature_of(api: httpx.AsyncClient, order_id: str) -> str:
-    page = (await api.get(f"/orders/{order_id}")).json()["links"]["page"]
+    page: str = (await api.get(f"/orders/{order_id}")).json()["links"]["page"]
     address = urlsplit(page)
     assert (address.path, address.query) == ("/", ""), "what is signed is sent to no server"
     order, _, query = address.fragment.partition("?")

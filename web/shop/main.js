@@ -61,6 +61,7 @@ async function ordersOfCustomer() {
 function orderItem(graph, { order_id, order_number, status, received_at, lines, total, currency }) {
   const count = lines.reduce((sum, line) => sum + line.quantity, 0);
   const { title, mood } = graph.status(status);
+  const over = graph.end(status);
   return h(
     "li",
     {},
@@ -70,7 +71,8 @@ function orderItem(graph, { order_id, order_number, status, received_at, lines, 
       h("strong", { class: "number" }, order_number ?? order_id),
       h("span", { class: "soft" }, `${date(received_at)} · ${text("basket.items", { count })}`),
       h("span", { class: "number" }, money(total, currency)),
-      h("span", { class: "status", "data-mood": mood }, title),
+      // It is the shop that has to do something, and what operators call that is nothing to a customer.
+      h("span", { class: "status", "data-mood": mood }, mood === "bad" && !over ? text("states.parked") : title),
     ),
   );
 }
