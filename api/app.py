@@ -1,4 +1,4 @@
-"""The HTTP API, put together. Run it with `uvicorn --factory api.app:create_app`, or `lanka api`."""
+"""The HTTP API, put together. Run it with `lanka api`; what uvicorn alone runs has no bounds at its edge."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager

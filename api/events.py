@@ -83,7 +83,9 @@ class SentEvent(BaseModel, frozen=True, extra="forbid"):
     """
 
     specversion: Annotated[Literal["1.0"], Code.UNSUPPORTED_SPECVERSION]
-    id: Annotated[str, Field(pattern=r"^\P{Cc}+$", max_length=problems.MAX_ATTRIBUTE), Code.INVALID_EVENT_ID]
+    id: Annotated[
+        str, Field(pattern=r"^[^\x00-\x1f\x7f-\x9f]+$", max_length=problems.MAX_ATTRIBUTE), Code.INVALID_EVENT_ID
+    ]
     source: Annotated[
         str,
         Field(pattern=_URI_REFERENCE, max_length=problems.MAX_ATTRIBUTE),

@@ -130,8 +130,8 @@ class Code(ProblemCode):
     CLOCKS_DISAGREE = "clocks_disagree", 503, "The clocks of this host and of PostgreSQL disagree: set them by NTP."
 
 
-Text = Annotated[str, Field(pattern=r"^\P{Cc}+$", max_length=MAX_TEXT), Code.INVALID_TEXT]
-Name = Annotated[str, Field(pattern=r"^\P{Cc}+$", max_length=MAX_NAME), Code.INVALID_NAME]
+Text = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f-\x9f]+$", max_length=MAX_TEXT), Code.INVALID_TEXT]
+Name = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f-\x9f]+$", max_length=MAX_NAME), Code.INVALID_NAME]
 PerSecond = Annotated[float, Field(strict=True, ge=MIN_RATE, le=MAX_RATE, allow_inf_nan=False), Code.INVALID_RATE]
 
 

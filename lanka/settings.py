@@ -216,7 +216,7 @@ class Edge(Settings):
     api_port: Port = 8000
     """Port on which `lanka api` listens; 0 takes a free one."""
     public_url: Url | None = None
-    """Where browsers reach the API; with it, orders in the Temporal Web UI link to their page in the console."""
+    """Where browsers reach the API: pages from there may send changes, and the Temporal Web UI links to the console."""
     temporal_ui: Url | None = None
     """Where the Temporal Web UI is, for links from the console. `lanka up` sets it."""
     trace_url: Url | None = None
