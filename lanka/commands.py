@@ -161,6 +161,7 @@ def seed(
     given = {"shop": settings.shop_key, "operator": settings.operator_key}
     keys = {scope: key for scope, key in given.items() if key is not None}
     asyncio.run(run(settings.database_url or running(home).database_url, skus=skus, stock=stock, keys=keys))
+    say(f"the first {skus} products of the demo shop are there, new ones with {stock} on hand")
 
 
 @app.command()

@@ -208,8 +208,10 @@ async def test_a_port_that_is_taken_is_told_with_its_option(option: str, tmp_pat
         (("--home", "/tmp/two\nlines"), 1, "line break"),
     ],
 )
-async def test_what_cannot_be_is_told_in_a_line(words: tuple[str, ...], exit_code: int, told: str) -> None:
-    async with process(LANKA, "up", *FREE_PORTS, *words) as up:
+async def test_what_cannot_be_is_told_in_a_line(
+    words: tuple[str, ...], exit_code: int, told: str, tmp_path: Path
+) -> None:
+    async with process(LANKA, "up", *FREE_PORTS, *words, cwd=tmp_path) as up:
         await until(lambda: up.exit_code is not None, HANGS_AFTER, "the end of lanka up")
         assert up.exit_code == exit_code
         assert told in up.printed()

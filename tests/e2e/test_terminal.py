@@ -27,7 +27,7 @@ async def machine() -> AsyncIterator[Machine]:
 
 @pytest.fixture
 async def connection(machine: Machine) -> Connection:
-    return await machine.ready()
+    return await machine.ready(PLAIN)
 
 
 @pytest.fixture
@@ -102,6 +102,10 @@ async def test_every_command_speaks_ascii_where_the_terminal_wants_that(customer
         assert "Traceback" not in shown.text
         assert shown.exit_code in ({0, 1} if words[0] in ("show", "reconcile") else {0}), (words, shown.text)
     assert (await at_a_terminal(LANKA, "--help", env=PLAIN)).raw.isascii()
+
+
+async def test_what_lanka_up_shows_is_ascii_too(connection: Connection, machine: Machine) -> None:
+    assert machine.up.printed().isascii()
 
 
 async def test_without_colour_where_nobody_wants_it(machine: Machine, connection: Connection) -> None:
