@@ -69,7 +69,7 @@ class Machine:
         command = temporal.command(
             port=self.ports.temporal, ui_port=self.ports.temporal_ui, database=self.home.temporal_database.name
         )
-        env = {**_without_temporal(), **temporal.ENVIRONMENT}
+        env = {**_without("TEMPORAL_", "OTEL_"), **temporal.ENVIRONMENT}
         ready = partial(temporal_answers, self.connection.temporal)
         return Part("temporal", command, env=env, cwd=self.home.directory, ready=ready)
 
@@ -95,7 +95,7 @@ class Machine:
         return Part(name, command, env, self.home.directory, ready=partial(http_answers, ready), grace=grace)
 
     def _environment(self) -> dict[str, str]:
-        env = _without_temporal() if self.given.temporal_address is None else dict(os.environ)
+        env = _without("TEMPORAL_") if self.given.temporal_address is None else dict(os.environ)
         here = self.connection
         return {
             **env,
@@ -117,7 +117,10 @@ class Machine:
         }
 
 
-def _without_temporal() -> dict[str, str]:
-    """Whatever leads to another Temporal, such as an API key in a profile, would only mislead here."""
-    env = {name: value for name, value in os.environ.items() if not name.startswith("TEMPORAL_")}
+def _without(*others: str) -> dict[str, str]:
+    """Whatever leads to another Temporal, such as an API key in a profile, would only mislead here.
+
+    And its server ends where OTEL_TRACES_EXPORTER is not the one that it knows.
+    """
+    env = {name: value for name, value in os.environ.items() if not name.startswith(others)}
     return {**env, "TEMPORAL_CONFIG_FILE": os.devnull}
