@@ -114,7 +114,7 @@ MUTATIONS = (
     Mutation(
         "a webhook that comes again is the same webhook",
         (
-            Change("store/webhooks.py", "ON CONFLICT DO NOTHING", ""),
+            Change("store/webhooks.py", "ON CONFLICT (provider, webhook_id) DO UPDATE SET body = webhooks.body", ""),
             Change(
                 SCHEMA,
                 ",\n    UNIQUE (provider, webhook_id)  -- a webhook that comes again is the same webhook",
@@ -136,7 +136,7 @@ MUTATIONS = (
         (
             Change(
                 "dispatch/dispatcher.py",
-                "create_task(bring_back_lost(pool, client, self._settings.lost_after_seconds))",
+                "create_task(bring_back_lost(pool, client, self._batching.lost_after_seconds))",
                 "create_task(asyncio.sleep(3600))",
             ),
         ),
