@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: up test faults mutations bench bench-sweep bench-check lint setup lock
+.PHONY: up test faults mutations fuzz bench bench-sweep bench-check lint setup lock
 
 up: setup
 	@exec $(BIN)/lanka up
@@ -18,6 +18,11 @@ faults: setup
 # Takes each safeguard away, one at a time in a copy, and looks whether a test turns red (about ten minutes).
 mutations: setup
 	$(BIN)/python -m tests.faults.mutations
+
+# Asks every route of a Lanka of its own for what its document allows and forbids, as four callers (under 10 minutes).
+SECONDS ?= 120
+fuzz: $(VENV)/.fuzz
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 # Lanka beside other ways to confirm an order, in one run (under 12 minutes): the page, its picture and the JSON.
 bench: $(VENV)/.bench
@@ -52,7 +57,12 @@ $(VENV)/.bench: $(VENV)/.done benchmarks/requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r benchmarks/requirements.lock
 	@touch $@
 
+$(VENV)/.fuzz: $(VENV)/.done tests/fuzz/requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r tests/fuzz/requirements.lock
+	@touch $@
+
 # For maintainers: resolve the newest versions again (needs uv).
 lock:
 	uv pip compile --universal --generate-hashes --group dev --no-header --no-annotate --python-version 3.11 --upgrade pyproject.toml -o requirements.lock
 	uv pip compile --universal --generate-hashes --group bench --no-header --no-annotate --python-version 3.11 --upgrade -c requirements.lock -o benchmarks/requirements.lock
+	uv pip compile --universal --generate-hashes --group fuzz --no-header --no-annotate --python-version 3.11 --upgrade -c requirements.lock -o tests/fuzz/requirements.lock
