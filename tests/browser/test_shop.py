@@ -156,7 +156,7 @@ async def test_the_last_item_in_two_tabs_goes_to_one_and_the_others_money_is_saf
         loser = tabs[titles.index("We could not confirm your order")]
         await state(loser, "cart", "Stopped here")
         await expect(loser.locator("#order-text")).to_contain_text("There is not enough left")
-        await expect(loser.locator("#order-money")).to_contain_text("You have not been charged.")
+        await expect(loser.locator("#order-money")).to_contain_text("You have not been charged: ")
         await expect(loser.locator("#again")).to_contain_text(f"{name} is sold out.")
         (lost,) = await orders_of(loser)
     payment = await customer.payment(lost["payment_id"])
@@ -478,7 +478,7 @@ async def test_a_changed_price_is_shown_and_can_be_taken(person: Person, custome
     await title(page, "We could not confirm your order")
     await page.unroute("**/catalogue")
     await state(page, "price", "Stopped here")
-    await expect(page.locator("#order-money")).to_contain_text("You have not been charged.")
+    await expect(page.locator("#order-money")).to_contain_text("You have not been charged: ")
     await page.reload()
     await expect(page.locator("#again")).to_contain_text(f"{name} now costs €3.00, it was €2.50.")
     await page.get_by_role("button", name="Order at the new price").click()
