@@ -68,7 +68,8 @@ class _Sorting(ActivityInboundInterceptor):
             raise ApplicationError(message, type=OUTAGE, next_retry_delay=delay) from None
         except Exception as fault:  # noqa: BLE001, whatever it is, Temporal hears of it
             activity.logger.exception("a consumer failed unexpectedly")
-            self._failed(input, FAULT, _said(fault, together=True), FAULT_AGAIN)
+            named = fault.for_all if isinstance(fault, Failure) else None
+            self._failed(input, FAULT, named or reason_of(fault), FAULT_AGAIN)
             raise _fault(fault, together=together) from (None if together or not _is_utf_8(fault) else fault)
         else:
             self._works(input, made)

@@ -14,6 +14,7 @@ from uuid import uuid4
 
 import structlog
 
+from chain.commands import printable
 from chain.failures import Outage
 from store.database import Pool, Store, Transaction, columns
 
@@ -68,7 +69,7 @@ class LinkFailures(Store):
     ) -> None:
         """They will be tried again in so many seconds."""
         place, now = (self._chains.get(workflow_type, workflow_type), link), time.monotonic()
-        error = error[:MAX_ERROR]
+        error = printable(error)[:MAX_ERROR]
         failing = self._failing.setdefault(place, {})
         for subject in subjects:
             before = failing.get(subject)
@@ -127,8 +128,11 @@ class LinkFailures(Store):
             SELECT $1, chain, link, kind, error, subjects, now() - age * interval '1 s', now() + lasts * interval '1 s'
             FROM given WHERE subjects > 0
             ON CONFLICT (worker, chain, link) DO UPDATE
-            SET kind = excluded.kind, error = excluded.error, subjects = excluded.subjects, since = excluded.since,
-                until = excluded.until
+            SET kind = excluded.kind, error = excluded.error, subjects = excluded.subjects, until = excluded.until,
+                since = CASE  -- two clocks never agree to the millisecond, and nothing has changed for a reader
+                    WHEN abs(extract(epoch FROM link_failures.since - excluded.since)) < 1 THEN link_failures.since
+                    ELSE excluded.since
+                END
             """,
             self._worker,
             *columns(rows, 8),

@@ -370,10 +370,15 @@ async def test_a_link_says_why_orders_wait_there_until_it_works_again(
 ) -> None:
     waiting = [(await on_the_way(pool, seconds=7200)).order_id for _ in range(3)]
     assert why(await look(overview), "payment") is None
-    failures.failed("OrderConfirmation", "payment", waiting[:1], "outage", "sandbox is too slow", 10)
+    failures.failed("OrderConfirmation", "payment", waiting[:1], "outage", "sandbox is too\0\ud83d slow", 10)
     failures.failed("OrderConfirmation", "payment", waiting[1:], "outage", "sandbox answered 503", 10)
     picture = await becomes(overview, "payment", ("outage", "sandbox answered 503", 2))
     assert why(picture, "cart") is None
+    (row,) = await fetch(pool, "SELECT since, until FROM link_failures")
+    failures.failed("OrderConfirmation", "payment", waiting[1:], "outage", "sandbox answered 503", 20)
+    renewed = "SELECT since FROM link_failures WHERE until > $1::timestamptz + interval '5 s'"
+    again = await until(lambda: fetch(pool, renewed, row["until"]), HANGS_AFTER, "the next write")
+    assert again == [{"since": row["since"]}], "for who watches nothing has changed"
 
     failures.works("OrderConfirmation", "payment", waiting[1:])
     await becomes(overview, "payment", ("outage", "sandbox is too slow", 1))

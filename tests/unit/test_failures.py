@@ -223,7 +223,9 @@ async def test_whoever_listens_hears_what_failed_in_words_that_name_no_subject()
     told, subjects = await heard(Outage("pay_1: away"))
     assert told == [("cart", subjects, "outage", "somebody who is needed is away")]
     told, subjects = await heard(UnexpectedAnswer("pay_1 is banana", for_all="nonsense"))
-    assert told == [("cart", subjects, "fault", "UnexpectedAnswer: nonsense")]
+    assert told == [("cart", subjects, "fault", "nonsense")]
+    told, subjects = await heard(UnexpectedAnswer("pay_1 is banana"))
+    assert told == [("cart", subjects, "fault", "unexpected_answer")]
 
 
 async def test_nobody_hears_anything_while_all_is_well() -> None:
