@@ -24,7 +24,7 @@ from gateways.choice import PaymentSettings, payment_provider, payment_webhooks
 from lanka.home import Connection, Home, is_over
 from lanka.output import printable, say, width
 from lanka.ports import HOST, is_free
-from lanka.settings import Edge, Payments, Servers, Work, what_is_wrong
+from lanka.settings import Edge, Payments, Servers, Work, forget_other_servers, what_is_wrong
 from store.database import open_pool
 from store.health import Health
 from workflows.chains import queues, schemas
@@ -86,6 +86,8 @@ def _processes(pids: Mapping[str, int]) -> list[psutil.Process]:
 
 def _beside(home: Home, connection: Connection) -> Place:
     chosen, environment = home.chosen_before(), _Environment()
+    if "postgres" in connection.pids:
+        forget_other_servers()
     payments = environment.of(PaymentSettings)
     secret = chosen.webhook_secret if chosen else None
     own = {"api": connection.api, "temporal": f"//{connection.temporal}", "payments": connection.payments}

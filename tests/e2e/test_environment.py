@@ -10,6 +10,7 @@ import pytest
 
 from lanka.home import Connection, Home
 from lanka.readiness import http_answers
+from tests.conftest import fresh_database
 from tests.e2e.machine import LANKA, a_machine
 from tests.servers import HANGS_AFTER, Said, free_port, one_who_says, process, until
 
@@ -115,7 +116,33 @@ async def test_lanka_up_runs_with_all_of_it_at_once(person: dict[str, str]) -> N
         assert "OrderConfirmed" in shown
         reconciled = await said(LANKA, "reconcile", "--home", machine.home.directory, "--grace", "0", env=env)
         assert "nothing to report" in reconciled
+        await said(LANKA, "doctor", "--home", machine.home.directory, env=env)
         assert "died" not in machine.up.printed()
+
+
+@pytest.mark.parametrize("form", ["?sslmode=disable", "?application_name=x&sslmode=prefer"])
+async def test_the_database_is_named_in_every_form_that_its_clients_know(
+    form: str, postgres_url: str, tmp_path: Path
+) -> None:
+    port, bank = free_port(), free_port()
+    sandbox = {"SANDBOX_PORT": str(bank), "SANDBOX_DATABASE": str(tmp_path / "payments.db")}
+    async with fresh_database(postgres_url, "template0") as url, process(sys.executable, "-m", "sandbox", env=sandbox):
+        env = {
+            "DATABASE_URL": url.replace("postgresql://", "postgres://") + form,
+            "TEMPORAL_ADDRESS": f"127.0.0.1:{free_port()}",
+            "LANKA_PAYMENTS_URL": f"http://127.0.0.1:{bank}",
+            "LANKA_HOME": str(tmp_path),
+            "LANKA_API_PORT": str(port),
+            "LANKA_WORKER_PORT": str(port + 1),
+        }
+        assert await said(LANKA, "migrate", env=env) == "migrated the database: baseline_1, support\n"
+        assert await said(LANKA, "migrate", env=env) == "nothing to do: the database has the newest schema\n"
+        await said(LANKA, "seed", env=env)
+        await until(lambda: http_answers(f"http://127.0.0.1:{bank}/livez"), HANGS_AFTER, "the provider")
+        assert "20 skus, 0 events, 0 orders" in await said(LANKA, "reconcile", env=env)
+        async with process(LANKA, "api", env=env), process(sys.executable, "worker.py", env=env):
+            await until(lambda: http_answers(f"http://127.0.0.1:{port}/readyz"), HANGS_AFTER, "the API")
+            await until(lambda: http_answers(f"http://127.0.0.1:{port + 1}/livez"), HANGS_AFTER, "the worker")
 
 
 @pytest.mark.parametrize(
