@@ -94,6 +94,9 @@ async def test_what_is_parked_there_is_not_called_quiet_and_has_a_page(console: 
     await group.locator(".disclose").click()
     await group.get_by_role("link", name=bouquet).click()
 
+    await console.get_by_role("searchbox").fill(bouquet)
+    await console.keyboard.press("Enter")
+    await console.get_by_role("link", name=bouquet).click()
     heading = console.locator(".heading")
     await expect(heading.get_by_text(bouquet)).to_be_visible()
     await expect(heading.locator(".status")).to_have_text("Parked")

@@ -21,6 +21,7 @@ from tests.servers import HANGS_AFTER, until
 expect.set_options(timeout=PATIENCE)
 
 MANY = 50
+ENGLISH = {"order", "orders", "Parked", "parked", "Release", "All", "Nothing", "Amount", "Customer", "Received"}
 PHONE: Any = {"width": 390, "height": 844}
 SCREENSHOTS = os.environ.get("LANKA_SCREENSHOTS")
 """Where the pictures of the README go, when they are to be taken; read before the environment is scrubbed."""
@@ -162,6 +163,9 @@ async def test_broken_from_the_console_every_page_shows_where_orders_pile_up_and
         await expect(link(page, "payment")).to_contain_text(f"{MANY} waiting")
         await expect(page.get_by_role("alert").filter(has_text="Broken on purpose")).to_contain_text("down")
         await expect(page.get_by_role("heading", level=1)).to_contain_text(f"{MANY} wait at payment")
+        outage = page.locator(".troubles [data-kind=outage]")
+        for words in ("Outage", f"{MANY} orders wait at payment", "answered 503", "drains by itself"):
+            await expect(outage).to_contain_text(words)
 
     order = await person.opens(f"/console#/orders/{ids[0]}")
     await order.evaluate("window.neverReloaded = true")
@@ -202,6 +206,70 @@ async def test_broken_while_orders_flow_it_is_the_broken_link_that_is_named(cons
     await expect(heading).not_to_contain_text("to be taken")
     await console.get_by_role("button", name="Mend it").click()
     await expect(heading).to_contain_text("All quiet")
+
+
+async def test_who_has_to_answer_is_told_apart_in_word_and_colour(console: Page, customer: Customer) -> None:
+    """A bank that takes its time, and a fault; an outage is in the drill."""
+    pending = await customer.orders((await customer.puts_on_sale(10), 1, 250), outcome="pending")
+    (parked,) = await parked_orders(customer, 1)
+    rows = {kind: console.locator(f".troubles [data-kind={kind}]") for kind in ("fault", "pending")}
+    for kind, told in (
+        ("fault", ("Parked", "1 order parked at payment", "answered 200", "Needs a person")),
+        ("pending", ("Pending", "1 order waits at", "somebody outside has to answer")),
+    ):
+        for words in told:
+            await expect(rows[kind]).to_contain_text(words)
+    await expect(link(console, "payment")).to_contain_text("1 waiting: pending")
+    colour = "node => getComputedStyle(node).color"
+    assert len({await row.locator(".kind").evaluate(colour) for row in rows.values()}) == 2
+    await passes(console)
+    await rows["pending"].get_by_role("link").click()
+    await expect(console.locator("tbody th")).to_have_text([pending])
+    await expect(console.locator("tbody .status")).to_have_text("Awaiting payment")
+
+    await console.goto(f"/console#/orders/{parked}")
+    await console.get_by_role("button", name="Reject").click()
+    await decides(console, "Reject")
+    await customer.ended(parked)
+    await customer.api.post(f"/orders/{pending}/cancel", json={"reason": "seen enough"})
+    await customer.ended(pending)
+
+
+async def test_the_last_day_is_drawn_and_told_beside_what_is_usual(console: Page, customer: Customer) -> None:
+    await customer.ended(await customer.orders((await customer.puts_on_sale(10), 1, 250)))
+    hours = console.locator("[data-chain=orders] .hours")
+
+    async def counted() -> bool:
+        await console.reload()
+        await hours.wait_for(state="visible")
+        return "Half took up to" in await hours.inner_text()
+
+    await until(counted, HANGS_AFTER, "the order to be counted")
+    await expect(hours).to_contain_text("orders ended" if "orders ended" in await hours.inner_text() else "order ended")
+    await hours.locator(".chart g[tabindex='0']").focus()
+    await expect(hours.locator(".told")).to_contain_text("confirmed")
+    this_hour = await hours.locator(".told").inner_text()
+    await console.keyboard.press("ArrowLeft")
+    await expect(hours.locator(".told")).not_to_have_text(this_hour)
+    await hours.get_by_text("As a table").click()
+    await expect(hours.locator("tbody tr")).to_have_count(24)
+    await passes(console)
+
+
+async def test_in_ukrainian_no_word_of_it_is_english(browser: Browser, connection: Connection) -> None:
+    context = await browser.new_context(base_url=connection.api, locale="uk-UA", reduced_motion="reduce")
+    context.set_default_timeout(PATIENCE)
+    page = await context.new_page()
+    await page.goto("/console")
+    await page.get_by_label("Ключ оператора").fill(connection.keys["operator"])
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_text("Наживо", exact=True)).to_be_visible()
+    for address in ("#/", "#/orders", "#/list?chain=orders", "#/list?state=parked"):
+        await page.goto(f"/console{address}")
+        await expect(page.get_by_role("heading", level=1)).to_be_visible()
+        text = await page.locator("main").inner_text()
+        assert not {*re.findall(r"[A-Za-z]+", text)} & ENGLISH, address
+    await context.close()
 
 
 @pytest.mark.parametrize(
@@ -419,11 +487,11 @@ async def test_an_order_is_found_by_its_customer_its_payment_and_itself(
     for sought in ("cus_searched", payment, order_id, order_id.upper(), number):
         await console.get_by_role("searchbox").fill(sought)
         await console.keyboard.press("Enter")
-        await expect(console.get_by_role("heading", name=f"Orders of “{sought}”")).to_be_visible()
+        await expect(console.get_by_role("heading", name=f"Found for “{sought}”")).to_be_visible()
         await expect(console.locator("tbody th")).to_have_text([order_id])
     await console.get_by_role("searchbox").fill("nobody")
     await console.keyboard.press("Enter")
-    await expect(console.get_by_text("No order, order number, customer or payment")).to_be_visible()
+    await expect(console.get_by_text("no order number, customer or payment is called that")).to_be_visible()
 
     await console.goto(f"/console#/orders/{order_id}")
     history = console.get_by_role("link", name="Temporal history")

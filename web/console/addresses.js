@@ -8,7 +8,8 @@ export function addressOf(chain, subject) {
   return chain === "orders" ? `#/orders/${id}` : `#/subjects/${encodeURIComponent(chain)}/${id}`;
 }
 
-export const ordersOf = (text) => h("a", { class: "id", href: `#/orders?${new URLSearchParams({ q: text })}` }, text);
+/** Everything that is found for a customer or a payment. */
+export const ordersOf = (text) => h("a", { class: "id", href: listOf({ q: text }) }, text);
 
 /** The list behind a number, by what the API filters by: `chain`, `link`, `state`, `status`, `reason`, and more. */
 export function listOf(filters) {

@@ -2,6 +2,7 @@
 
 import { Problem } from "../kit/api.js";
 import { $, h, newId } from "../kit/elements.js";
+import { text as said } from "../kit/texts.js";
 
 const NAME = "lanka.name";
 
@@ -49,10 +50,15 @@ export function decide({ title, text, verb, danger, more = [], act, home }) {
     h("h2", { id: heading }, title),
     h("p", {}, text),
     more.map((each) => each.node ?? each),
-    field("Why", why, "Goes into the journal."),
-    field("Your name", by),
+    field(said("ask.why"), why, said("ask.why_hint")),
+    field(said("ask.name"), by),
     problem,
-    h("div", { class: "buttons" }, h("button", { type: "button", onclick: () => dialog.close() }, "Cancel"), submit),
+    h(
+      "div",
+      { class: "buttons" },
+      h("button", { type: "button", onclick: () => dialog.close() }, said("ask.cancel")),
+      submit,
+    ),
   );
   const dialog = h("dialog", { "aria-labelledby": heading }, form);
   form.addEventListener("submit", async (event) => {
@@ -67,7 +73,7 @@ export function decide({ title, text, verb, danger, more = [], act, home }) {
         toast(notice.text, notice.mood);
       }
     } catch (error) {
-      problem.textContent = error instanceof Problem ? error.message : `That went wrong: ${error.message}`;
+      problem.textContent = error instanceof Problem ? error.message : said("ask.wrong", { error: error.message });
     }
     submit.disabled = false;
   });

@@ -1,29 +1,27 @@
 // A drill: the sandbox provider is broken on purpose, sample orders run into it, and everybody sees what happens.
 
 import { h, setText } from "../kit/elements.js";
-import { count, many } from "../kit/words.js";
+import { text as said } from "../kit/texts.js";
 import { field, toast } from "./dialog.js";
 import { call, live, onPicture } from "./live.js";
 
 const WHOLE = { down: false, latency_ms: 0, error_rate: 0, timeout_rate: 0, garbage_rate: 0 };
 
 const SWITCHES = [
-  { name: "down", label: "Down", what: "refuses every call", on: true, off: false },
+  { name: "down", on: true, off: false },
   {
     name: "latency_ms",
-    label: "Slow",
-    what: "waits before each answer",
     on: 1500,
     off: 0,
     unit: "ms",
     steps: [300, 1500, 3000, 8000],
   },
-  { name: "error_rate", label: "Errors", what: "answers 500 or 429", on: 1, off: 0, unit: "%" },
-  { name: "timeout_rate", label: "Timeouts", what: "does the work, never answers", on: 1, off: 0, unit: "%" },
-  { name: "garbage_rate", label: "Garbage", what: "answers nonsense: orders park", on: 1, off: 0, unit: "%" },
+  { name: "error_rate", on: 1, off: 0, unit: "%" },
+  { name: "timeout_rate", on: 1, off: 0, unit: "%" },
+  { name: "garbage_rate", on: 1, off: 0, unit: "%" },
 ];
 
-const mend = () => set(WHOLE, "The sandbox provider is mended.");
+const mend = () => set(WHOLE, said("drill.mended"));
 
 let setting = 0; // changes under way: a picture from before one is no reason to turn a switch back
 
@@ -51,13 +49,13 @@ export function drillPanel(signal) {
     inputmode: "numeric",
   });
   const rate = h("input", { type: "number", min: "1", max: "1000", value: "20", required: true, inputmode: "numeric" });
-  const send = h("button", { type: "submit" }, "Send");
+  const send = h("button", { type: "submit" }, said("drill.send"));
   const form = h(
     "form",
     { class: "send" },
-    h("h3", {}, "Sample orders"),
-    h("div", { class: "pair" }, field("How many", orders), field("A second", rate), send),
-    h("p", { class: "hint" }, "Each is paid at the sandbox first, so send them before you take it down."),
+    h("h3", {}, said("drill.samples")),
+    h("div", { class: "pair" }, field(said("drill.number"), orders), field(said("decide.a_second"), rate), send),
+    h("p", { class: "hint" }, said("drill.paid_first")),
   );
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
@@ -67,17 +65,17 @@ export function drillPanel(signal) {
         orders: orders.valueAsNumber,
         rate_per_second: rate.valueAsNumber,
       });
-      toast(`${many(sent.orders, "order")} are paid and on their way, ${rate.value} a second.`);
+      toast(said("drill.sent", { count: sent.orders, rate: rate.valueAsNumber }));
     } catch (error) {
       toast(error.message, "bad");
     }
     send.disabled = false;
   });
-  const away = h("p", { class: "empty" }, "There is no sandbox payment provider here, or it does not answer.");
+  const away = h("p", { class: "empty" }, said("drill.away"));
   const switches = h(
     "fieldset",
     { class: "switches" },
-    h("legend", {}, "Break the sandbox provider"),
+    h("legend", {}, said("drill.break")),
     rows.map((row) => row.element),
   );
   onPicture((picture) => {
@@ -88,21 +86,21 @@ export function drillPanel(signal) {
   return h(
     "section",
     { class: "panel drill", "aria-labelledby": "drill-title" },
-    h("h2", { id: "drill-title" }, "Drill"),
+    h("h2", { id: "drill-title" }, said("drill.title")),
     away,
     switches,
     form,
   );
 }
 
-function faultSwitch({ name, label, what, on, off, unit, steps }) {
+function faultSwitch({ name, on, off, unit, steps }) {
   const state = h("input", { type: "checkbox", role: "switch", id: `fault-${name}` });
   const choices = steps ?? [0.1, 0.25, 0.5, 1];
   const amount =
     unit &&
     h(
       "select",
-      { "aria-label": `${label}: how much` },
+      { "aria-label": said("drill.how_much", { fault: said(`fault.${name}`) }) },
       choices.map((step) => h("option", { value: String(step) }, written(step, unit))),
     );
   if (amount) amount.value = String(on);
@@ -110,7 +108,7 @@ function faultSwitch({ name, label, what, on, off, unit, steps }) {
     const value = state.checked ? (amount ? Number(amount.value) : on) : off;
     const now = { ...WHOLE, ...live.picture?.faults, [name]: value };
     const still = broken(now);
-    set(now, still.length ? `The sandbox provider is now ${still.join(", ")}.` : "The sandbox provider is mended.");
+    set(now, still.length ? said("drill.now", { faults: still.join(", ") }) : said("drill.mended"));
   };
   state.addEventListener("change", change);
   amount?.addEventListener("change", () => state.checked && change());
@@ -118,7 +116,7 @@ function faultSwitch({ name, label, what, on, off, unit, steps }) {
     "div",
     { class: "fault" },
     state,
-    h("label", { for: state.id }, h("b", {}, label), " ", h("span", {}, what)),
+    h("label", { for: state.id }, h("b", {}, said(`fault.${name}`)), " ", h("span", {}, said(`fault_does.${name}`))),
     amount,
   );
   return {
@@ -136,27 +134,29 @@ function faultSwitch({ name, label, what, on, off, unit, steps }) {
 }
 
 const written = (value, unit) =>
-  unit === "%" ? `${Math.round(value * 100)} %` : value < 1000 ? `${value} ms` : `${value / 1000} s`;
+  unit === "%"
+    ? `${Math.round(value * 100)} %`
+    : value < 1000
+      ? said("time.milliseconds", { milliseconds: value })
+      : said("time.seconds", { seconds: value / 1000 });
 
 /** Shows loudly, on every page, that the provider is broken on purpose. */
 export function banner(place) {
   const text = h("span");
-  const button = h("button", { type: "button", class: "small", onclick: mend }, "Mend it");
+  const button = h("button", { type: "button", class: "small", onclick: mend }, said("drill.mend"));
   live.addEventListener("picture", () => {
     const faults = live.picture?.faults ? broken(live.picture.faults) : [];
     if (!faults.length) return place.replaceChildren();
-    if (!place.firstChild) place.append(h("strong", {}, "Broken on purpose"), text, button);
-    setText(text, `The sandbox payment provider: ${faults.join(", ")}.`);
+    if (!place.firstChild) place.append(h("strong", {}, said("drill.on_purpose")), text, button);
+    setText(text, said("drill.banner", { faults: faults.join(", ") }));
   });
 }
 
-function broken(faults) {
-  const percent = (rate) => `${Math.round(rate * 100)} %`;
-  return [
-    faults.down && "down",
-    faults.latency_ms && `${count(faults.latency_ms)} ms slow`,
-    faults.error_rate && `errors ${percent(faults.error_rate)}`,
-    faults.timeout_rate && `timeouts ${percent(faults.timeout_rate)}`,
-    faults.garbage_rate && `garbage ${percent(faults.garbage_rate)}`,
-  ].filter(Boolean);
-}
+/** What is wrong with it, in words. */
+const broken = (faults) =>
+  SWITCHES.filter(({ name }) => faults[name]).map(({ name, unit }) =>
+    said(`fault_is.${name}`, {
+      amount:
+        unit === "ms" ? said("time.milliseconds", { milliseconds: faults[name] }) : unit && written(faults[name], unit),
+    }),
+  );

@@ -1,7 +1,9 @@
 // The last 24 hours of a chain: what came and what became of it, hour by hour, and how long that took beside what is usual.
 
 import { h, setAttribute, setText, svg } from "../kit/elements.js";
-import { count, hour, lower, many, took } from "../kit/words.js";
+import { text } from "../kit/texts.js";
+import { count, hour, lower, took } from "../kit/words.js";
+import { called, capital } from "./counted.js";
 import { call } from "./live.js";
 
 const AGAIN = 60_000; // milliseconds
@@ -13,17 +15,17 @@ export function hoursPanel(graph, signal) {
   const sentence = h("p", { class: "durations" });
   const chart = h("div", { class: "chart" });
   const told = h("p", { class: "hint told", "aria-hidden": "true" });
-  const table = h("div", { class: "scrolls", tabindex: "0", role: "group", "aria-label": "As a table" });
+  const table = h("div", { class: "scrolls", tabindex: "0", role: "group", "aria-label": text("hours.table") });
   const element = h(
     "section",
-    { class: "hours", "aria-label": `${graph.title}: the last 24 hours`, hidden: true },
+    { class: "hours", "aria-label": text("hours.of", { title: graph.title }), hidden: true },
     h("div", { class: "figure" }, chart, told, legend(graph)),
     h(
       "div",
       { class: "in-words" },
-      h("h3", {}, "The last 24 hours"),
+      h("h3", {}, text("hours.title")),
       sentence,
-      h("details", {}, h("summary", {}, "As a table"), table),
+      h("details", {}, h("summary", {}, text("hours.table")), table),
     ),
   );
   let shown = "";
@@ -44,19 +46,20 @@ export function hoursPanel(graph, signal) {
 
 const sum = (ended) => Object.values(ended).reduce((total, each) => total + each, 0);
 
-const within = ({ hour: begins }) => `${hour(begins)} to ${hour(+new Date(begins) + 3_600_000)}`;
+const within = ({ hour: begins }) =>
+  text("hours.within", { from: hour(begins), to: hour(+new Date(begins) + 3_600_000) });
 
 // ---- in words ------------------------------------------------------------------------------------------------------
 
 function inWords(graph, { today, usual }) {
-  const subjects = h("span", {}, `${many(today.count, graph.subject, graph.subjects)} ended`);
-  const usually = usual.count ? `, usually ${count(Math.round(usual.count))} a day` : "";
+  const subjects = h("span", {}, capital(text("hours.ended", { count: today.count, ...called(graph) })));
+  const usually = usual.count ? text("hours.usual_day", { count: Math.round(usual.count) }) : "";
   if (!today.count) return [subjects, `${usually}.`];
   return [
     subjects,
-    `${usually}. Half took up to `,
+    `${usually}. ${text("hours.half")}`,
     ...beside(today, usual, "p50"),
-    "; 95 of 100 up to ",
+    text("hours.most"),
     ...beside(today, usual, "p95"),
     ".",
   ];
@@ -67,10 +70,10 @@ function beside(today, usual, which) {
   const [now, before] = [today[which], usual[which]];
   if (now === null) return ["…"];
   const slower = before && today.count >= ENOUGH && now > SLOWER * before;
-  const known = before ? `, usually ${took(before)}` : "";
+  const known = before ? text("hours.usually", { length: took(before) }) : "";
   return [
     h("b", { class: "number", "data-mood": slower && "wait" }, took(now)),
-    `${known}${slower ? ": slower than usual" : ""}`,
+    `${known}${slower ? text("hours.slower") : ""}`,
   ];
 }
 
@@ -78,7 +81,7 @@ function inHour(graph, each) {
   const ends = Object.entries(each.ended).filter(([, number]) => number);
   return [
     within(each),
-    `${count(each.received)} received`,
+    text("hours.received", { count: each.received }),
     ...ends.map(([status, number]) => `${count(number)} ${lower(graph.status(status).title)}`),
   ].join(", ");
 }
@@ -102,11 +105,11 @@ function drawn(graph, { hours }, told) {
       (total, [status, n]) => total + (graph.end(status)?.good ? n : 0),
       0,
     );
-    const text = inHour(graph, each);
+    const said = inHour(graph, each);
     return svg(
       "g",
-      { tabindex: nth === hours.length - 1 ? "0" : "-1", role: "img", "aria-label": text },
-      svg("title", {}, text),
+      { tabindex: nth === hours.length - 1 ? "0" : "-1", role: "img", "aria-label": said },
+      svg("title", {}, said),
       svg("rect", { class: "hit", x: nth * WIDTH, y: 0, width: WIDTH, height: HEIGHT }),
       bar(1, 0, each.received, "calm"),
       bar(5.5, 0, good, "good"),
@@ -128,7 +131,7 @@ function drawn(graph, { hours }, told) {
       viewBox: `0 0 ${hours.length * WIDTH} ${HEIGHT}`,
       preserveAspectRatio: "none",
       role: "group",
-      "aria-label": "Hour by hour: the arrow keys go from one to the next",
+      "aria-label": text("hours.keys"),
       onkeydown: go,
       onfocusin: tell,
       onpointerover: tell,
@@ -142,7 +145,7 @@ function legend(graph) {
   const parts = { calm: [lower(graph.status("received").title)], good: titles(true), soft: titles(false) };
   return h(
     "ul",
-    { class: "legend", "aria-label": "Colours of the chart" },
+    { class: "legend", "aria-label": text("hours.colours") },
     Object.entries(parts).map(([mood, names]) => names.length > 0 && h("li", { "data-mood": mood }, names.join(", "))),
   );
 }
@@ -152,18 +155,22 @@ function axis({ hours }) {
   return h(
     "p",
     { class: "axis number", "aria-hidden": "true" },
-    [...at.map((each) => hour(each.hour)), "now"].map((text) => h("span", {}, text)),
+    [...at.map((each) => hour(each.hour)), text("hours.now")].map((each) => h("span", {}, each)),
   );
 }
 
 function asTable(graph, { hours }) {
   const ends = graph.ends.map(({ status }) => status);
   const cells = (each) => [each.received, ...ends.map((status) => each.ended[status] ?? 0)];
-  const names = ["Hour", graph.status("received").title, ...ends.map((status) => graph.status(status).title)];
+  const names = [
+    text("hours.hour"),
+    graph.status("received").title,
+    ...ends.map((status) => graph.status(status).title),
+  ];
   return h(
     "table",
     {},
-    h("caption", { class: "for-screen-readers" }, "The last 24 hours"),
+    h("caption", { class: "for-screen-readers" }, text("hours.title")),
     h(
       "thead",
       {},

@@ -2,8 +2,10 @@
 // asked for is in the address, so it can be shared, and is still there after going back.
 
 import { h, keyed, setText } from "../kit/elements.js";
-import { count, date, lower, many, money, words } from "../kit/words.js";
+import { text } from "../kit/texts.js";
+import { date, lower, money, words } from "../kit/words.js";
 import { listOf, ordersOf, queryOf } from "./addresses.js";
+import { counted, subjectOf } from "./counted.js";
 import { field } from "./dialog.js";
 import { follow, list, live } from "./live.js";
 import { decideMany, head, linkTo, parkedTable, showParked } from "./parked.js";
@@ -11,12 +13,12 @@ import { setSince } from "./since.js";
 import { showStatus } from "./trouble.js";
 
 const SHOWN = 50;
-const STATES = { waiting: "Waiting", in_progress: "In progress", parked: "Parked" };
+const STATES = ["waiting", "in_progress", "parked"];
 
 /** What is asked of the API. */
-const FILTERS = ["chain", "link", "state", "status", "reason", "customer_id", "since", "before"];
+const FILTERS = ["chain", "link", "state", "status", "reason", "customer_id", "since", "before", "q"];
 
-const ofParkings = (filters) => ({ ...filters, state: null, status: null });
+const ofParkings = (filters) => ({ ...filters, state: null, status: null, q: null });
 
 export function listPage(graphs, query, signal) {
   const filters = Object.fromEntries(FILTERS.map((name) => [name, query.get(name) ?? ""]));
@@ -28,16 +30,16 @@ export function listPage(graphs, query, signal) {
 
   const hint = h("p", { class: "hint", role: "status" });
   const problem = h("p", { class: "problem", role: "alert" });
-  const empty = h("p", { class: "empty", hidden: true }, "Nothing is like this now.");
+  const empty = h("p", { class: "empty", hidden: true }, text(filters.q ? "list.unknown" : "list.none"));
   const table = parked ? parkedTable(graph, titleOf(graph, filters)) : subjectTable(graph);
   const body = table.querySelector("tbody");
-  const next = h("a", { class: "button" }, "Next");
-  const first = h("a", { class: "button", href: listOf(filters), hidden: !query.get("cursor") }, "First");
-  const pages = h("nav", { class: "pages", "aria-label": "Parts of the list" }, first, next);
+  const next = h("a", { class: "button" }, text("list.next"));
+  const first = h("a", { class: "button", href: listOf(filters), hidden: !query.get("cursor") }, text("list.first"));
+  const pages = h("nav", { class: "pages", "aria-label": text("list.parts") }, first, next);
   const csv = h(
     "a",
     { class: "button", href: `${path}?${queryOf({ ...asked, format: "csv" })}`, download: "" },
-    "CSV of all of them",
+    text("list.csv"),
   );
   const decisions = parked && bulk(filters, graph);
 
@@ -72,42 +74,45 @@ export function listPage(graphs, query, signal) {
   );
 }
 
-function titleOf(graph, { link, state, status }) {
-  const where = link && ` at ${graph ? lower(graph.link(link).title) : words(link)}`;
-  const what = STATES[state] ?? (status && graph ? graph.status(status).title : status && words(status));
-  if (what) return `${what}${where}`;
-  if (link) return link === "received" ? "To be taken" : `Everything${where}`;
-  return graph ? `All ${graph.subjects}` : "Everything";
+function titleOf(graph, { link, state, status, q }) {
+  if (q) return text("list.search", { sought: q });
+  const named = status && (graph ? graph.status(status).title : words(status));
+  const what = STATES.includes(state) ? text(`list.${state}`) : named;
+  if (link === "received" && !what) return text("list.to_be_taken");
+  if (link) return text("list.at", { what: what || text("list.everything"), link: linkIn(graph, link) });
+  return what || (graph ? text("subjects.all", { subjects: graph.subjects }) : text("list.everything"));
 }
 
+const linkIn = (graph, link) => (graph ? lower(graph.link(link).title) : words(link));
+
 function countOf(graph, before, shown, total) {
-  const named = (number) => (graph ? many(number, graph.subject, graph.subjects) : many(number, "subject"));
-  if (total === null) return shown ? `${count(before + 1)} to ${count(before + shown)}` : "";
-  if (total <= shown) return named(total);
-  return `${count(before + 1)} to ${count(before + shown)} of ${named(total)}`;
+  const part = { from: before + 1, to: before + shown };
+  if (total === null) return shown ? text("list.range", part) : "";
+  return total <= shown ? counted(graph, total) : text("list.range_of", { ...part, counted: counted(graph, total) });
 }
 
 function bulk(filters, graph) {
+  const { link, reason, customer_id } = filters;
   const named = [
-    "all",
-    filters.reason && words(filters.reason),
-    filters.link && `at ${graph ? lower(graph.link(filters.link).title) : words(filters.link)}`,
-    filters.customer_id && `of ${filters.customer_id}`,
-  ];
-  const text = named.filter(Boolean).join(" ");
-  const button = (which, verb) =>
+    reason && words(reason),
+    link && text("parked.at", { link: linkIn(graph, link) }),
+    customer_id && text("list.of", { customer: customer_id }),
+  ]
+    .filter(Boolean)
+    .join(" ");
+  const button = (which) =>
     h(
       "button",
-      { type: "button", onclick: () => decideMany(which, ofParkings(filters), graph, text) },
-      `${verb} ${text}…`,
+      { type: "button", onclick: () => decideMany(which, ofParkings(filters), graph, named) },
+      named ? text("list.all_named", { verb: text(`parked.${which}`), named }) : text(`parked.${which}_all`),
     );
-  return h("div", { class: "all" }, button("release", "Release"), button("reject", "Reject"));
+  return h("div", { class: "all" }, button("release"), button("reject"));
 }
 
 // ---- filters -------------------------------------------------------------------------------------------------------
 
 function filterForm(graphs, filters) {
-  const option = (value, text) => h("option", { value }, text);
+  const option = (value, said) => h("option", { value }, said);
   const select = (name, any, options) => {
     const made = h("select", { name }, option("", any), options);
     const known = [...made.options].some(({ value }) => value === filters[name]);
@@ -118,14 +123,17 @@ function filterForm(graphs, filters) {
   const where = h(
     "select",
     { name: "where" },
-    option("?", "Every chain"),
+    option("?", text("list.every_chain")),
     [...graphs.values()].map((graph) =>
       h(
         "optgroup",
         { label: graph.title },
-        option(queryOf({ chain: graph.name }), `All ${graph.subjects}`),
+        option(queryOf({ chain: graph.name }), text("subjects.all", { subjects: graph.subjects })),
         [graph.link("received").name, ...graph.links.map(({ name }) => name)].map((link) =>
-          option(queryOf({ chain: graph.name, link }), link === "received" ? "To be taken" : graph.link(link).title),
+          option(
+            queryOf({ chain: graph.name, link }),
+            link === "received" ? text("list.to_be_taken") : graph.link(link).title,
+          ),
         ),
       ),
     ),
@@ -137,14 +145,18 @@ function filterForm(graphs, filters) {
   const graph = graphs.get(filters.chain);
   const states = select(
     "state",
-    "Any",
-    Object.entries(STATES).map(([value, text]) => option(value, text)),
+    text("list.any"),
+    STATES.map((state) => option(state, text(`list.${state}`))),
   );
-  const status = select("status", "Any", graph?.statuses.map(({ code, title }) => option(code, title)) ?? []);
+  const status = select(
+    "status",
+    text("list.any"),
+    graph?.statuses.map(({ code, title }) => option(code, title)) ?? [],
+  );
   const reason = select(
     "reason",
-    "Any",
-    reasonsOf(graph).map((code) => option(code, words(code))),
+    text("list.any"),
+    reasonsOf(graph).map((code) => option(code, graph?.reason(code) ?? words(code))),
   );
   const customer = h("input", {
     name: "customer_id",
@@ -155,22 +167,22 @@ function filterForm(graphs, filters) {
   const [since, before] = ["since", "before"].map((name) =>
     h("input", { type: "datetime-local", name, value: local(filters[name]) }),
   );
-  const what = filters.state === "parked" ? "Parked" : "Received";
+  const what = filters.state === "parked" ? "parked" : "received";
   const form = h(
     "form",
-    { class: "filters", role: "search", "aria-label": "Filters" },
-    field("Where", where),
-    field("State", states),
-    filters.state !== "parked" && field("Status", status),
-    field("Reason", reason),
-    field("Customer", customer),
-    field(`${what} from`, since),
-    field(`${what} before`, before),
+    { class: "filters", role: "search", "aria-label": text("list.filters") },
+    field(text("list.where"), where),
+    field(text("list.state"), states),
+    filters.state !== "parked" && field(text("column.status"), status),
+    field(text("column.reason"), reason),
+    field(text("column.customer"), customer),
+    field(text(`list.${what}_from`), since),
+    field(text(`list.${what}_before`), before),
     h(
       "div",
       { class: "buttons" },
-      h("button", { type: "submit", class: "primary" }, "Show"),
-      h("a", { class: "button", href: "#/list" }, "Clear"),
+      h("button", { type: "submit", class: "primary" }, text("list.show")),
+      h("a", { class: "button", href: "#/list" }, text("list.clear")),
     ),
   );
   form.addEventListener("submit", (event) => {
@@ -182,6 +194,7 @@ function filterForm(graphs, filters) {
       state: states.value,
       status: states.value === "parked" ? "" : status.value,
       reason: reason.value,
+      q: filters.q,
       customer_id: customer.value.trim(),
       since: moment(since.value),
       before: moment(before.value),
@@ -206,12 +219,16 @@ function local(text) {
 // ---- subjects ------------------------------------------------------------------------------------------------------
 
 function subjectTable(graph) {
-  const subject = graph ? graph.subject.charAt(0).toUpperCase() + graph.subject.slice(1) : "Subject";
   return h(
     "table",
     { class: "orders" },
-    h("caption", { class: "for-screen-readers" }, "The list"),
-    head([subject, "Status", "Stands at", "Reason", "Amount", "Customer", "Received", "Moved"]),
+    h("caption", { class: "for-screen-readers" }, text("list.caption")),
+    head([
+      subjectOf(graph),
+      ...["status", "stands_at", "reason", "amount", "customer", "received", "moved"].map((name) =>
+        text(`column.${name}`),
+      ),
+    ]),
     h("tbody"),
   );
 }
@@ -228,7 +245,7 @@ function showSubjects(body, items, graphs) {
 
 function subjectRow({ chain, subject, customer_id, amount, currency, received_at }) {
   const now = h("span", { class: "status" });
-  const at = h("td", { class: "at" });
+  const at = h("td", { class: "at", "data-before": text("orders.at") });
   const reason = h("td", { class: "reason soft" });
   const received = h("time");
   const moved = h("time");
@@ -241,17 +258,17 @@ function subjectRow({ chain, subject, customer_id, amount, currency, received_at
     reason,
     h("td", { class: "total amount number" }, currency && money(amount, currency, "code")),
     h("td", { class: "customer" }, customer_id && ordersOf(customer_id)),
-    h("td", { class: "received number soft", title: date(received_at) }, received, " ago"),
-    h("td", { class: "moved number soft" }, moved, " ago"),
+    h("td", { class: "received number soft", title: date(received_at) }, received, text("list.ago")),
+    h("td", { class: "moved number soft" }, moved, text("list.ago")),
   );
   setSince(received, received_at);
   row.show = (graph, { status, links, reason: why, updated_at }) => {
     if (!graph) return;
     showStatus(now, graph.status(status));
     const open = graph.end(status) ? [] : links;
-    const places = open.map(({ link, state }) => `${graph.link(graph.place(link)).title}, ${words(state)}`);
+    const places = open.map(({ link, state }) => `${graph.link(graph.place(link)).title}, ${text(`state.${state}`)}`);
     setText(at, [...new Set(places)].join("; "));
-    setText(reason, why ? words(why) : "");
+    setText(reason, why ? graph.reason(why) : "");
     setSince(moved, updated_at);
   };
   return row;

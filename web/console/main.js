@@ -3,7 +3,9 @@
 import { Problem, untilAnswered } from "../kit/api.js";
 import { allGraphs } from "../kit/chains.js";
 import { $, h, setAttribute, setText } from "../kit/elements.js";
-import { count, hour } from "../kit/words.js";
+import { text } from "../kit/texts.js";
+import { hour } from "../kit/words.js";
+import { listOf } from "./addresses.js";
 import { field } from "./dialog.js";
 import { banner } from "./drill.js";
 import { listPage } from "./list.js";
@@ -57,22 +59,14 @@ addEventListener("hashchange", () => {
 
 $("search").addEventListener("submit", (event) => {
   event.preventDefault();
-  const text = $("q").value.trim();
-  location.hash = text ? `#/orders?${new URLSearchParams({ q: text })}` : "#/orders";
+  const sought = $("q").value.trim();
+  location.hash = sought ? listOf({ q: sought }) : "#/orders";
 });
 
 // ---- the line ------------------------------------------------------------------------------------------------------
 
-const LINE = {
-  connecting: "Connecting",
-  live: "Live",
-  lost: "Connection lost, trying again",
-  away: "PostgreSQL does not answer",
-  hidden: "Looking again",
-};
-
 function showLine() {
-  setText(pulse, LINE[live.connection]);
+  setText(pulse, text(`line.${live.connection}`));
   setAttribute(pulse, "data-line", live.connection);
   setAttribute(document.body, "data-line", live.connection);
   setSince($("as-of").firstElementChild, live.trueAt && new Date(live.trueAt).toISOString());
@@ -85,9 +79,12 @@ function showTitle() {
   if (!live.picture) return;
   const sum = (things, field) => things.reduce((total, each) => total + each[field], 0);
   const [open, parked] = [sum(live.picture.chains, "open"), sum(live.picture.parked, "subjects")];
-  const counts = [open && `${count(open)} open`, parked && `${count(parked)} parked`].filter(Boolean);
-  const at = live.connection === "live" ? "" : ` at ${hour(live.trueAt)}`;
-  document.title = `${counts.length ? `${counts.join(", ")}${at} · ` : ""}Lanka console`;
+  const counts = [open && text("bar.open", { count: open }), parked && text("bar.parked_count", { count: parked })]
+    .filter(Boolean)
+    .join(", ");
+  const now = live.connection === "live";
+  const told = now ? counts : text("bar.title_at", { counts, hour: hour(live.trueAt) });
+  document.title = counts ? text("bar.title", { counts: told }) : text("bar.title_quiet");
 }
 
 live.addEventListener("connection", showLine);
@@ -108,27 +105,23 @@ async function learn() {
 
 // ---- who is there --------------------------------------------------------------------------------------------------
 
-const REFUSED = { api_key_invalid: "Nobody has this key.", operator_key_required: "This is not an operator’s key." };
+const REFUSED = { api_key_invalid: "login.unknown", operator_key_required: "login.not_operator" };
 
 function logIn() {
   leaving.abort();
   bar.hidden = true;
   $("banner").replaceChildren();
-  document.title = "Log in · Lanka console";
+  document.title = text("login.title");
   setAttribute(document.body, "data-line", null);
   const key = h("input", { type: "password", name: "key", required: true, autocomplete: "current-password" });
   const problem = h("p", { class: "problem", role: "alert" });
-  const button = h("button", { type: "submit", class: "primary" }, "Log in");
+  const button = h("button", { type: "submit", class: "primary" }, text("login.button"));
   const form = h(
     "form",
     { class: "panel log-in" },
     h("h1", {}, "Lanka"),
-    h("p", {}, "The operator’s console: where every order stands, and what waits for a decision."),
-    field(
-      "Operator key",
-      key,
-      h("span", {}, h("code", {}, "lanka up"), " writes it into ", h("code", {}, "connection.json"), "."),
-    ),
+    h("p", {}, text("login.about")),
+    field(text("login.key"), key, text("login.where")),
     problem,
     button,
   );
@@ -141,7 +134,7 @@ function logIn() {
       enter();
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
-      problem.textContent = REFUSED[error.code] ?? error.message;
+      problem.textContent = error.code in REFUSED ? text(REFUSED[error.code]) : error.message;
       key.select();
     }
     button.disabled = false;
@@ -157,7 +150,7 @@ $("log-out").addEventListener("click", async () => {
 
 async function enter() {
   bar.hidden = false;
-  main.replaceChildren(h("div", { class: "page" }, h("div", { class: "heading" }, h("h1", {}, "Looking…"))));
+  main.replaceChildren(h("div", { class: "page" }, h("div", { class: "heading" }, h("h1", {}, text("page.looking")))));
   showLine();
   live.start();
   graphs = (await untilAnswered(allGraphs, { over: () => bar.hidden })) ?? graphs;

@@ -1,7 +1,9 @@
-// Orders: the newest, or those that were searched for.
+// Orders, the newest.
 
 import { h, keyed, setText } from "../kit/elements.js";
-import { count, many, money, words } from "../kit/words.js";
+import { text as said } from "../kit/texts.js";
+import { money } from "../kit/words.js";
+import { counted } from "./counted.js";
 import { toast } from "./dialog.js";
 import { addressOf, ordersOf } from "./addresses.js";
 import { call, follow } from "./live.js";
@@ -9,18 +11,14 @@ import { setSince } from "./since.js";
 import { showStatus } from "./trouble.js";
 
 export function ordersPage(graph, query, signal) {
-  const sought = query.get("q") ?? "";
-  const title = h("h1", { tabindex: "-1" }, sought ? `Orders of “${sought}”` : "Newest orders");
+  const title = h("h1", { tabindex: "-1" }, said("orders.newest"));
   const hint = h("p", { class: "hint", role: "status" });
-  const nothing = sought
-    ? "No order, order number, customer or payment is called that. Ids are compared as a whole."
-    : "There are no such orders.";
-  const empty = h("p", { class: "empty", hidden: true }, nothing);
+  const empty = h("p", { class: "empty", hidden: true }, said("orders.none"));
   const body = h("tbody");
   const choice = h(
     "select",
-    { "aria-label": "Status" },
-    h("option", { value: "" }, "Every status"),
+    { "aria-label": said("column.status") },
+    h("option", { value: "" }, said("orders.every_status")),
     graph.statuses.map(({ code, title }) => h("option", { value: code }, title)),
   );
   choice.value = query.get("status") ?? "";
@@ -28,26 +26,26 @@ export function ordersPage(graph, query, signal) {
     "change",
     () => (location.hash = choice.value ? `#/orders?status=${choice.value}` : "#/orders"),
   );
-  const columns = ["Order", "Number", "Status", "Stands at", "Reason", "Total", "Customer", "Received"];
+  const columns = ["order", "number", "status", "stands_at", "reason", "total", "customer", "received"];
   const table = h(
     "table",
     { class: "orders" },
-    h("caption", { class: "for-screen-readers" }, sought ? "Orders found" : "Newest orders"),
+    h("caption", { class: "for-screen-readers" }, said("orders.newest")),
     h(
       "thead",
       {},
       h(
         "tr",
         {},
-        columns.map((name) => h("th", { scope: "col" }, name)),
+        columns.map((name) => h("th", { scope: "col" }, said(`column.${name}`))),
       ),
     ),
     body,
   );
   const look = async () => {
-    const { orders, more } = await (sought ? search(sought) : newest(choice.value));
+    const { orders, more } = await newest(choice.value);
     if (signal.aborted) return;
-    setText(hint, more ? `The newest ${count(orders.length)} are shown.` : many(orders.length, "order"));
+    setText(hint, more ? said("orders.newest_shown", { count: orders.length }) : counted(graph, orders.length));
     table.hidden = !orders.length;
     empty.hidden = orders.length > 0;
     keyed(
@@ -62,14 +60,9 @@ export function ordersPage(graph, query, signal) {
   return h(
     "div",
     { class: "page" },
-    h("div", { class: "heading" }, title, hint, sought ? h("a", { href: "#/orders" }, "All orders") : choice),
+    h("div", { class: "heading" }, title, hint, choice),
     h("div", { class: "panel" }, empty, table),
   );
-}
-
-async function search(text) {
-  const orders = await call("GET", `/operations/orders?${new URLSearchParams({ q: text })}`);
-  return { orders, more: orders.length === 100 };
 }
 
 async function newest(status) {
@@ -83,7 +76,7 @@ async function newest(status) {
 function orderRow(order) {
   const now = h("span", { class: "status" });
   const number = h("td", { class: "number" });
-  const at = h("td", { class: "at" });
+  const at = h("td", { class: "at", "data-before": said("orders.at") });
   const reason = h("td", { class: "reason soft" });
   const received = h("time");
   const row = h(
@@ -96,7 +89,7 @@ function orderRow(order) {
     reason,
     h("td", { class: "total number" }, money(order.total, order.currency, "code")),
     h("td", { class: "customer" }, ordersOf(order.customer_id)),
-    h("td", { class: "received number soft" }, received, " ago"),
+    h("td", { class: "received number soft" }, received, said("list.ago")),
   );
   setSince(received, order.received_at);
   row.show = (graph, { status, order_number, links_at, reason: why }) => {
@@ -106,7 +99,7 @@ function orderRow(order) {
       at,
       graph.end(status) ? "" : [...new Set(links_at.map((name) => graph.link(graph.place(name)).title))].join(", "),
     );
-    setText(reason, why ? words(why) : "");
+    setText(reason, why ? graph.reason(why) : "");
   };
   return row;
 }

@@ -1,8 +1,10 @@
 // All chains at a glance: where their subjects stand, and in a sentence where it hurts most.
 
 import { h, keyed, setText } from "../kit/elements.js";
-import { count, hour, lower, many } from "../kit/words.js";
+import { text } from "../kit/texts.js";
+import { count, hour, lower } from "../kit/words.js";
 import { listOf } from "./addresses.js";
+import { called, capital } from "./counted.js";
 import { drillPanel } from "./drill.js";
 import { hoursPanel } from "./hours.js";
 import { onPicture } from "./live.js";
@@ -10,22 +12,16 @@ import { parkedPanel, refundsPanel } from "./parked.js";
 import { Picture, endNode } from "./picture.js";
 import { kindOf, sign, troublePanel, troublesOf, whyWaiting } from "./trouble.js";
 
-const LEGEND = {
-  busy: "in progress",
-  wait: "waiting: stands still",
-  outage: "outage: is retried by itself",
-  pending: "pending: somebody outside has to answer",
-  bad: "parked: needs a decision",
-};
+const MOODS = ["busy", "wait", "outage", "pending", "bad"];
 
 export function overview(graphs, signal) {
-  const title = h("h1", { tabindex: "-1" }, "Looking…");
+  const title = h("h1", { tabindex: "-1" }, text("page.looking"));
   const counted = h("p", { class: "hint" });
   const chains = h("div", { class: "stack" });
   const troubles = troublePanel();
   onPicture((picture) => {
     setText(title, headline(graphs, picture));
-    setText(counted, `Rates over 10 s. Done since ${hour(picture.counted_since)}.`);
+    setText(counted, text("overview.counted_since", { hour: hour(picture.counted_since) }));
     troubles.show(troublesOf(graphs, picture));
     const known = [...graphs.values()]
       .map((graph, nth) => ({ graph, first: nth === 0, now: chainOf(picture, graph) }))
@@ -60,15 +56,15 @@ const sum = (numbers) => numbers.reduce((total, each) => total + each, 0);
 
 /** The first chain is always drawn; each other one is folded up while nothing is on its way, until somebody looks. */
 function chainPanel({ graph, first }, signal) {
-  const picture = new Picture(graph, `The chain: ${graph.title}`);
+  const picture = new Picture(graph, text("overview.picture", { title: graph.title }));
   const sentence = h("span", { class: "soft" });
   const legend =
     first &&
     h(
       "ul",
-      { class: "legend", "aria-label": "Colours" },
-      Object.entries(LEGEND).map(([mood, text]) =>
-        h("li", { "data-mood": mood }, ["outage", "pending"].includes(mood) && sign(mood), text),
+      { class: "legend", "aria-label": text("overview.colours") },
+      MOODS.map((mood) =>
+        h("li", { "data-mood": mood }, ["outage", "pending"].includes(mood) && sign(mood), text(`legend.${mood}`)),
       ),
     );
   const panel = h(
@@ -84,13 +80,14 @@ function chainPanel({ graph, first }, signal) {
     const busy = chain.open > 0 || parked > 0;
     if (busy && !open) panel.open = true;
     open = busy;
-    setText(sentence, inWords(graph, chain, parked) ?? "Nothing is on its way.");
+    setText(sentence, inWords(graph, chain, parked) ?? text("overview.idle"));
     picture.show(...allSubjects(graph, chain));
   };
   return panel;
 }
 
-const perSecond = (rate) => (rate > 0 ? `${rate < 10 ? rate.toFixed(1) : Math.round(rate)} /s` : "");
+const perSecond = (rate) =>
+  rate > 0 ? text("overview.per_second", { rate: rate < 10 ? rate.toFixed(1) : Math.round(rate) }) : "";
 
 /** What the picture shows of all open subjects. */
 function allSubjects(graph, chain) {
@@ -120,7 +117,10 @@ function allSubjects(graph, chain) {
       split: [parked, waiting, inProgress],
       facts: [
         ...links.flatMap((link) => factsOf(graph, link)),
-        { key: "done", text: [perSecond(rates[name]), done && `${count(done)} done`].filter(Boolean).join(" · ") },
+        {
+          key: "done",
+          text: [perSecond(rates[name]), done && text("overview.done", { count: done })].filter(Boolean).join(" · "),
+        },
       ],
     };
   }
@@ -154,23 +154,26 @@ function moodOf(links) {
 
 /** The numbers of one link, each a way to the list behind it, and why those wait that do. */
 function factsOf(graph, link) {
-  const fact = (state, number, text, more) => ({
+  const fact = (state, number, said, more) => ({
     key: `${link.name} ${state} ${more.sign}`,
-    text: number && `${count(number)} ${text}`,
+    text: number && said,
     href: listOf({ chain: graph.name, link: link.name, state }),
     ...more,
   });
   const why = link.waiting > 0 && whyWaiting(link);
   const known = why && why !== "backlog";
   return [
-    fact("parked", link.parked, "parked", { mood: "bad" }),
-    fact("waiting", link.waiting, known ? `waiting: ${lower(kindOf(why).word)}` : "waiting", {
+    fact("parked", link.parked, text("overview.parked", { count: link.parked }), { mood: "bad" }),
+    fact("waiting", link.waiting, waitingText(link.waiting, known && why), {
       mood: kindOf(why || "backlog").mood,
       sign: known && why,
     }),
-    fact("in_progress", link.in_progress, "in progress", { mood: "busy" }),
+    fact("in_progress", link.in_progress, text("overview.in_progress", { count: link.in_progress }), { mood: "busy" }),
   ];
 }
+
+const waitingText = (count, why) =>
+  why ? text("overview.waiting_why", { count, why: lower(text(`kind.${why}`)) }) : text("overview.waiting", { count });
 
 // ---- in a sentence -------------------------------------------------------------------------------------------------
 
@@ -178,22 +181,21 @@ function headline(graphs, picture) {
   const sentences = [...graphs.values()].map((graph) =>
     inWords(graph, chainOf(picture, graph), parkedOf(picture, graph)),
   );
-  const owed = picture.owed && `${many(picture.owed, "refund is", "refunds are")} owed.`;
-  return [...sentences, owed].filter(Boolean).join(" ") || "All quiet. Nothing is on its way.";
+  const owed = picture.owed > 0 && text("overview.owed", { count: picture.owed });
+  return [...sentences, owed].filter(Boolean).join(" ") || text("overview.quiet");
 }
 
 /** Where it hurts most; null where nothing is on its way. */
 function inWords(graph, chain, parked) {
-  if (!chain?.open)
-    return parked ? `${many(parked, graph.subject, graph.subjects)} parked, nothing else on its way.` : null;
+  if (!chain?.open) return parked ? capital(text("overview.only_parked", { count: parked, ...called(graph) })) : null;
   // What is stuck farther on makes others wait to be taken, so those are named only where nothing else waits.
   const waiting = chain.links.filter((link) => link.waiting).toSorted((a, b) => b.waiting - a.waiting);
   const worst = waiting.find((link) => link.name !== "received") ?? waiting[0];
-  const open = `${many(chain.open, graph.subject, graph.subjects)} ${chain.open === 1 ? "is" : "are"} on the way`;
-  const where = ({ name }) =>
-    name === "received" ? "to be taken" : `at ${lower(graph.link(graph.place(name)).title)}`;
-  const parts = [worst && `${count(worst.waiting)} wait ${where(worst)}`, parked && `${count(parked)} parked`].filter(
-    Boolean,
-  );
-  return parts.length ? `${open}: ${parts.join(", ")}.` : `${open}, and all of them move.`;
+  const open = capital(text("overview.open", { count: chain.open, ...called(graph) }));
+  const wait = ({ name, waiting: count }) =>
+    name === "received"
+      ? text("overview.wait_taken", { count })
+      : text("overview.wait_at", { count, link: lower(graph.link(graph.place(name)).title) });
+  const parts = [worst && wait(worst), parked > 0 && text("overview.parked", { count: parked })].filter(Boolean);
+  return parts.length ? `${open}: ${parts.join(", ")}.` : `${open}, ${text("overview.all_move")}.`;
 }

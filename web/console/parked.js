@@ -1,8 +1,10 @@
 // What waits for a person: what is parked, by what failed alike, and money that is owed.
 
 import { $, h, keyed, newId, setAttribute, setText } from "../kit/elements.js";
-import { count, duration, lower, many, money, words } from "../kit/words.js";
+import { text } from "../kit/texts.js";
+import { count, duration, lower, money, words } from "../kit/words.js";
 import { addressOf, listOf, ordersOf, queryOf } from "./addresses.js";
+import { counted, subjectOf } from "./counted.js";
 import { decide, field, toast } from "./dialog.js";
 import { call, follow, list, live, onPicture } from "./live.js";
 import { setSince } from "./since.js";
@@ -15,14 +17,14 @@ const heading = () => $("parked-title");
 /** `id` names a parking, or all those of a subject. */
 export function release(id, subject) {
   decide({
-    title: `Release ${subject}`,
-    text: "It goes on at the link where it is parked.",
-    verb: "Release",
+    title: text("parked.release_it", { subject }),
+    text: text("release.what"),
+    verb: text("parked.release"),
     home: heading,
     act: (answers) =>
       parkedBecomes(
         "released",
-        `${subject} is released and goes on.`,
+        text("release.done", { subject }),
         `${encodeURIComponent(id)}/release`,
         subject,
         answers,
@@ -32,19 +34,13 @@ export function release(id, subject) {
 
 export function reject(id, subject, graph) {
   decide({
-    title: `Reject ${subject}`,
+    title: text("parked.reject_it", { subject }),
     text: undone(graph),
-    verb: "Reject",
+    verb: text("parked.reject"),
     danger: true,
     home: heading,
     act: (answers) =>
-      parkedBecomes(
-        "rejected",
-        `${subject} is rejected; what was done is undone.`,
-        `${encodeURIComponent(id)}/reject`,
-        subject,
-        answers,
-      ),
+      parkedBecomes("rejected", text("reject.done", { subject }), `${encodeURIComponent(id)}/reject`, subject, answers),
   });
 }
 
@@ -55,48 +51,33 @@ async function parkedBecomes(wanted, sentence, command, subject, { why, by }) {
 
 export function cancel(orderId) {
   decide({
-    title: `Cancel ${orderId}`,
-    text: "For the customer. It is decided once, by the workflow: from some link on it is too late.",
-    verb: "Cancel the order",
+    title: text("cancel.title", { subject: orderId }),
+    text: text("cancel.what"),
+    verb: text("cancel.button"),
     danger: true,
     act: async ({ why, by }) => {
       const { verdict } = await call("POST", `/orders/${encodeURIComponent(orderId)}/cancel`, {
         reason: `${why} (${by})`,
       });
-      return outcomeOf(verdict, "cancelled", `${orderId} is cancelled; what was done is undone.`, orderId);
+      return outcomeOf(verdict, "cancelled", text("cancel.done", { subject: orderId }), orderId);
     },
   });
 }
 
 function outcomeOf(verdict, wanted, sentence, subject) {
   if (verdict === wanted) return { text: sentence, mood: "good" };
-  return { text: `${subject}: ${words(verdict)}. Nothing was changed.`, mood: "wait" };
+  return { text: text("decide.nothing", { subject, verdict: words(verdict) }), mood: "wait" };
 }
 
 const MANY = {
-  release: {
-    verb: "Release",
-    done: "released",
-    would: "go on",
-    rate: "20",
-    what: () =>
-      "They go on at the links where they are parked; nothing that was done is done again. The oldest first, one after the other at this rate, so that what was mended is not run over.",
-  },
-  reject: {
-    verb: "Reject",
-    done: "rejected",
-    would: "be rejected",
-    rate: "20",
-    danger: true,
-    what: (graph) => `${undone(graph)} One that is on its way back already can only be released.`,
-  },
+  release: { done: "released", what: () => text("release.what_all") },
+  reject: { done: "rejected", danger: true, what: (graph) => `${undone(graph)} ${text("reject.only_forward")}` },
 };
 
 /** What becomes of what was done for it, money and goods among it, in the words of the chain. */
 function undone(graph) {
   const steps = graph?.back.flat().map((name) => lower(graph.link(name).title)) ?? [];
-  const way = steps.length ? `: it goes the way back (${steps.join(", ")})` : "";
-  return `What was done for it is undone${way}. This cannot be taken back.`;
+  return steps.length ? text("reject.what_way", { links: steps.join(", ") }) : text("reject.what");
 }
 
 /**
@@ -104,29 +85,35 @@ function undone(graph) {
  * `reason`, `customer_id`, `since`, `before`; `named`: what they are, in words.
  */
 export function decideMany(which, filters, graph, named) {
-  const { verb, done, would, rate: usual, danger, what } = MANY[which];
+  const { done, danger, what } = MANY[which];
   const number = (value) =>
     h("input", { type: "number", min: "1", max: "1000", value, required: true, inputmode: "numeric" });
-  const [limit, rate] = [number("1000"), number(usual)];
+  const [limit, rate] = [number("1000"), number("20")];
   const outcome = h("p", { class: "outcome", role: "status" });
-  const subjects = (matched) => many(matched, graph?.subject ?? "subject", graph?.subjects ?? "subjects");
   const rest = Object.fromEntries(Object.entries(filters).filter(([, value]) => value));
   let ready = null;
   const wanted = () => ({ ...rest, limit: limit.valueAsNumber, rate_per_second: rate.valueAsNumber });
   const dialog = decide({
-    title: `${verb} ${named}`,
+    title: text(`parked.${which}_all_of`, { named }),
     text: what(graph),
-    verb: "Dry run",
+    verb: text("decide.dry_run"),
     danger,
     home: heading,
-    more: [h("div", { class: "pair" }, field("At most", limit), field("A second", rate)), outcome],
+    more: [
+      h("div", { class: "pair" }, field(text("decide.at_most"), limit), field(text("decide.a_second"), rate)),
+      outcome,
+    ],
     act: async (answers) => {
       const asked = JSON.stringify(wanted());
       const dryRun = ready !== asked;
       const answer = await call("POST", `/operations/parked/${which}`, { ...wanted(), ...answers, dry_run: dryRun });
       if (!dryRun)
         return {
-          text: `${count(answer[done])} of ${subjects(answer.matched)} ${done} at ${rate.value} a second.`,
+          text: text(`decide.${done}`, {
+            part: answer[done],
+            counted: counted(graph, answer.matched),
+            rate: rate.valueAsNumber,
+          }),
           mood: "good",
         };
       ready = answer.matched ? asked : null;
@@ -136,19 +123,24 @@ export function decideMany(which, filters, graph, named) {
   });
   function foretell({ matched, orders }) {
     const now = Math.min(matched, limit.valueAsNumber);
-    const named = orders.slice(0, 3).join(", ") + (now > 3 ? ", …" : "");
-    const within = duration(Math.ceil(now / rate.valueAsNumber));
-    const part = now < matched ? `${count(now)} of ${subjects(matched)}` : subjects(matched);
-    const others = now < matched ? ` The other ${count(matched - now)} stay parked: do it again for them.` : "";
-    outcome.textContent = matched
-      ? `Dry run: ${part} would ${would} within ${within} (${named}).${others} Nothing was changed yet.`
-      : "Dry run: nothing matches any more.";
-    dialog.submit.textContent = matched ? `${verb} ${subjects(now)}` : "Dry run";
+    const names = orders.slice(0, 3).join(", ") + (now > 3 ? ", …" : "");
+    const length = duration(Math.ceil(now / rate.valueAsNumber));
+    const all = counted(graph, matched);
+    const part = now < matched ? text("decide.part", { part: now, counted: all }) : all;
+    const said = [
+      text(`decide.would_${which}`, { part, length, names }),
+      now < matched && text("decide.others", { count: matched - now }),
+      text("decide.unchanged"),
+    ];
+    outcome.textContent = matched ? said.filter(Boolean).join(" ") : text("decide.none");
+    dialog.submit.textContent = matched
+      ? text(`decide.${which}_counted`, { counted: counted(graph, now) })
+      : text("decide.dry_run");
   }
   for (const input of [limit, rate]) {
     input.addEventListener("input", () => {
       ready = null;
-      dialog.submit.textContent = "Dry run";
+      dialog.submit.textContent = text("decide.dry_run");
       outcome.textContent = "";
     });
   }
@@ -168,7 +160,7 @@ export const head = (names) =>
     ),
   );
 
-const NUMBERS = ["Amount"];
+const NUMBERS = [text("column.amount")];
 
 export const linkTo = (chain, subject) =>
   h("th", { scope: "row" }, h("a", { class: "id", href: addressOf(chain, subject) }, subject));
@@ -180,11 +172,7 @@ const fail = (problem) => toast(problem.message, "bad");
 export function parkedPanel(graphs, signal) {
   const total = h("span", { class: "total number" });
   const groups = h("ul", { class: "groups" });
-  const empty = h(
-    "p",
-    { class: "empty" },
-    "Nothing is parked. What fails in a way that nobody expected waits here until somebody decides; outages wait at their link and go on by themselves.",
-  );
+  const empty = h("p", { class: "empty" }, text("parked.none"));
   onPicture(({ parked }) => {
     const subjects = parked.reduce((sum, group) => sum + group.subjects, 0);
     setText(total, subjects ? count(subjects) : "");
@@ -204,7 +192,7 @@ export function parkedPanel(graphs, signal) {
     h(
       "h2",
       { id: "parked-title", tabindex: "-1" },
-      h("a", { href: listOf({ state: "parked" }) }, "Parked"),
+      h("a", { href: listOf({ state: "parked" }) }, text("parked.title")),
       " ",
       total,
     ),
@@ -219,14 +207,15 @@ function groupRow(group, graph, signal) {
   const { chain, link, reason } = group;
   const subjects = h("span", { class: "number big" });
   const oldest = h("time", { class: "number" });
-  const place = `at ${lower(graph.link(link).title)}`;
-  const named = `${words(reason)} ${place}`;
+  const at = { link: lower(graph.link(link).title) };
+  const place = text("parked.at", at);
+  const named = text("parked.named", { reason: words(reason), ...at });
   const rows = h("div", { class: "parked-subjects", hidden: true });
   const summary = [
     subjects,
     h("span", { class: "reason" }, words(reason)),
     h("span", { class: "at" }, place),
-    h("span", { class: "since" }, "for ", oldest),
+    h("span", { class: "since" }, text("parked.for"), oldest),
   ];
   rows.id = newId("parked");
   const disclose = h(
@@ -234,22 +223,22 @@ function groupRow(group, graph, signal) {
     { type: "button", class: "disclose", "aria-expanded": "false", "aria-controls": rows.id },
     summary,
   );
-  const all = (which, verb, kind) =>
+  const all = (which, kind) =>
     h(
       "button",
       {
         type: "button",
         class: kind,
         onclick: () => decideMany(which, { chain, link, reason }, graph, named),
-        "aria-label": `${verb} all ${named}`,
+        "aria-label": text(`parked.${which}_all_of`, { named }),
       },
-      `${verb} all…`,
+      text(`parked.${which}_all`),
     );
   const row = h(
     "li",
     { class: "group" },
     disclose,
-    h("div", { class: "all" }, all("release", "Release"), all("reject", "Reject", "quiet")),
+    h("div", { class: "all" }, all("release"), all("reject", "quiet")),
     rows,
   );
   let open = null;
@@ -272,24 +261,25 @@ async function listParked({ chain, link, reason }, graph, place) {
   const { items, total } = await list(`/operations/parked?${queryOf({ ...filters, limit: SHOWN })}`);
   if (!place.firstChild) {
     const more = h("a", { href: listOf({ ...filters, state: "parked" }) });
-    place.append(parkedTable(graph, `Parked by ${words(reason)}`), h("p", { class: "hint" }, more));
+    place.append(parkedTable(graph, text("parked.by", { reason: words(reason) })), h("p", { class: "hint" }, more));
   }
   showParked(place.querySelector("tbody"), items, () => graph);
   setText(
     place.querySelector("p a"),
-    total > SHOWN ? `The ${SHOWN} oldest are shown: all ${count(total)} in a list` : "As a list, with filters and CSV",
+    total > SHOWN ? text("parked.all_in_list", { count: total }) : text("parked.as_list"),
   );
 }
 
 /** `graph` is of the chain that all of them are of; without one the table names the places. */
 export function parkedTable(graph, caption) {
-  const subject = graph ? capital(graph.subject) : "Subject";
-  const decisions = h("span", { class: "for-screen-readers" }, "Decide");
-  const names = [subject, "Customer", "Amount", "Parked", "Attempts", "For", "Last error", decisions];
+  const decisions = h("span", { class: "for-screen-readers" }, text("column.decide"));
+  const names = [
+    subjectOf(graph),
+    ...["customer", "amount", "parked", "attempts", "for", "error"].map((name) => text(`column.${name}`)),
+    decisions,
+  ];
   return h("table", {}, h("caption", { class: "for-screen-readers" }, caption), head(names), h("tbody"));
 }
-
-const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 /** `graphOf(chain)`; `where`: whether each row says at which link it is parked, and why. */
 export function showParked(body, items, graphOf, where = false) {
@@ -303,32 +293,41 @@ export function showParked(body, items, graphOf, where = false) {
 }
 
 function parkedRow({ id, chain, subject, link, reason, customer_id, amount, currency }, graph, where) {
-  const attempts = h("td", { class: "number", "data-name": "Attempts" });
-  const earlier = h("td", { class: "earlier number", "data-name": "Parked" });
+  const attempts = h("td", { class: "number", "data-name": text("column.attempts") });
+  const earlier = h("td", { class: "earlier number", "data-name": text("column.parked") });
   const since = h("time");
   const error = h("span", { tabindex: "-1" });
-  const button = (verb, act) =>
+  const button = (which, act) =>
     h(
       "button",
-      { type: "button", class: "small", onclick: () => act(id, subject, graph), "aria-label": `${verb} ${subject}` },
-      verb,
+      {
+        type: "button",
+        class: "small",
+        onclick: () => act(id, subject, graph),
+        "aria-label": text(`parked.${which}_it`, { subject }),
+      },
+      text(`parked.${which}`),
     );
   const place = graph ? graph.link(link).title : words(link);
   const row = h(
     "tr",
     {},
     linkTo(chain, subject),
-    h("td", { class: "customer", "data-name": customer_id && "Customer" }, customer_id && ordersOf(customer_id)),
+    h(
+      "td",
+      { class: "customer", "data-name": customer_id && text("column.customer") },
+      customer_id && ordersOf(customer_id),
+    ),
     h("td", { class: "amount number" }, currency && money(amount, currency, "code")),
     earlier,
     attempts,
-    h("td", { class: "number", "data-name": "For" }, since),
+    h("td", { class: "number", "data-name": text("column.for") }, since),
     h("td", { class: "error" }, where && h("b", {}, `${place}: ${words(reason)} `), error),
-    h("td", { class: "decide" }, button("Release", release), button("Reject", reject)),
+    h("td", { class: "decide" }, button("release", release), button("reject", reject)),
   );
   row.show = (now) => {
     setText(attempts, String(now.attempts));
-    setText(earlier, now.earlier ? `${count(now.earlier + 1)} times` : "once");
+    setText(earlier, now.earlier ? text("parked.times", { count: now.earlier + 1 }) : text("parked.once"));
     setSince(since, now.since);
     setText(error, now.last_error);
     setAttribute(error, "title", now.last_error);
@@ -340,25 +339,28 @@ function parkedRow({ id, chain, subject, link, reason, customer_id, amount, curr
 
 export function refundsPanel(graphs, signal) {
   const total = h("span", { class: "total number" });
-  const empty = h(
-    "p",
-    { class: "empty" },
-    "No money is owed. A refund that has not succeeded yet stands here; it is retried without end.",
-  );
+  const empty = h("p", { class: "empty" }, text("refunds.none"));
   const body = h("tbody");
-  const caption = h("caption", { class: "for-screen-readers" }, "Refunds that are owed");
-  const table = h("table", { hidden: true }, caption, head(["Order", "Amount", "Because", "For"]), body);
+  const caption = h("caption", { class: "for-screen-readers" }, text("refunds.caption"));
+  const table = h(
+    "table",
+    { hidden: true },
+    caption,
+    head(["order", "amount", "because", "for"].map((name) => text(`column.${name}`))),
+    body,
+  );
+  const csv = h("a", { href: "/operations/refunds?format=csv", download: "", hidden: true }, text("list.csv"));
   let owed = null;
   const look = async () => {
     if (live.picture && !live.picture.owed && owed === 0) return;
-    const refunds = await call("GET", "/operations/refunds");
-    owed = refunds.length;
+    const { items, total: all } = await list(`/operations/refunds?${queryOf({ limit: SHOWN })}`);
+    owed = all;
     setText(total, owed ? count(owed) : "");
     empty.hidden = owed > 0;
-    table.hidden = !owed;
+    table.hidden = csv.hidden = !owed;
     keyed(
       body,
-      refunds.slice(0, SHOWN),
+      items,
       (each) => each.order_id,
       refundRow,
       (row, each) => row.show(each),
@@ -368,9 +370,10 @@ export function refundsPanel(graphs, signal) {
   return h(
     "section",
     { class: "panel refunds", "aria-labelledby": "refunds-title" },
-    h("h2", { id: "refunds-title", tabindex: "-1" }, "Refunds owed ", total),
+    h("h2", { id: "refunds-title", tabindex: "-1" }, text("refunds.title"), " ", total),
     empty,
     table,
+    h("p", { class: "hint" }, csv),
   );
 }
 
@@ -381,7 +384,7 @@ function refundRow({ order_id }) {
   const row = h("tr", {}, linkTo("orders", order_id), amount, because, h("td", { class: "number" }, since));
   row.show = (now) => {
     setText(amount, money(now.amount, now.currency, "code"));
-    setText(because, words(now.reason) + (now.late ? ", paid late" : ""));
+    setText(because, now.late ? text("refunds.late", { reason: words(now.reason) }) : words(now.reason));
     setSince(since, now.since);
   };
   return row;

@@ -2,6 +2,7 @@
 // thick as it is fast.
 
 import { h, keyed, setAttribute, setText, svg } from "../kit/elements.js";
+import { text as said } from "../kit/texts.js";
 import { setSince } from "./since.js";
 import { sign } from "./trouble.js";
 
@@ -24,8 +25,8 @@ function layout(graph) {
   const columns = Math.max(forward.length, back.length + 1, graph.aside.length + 1);
   const rows = [
     { name: "forward", stages: forward },
-    { name: "back", title: "The way back", ...spread(graph, back, forward, columns) },
-    { name: "aside", title: "Aside", stages: graph.aside },
+    { name: "back", title: said("overview.way_back"), ...spread(graph, back, forward, columns) },
+    { name: "aside", title: said("overview.aside"), stages: graph.aside },
   ].filter((row) => row.stages.length);
   return { columns, rows, edges: [...rows.flatMap(along), ...down(graph, forward)] };
 }
@@ -200,7 +201,8 @@ function node(graph, name) {
   const parts = ["bad", "wait", "busy"].map((mood) => h("i", { "data-mood": mood }));
   const split = h("span", { class: "split", "aria-hidden": "true" }, parts);
   const ring = h("div", { class: "ring" }, title, h("span", { class: "many" }, number, what), split);
-  const text = h("div", {}, facts, oldest);
+  const before = h("span", { class: "before" }, said("overview.oldest"));
+  const text = h("div", {}, facts, h("span", { class: "age" }, before, " ", oldest));
   const element = h(
     "div",
     {
@@ -229,6 +231,8 @@ function node(graph, name) {
       setText(number, shown.count ?? "");
       setText(what, shown.what ?? "");
       setSince(oldest, shown.since ?? null);
+      oldest.parentElement.hidden = !shown.since;
+      setText(before, shown.before ?? said("overview.oldest"));
       split.hidden = !shown.split || shown.split.filter(Boolean).length < 2;
       parts.forEach((part, nth) => part.style.setProperty("flex-grow", shown.split?.[nth] ?? 0));
       const facing = (shown.facts ?? []).filter((fact) => fact.text);

@@ -1,7 +1,9 @@
 // One order, or one subject of any chain: where it stands at each link, and its journal as a timeline.
 
 import { h, keyed, setText } from "../kit/elements.js";
-import { clock, count, date, lower, many, money, seconds, took, words } from "../kit/words.js";
+import { text } from "../kit/texts.js";
+import { clock, count, date, lower, money, seconds, took, words } from "../kit/words.js";
+import { capital } from "./counted.js";
 import { toast } from "./dialog.js";
 import { call, follow } from "./live.js";
 import { ordersOf } from "./addresses.js";
@@ -12,14 +14,14 @@ import { showStatus } from "./trouble.js";
 const LOOK_AGAIN = 2000; // milliseconds: what is being tried changes without an event in the journal
 
 const STATES = {
-  ahead: { mood: "calm", sign: "", name: "not reached" },
-  in_progress: { mood: "busy", sign: "…", name: "in progress", open: true },
-  waiting: { mood: "wait", sign: "…", name: "waiting", open: true },
-  parked: { mood: "bad", sign: "‖", name: "parked", open: true },
-  done: { mood: "good", sign: "✓", name: "done" },
-  refused: { mood: "bad", sign: "✕", name: "refused" },
-  undone: { mood: "soft", sign: "↩", name: "taken back" },
-  left_out: { mood: "calm", sign: "–", name: "not reached" },
+  ahead: { mood: "calm", sign: "" },
+  in_progress: { mood: "busy", sign: "…", open: true },
+  waiting: { mood: "wait", sign: "…", open: true },
+  parked: { mood: "bad", sign: "‖", open: true },
+  done: { mood: "good", sign: "✓" },
+  refused: { mood: "bad", sign: "✕" },
+  undone: { mood: "soft", sign: "↩" },
+  left_out: { mood: "calm", sign: "–" },
 };
 
 export const orderPage = (graph, orderId, signal) =>
@@ -43,9 +45,11 @@ function page(graph, id, address, signal) {
   };
   const fail = (problem) => {
     if (parts) return;
-    const text =
-      problem.status === 404 || problem.status === 422 ? `There is no ${graph.subject} with this id.` : problem.message;
-    element.replaceChildren(h("div", { class: "heading" }, title()), h("p", { class: "empty panel" }, text));
+    const said =
+      problem.status === 404 || problem.status === 422
+        ? text("subject.unknown", { subject: graph.subject })
+        : problem.message;
+    element.replaceChildren(h("div", { class: "heading" }, title()), h("p", { class: "empty panel" }, said));
   };
   const again = follow(look, signal, fail);
   const timer = setInterval(() => parts?.open && !document.hidden && again(), LOOK_AGAIN);
@@ -62,7 +66,7 @@ function build(graph, id, title, { order, events }) {
   const number = h("span", { class: "number soft" });
   const reason = h("p", { class: "because" });
   const decisions = h("div", { class: "decisions" });
-  const picture = new Picture(graph, `The chain of ${graph.subject} ${id}`);
+  const picture = new Picture(graph, text("subject.chain_of", { subject: graph.subject, id }));
   const error = h("p", { class: "last-error", hidden: true });
   const timeline = h("ol", { class: "timeline" });
   const whole = h("span", { class: "total number" });
@@ -72,14 +76,14 @@ function build(graph, id, title, { order, events }) {
     elements: [
       h("div", { class: "heading" }, title, now, number, decisions),
       reason,
-      h("section", { class: "panel picture", "aria-label": "Where it stands" }, picture.element, error),
+      h("section", { class: "panel picture", "aria-label": text("subject.where") }, picture.element, error),
       h(
         "div",
         { class: "columns" },
         h(
           "section",
           { class: "panel", "aria-labelledby": "journal-title" },
-          h("h2", { id: "journal-title" }, "Journal ", whole),
+          h("h2", { id: "journal-title" }, text("subject.journal"), " ", whole),
           timeline,
         ),
         about.element,
@@ -94,7 +98,11 @@ function build(graph, id, title, { order, events }) {
       picture.show(...oneSubject(graph, seen));
       const failing = seen.steps.find((step) => step.last_error);
       error.hidden = !failing;
-      if (failing) setText(error, `${failing.title}, attempt ${failing.attempts}: ${failing.last_error}`);
+      if (failing)
+        setText(
+          error,
+          text("subject.trying", { title: failing.title, attempts: failing.attempts, error: failing.last_error }),
+        );
       setText(whole, parts.open ? "" : took(seconds(seen.events[0].time, seen.events.at(-1).time)));
       keyed(
         timeline,
@@ -122,15 +130,16 @@ function whyNot(graph, events) {
 
 function decisionsOn(graph, id, { order, parked, events }, open) {
   const forward = !backward(graph, events);
-  const at = ({ link }) => (parked.length > 1 ? ` at ${lower(graph.link(link).title)}` : "");
+  const releaseAt = ({ link }) =>
+    parked.length > 1 ? text("parked.release_at", { link: lower(graph.link(link).title) }) : text("parked.release");
   return [
     ...parked.map((parking) => ({
-      verb: `Release${at(parking)}`,
+      verb: releaseAt(parking),
       act: () => release(parking.id, id),
       kind: "primary",
     })),
-    parked.length && forward && { verb: "Reject", act: () => reject(id, id, graph), kind: "" },
-    order && open && forward && { verb: "Cancel", act: () => cancel(id), kind: "quiet" },
+    parked.length && forward && { verb: text("parked.reject"), act: () => reject(id, id, graph), kind: "" },
+    order && open && forward && { verb: text("subject.cancel"), act: () => cancel(id), kind: "quiet" },
   ].filter(Boolean);
 }
 
@@ -144,20 +153,20 @@ function aboutPanel(graph, order, events) {
   const trace = h(
     "div",
     { hidden: true },
-    h("dt", {}, "Trace"),
-    h("dd", {}, traceId, " ", copies("Copy the trace id", traceId)),
+    h("dt", {}, text("subject.trace")),
+    h("dd", {}, traceId, " ", copies(text("subject.copy_trace"), traceId)),
   );
   const fact = (name, ...value) => [h("dt", {}, name), h("dd", {}, value)];
   const facts = h(
     "dl",
     {},
-    fact("Received", h("span", { class: "number" }, date(events[0].time))),
-    order && fact("Customer", ordersOf(order.customer_id)),
-    order && fact("Payment", ordersOf(order.payment_id)),
-    fact("Elsewhere", elsewhere),
+    fact(text("subject.received"), h("span", { class: "number" }, date(events[0].time))),
+    order && fact(text("column.customer"), ordersOf(order.customer_id)),
+    order && fact(text("subject.payment"), ordersOf(order.payment_id)),
+    fact(text("subject.elsewhere"), elsewhere),
     trace,
   );
-  const heading = h("h2", { id: "about-title" }, graph.subject.charAt(0).toUpperCase() + graph.subject.slice(1));
+  const heading = h("h2", { id: "about-title" }, capital(graph.subject));
   return {
     element: h(
       "section",
@@ -167,16 +176,17 @@ function aboutPanel(graph, order, events) {
       order && linesOf(order),
     ),
     show({ workflow_id, workflow_url, trace_id, trace_url }) {
-      const pages = [workflow_url && ["Temporal history", workflow_url], trace_url && ["Trace", trace_url]].filter(
-        Boolean,
-      );
+      const pages = [
+        workflow_url && [text("subject.history"), workflow_url],
+        trace_url && [text("subject.trace"), trace_url],
+      ].filter(Boolean);
       keyed(
         elsewhere,
         pages,
         ([name]) => name,
         ([name, url]) => h("a", { href: url, target: "_blank", rel: "noopener" }, `${name} ↗`),
       );
-      if (!pages.length) setText(elsewhere, workflow_id ?? "not taken by a workflow yet");
+      if (!pages.length) setText(elsewhere, workflow_id ?? text("subject.untaken"));
       trace.hidden = !trace_id;
       setText(traceId, trace_id ?? "");
     },
@@ -191,18 +201,18 @@ function linesOf({ lines, total, currency }) {
   return h(
     "table",
     {},
-    h("caption", { class: "for-screen-readers" }, "Lines of the order"),
+    h("caption", { class: "for-screen-readers" }, text("subject.lines")),
     h(
       "thead",
       {},
       h(
         "tr",
         {},
-        ["SKU", "Quantity", "Each"].map((name) => h("th", { scope: "col" }, name)),
+        ["sku", "quantity", "each"].map((name) => h("th", { scope: "col" }, text(`column.${name}`))),
       ),
     ),
     h("tbody", {}, lines.map(line)),
-    h("tfoot", {}, h("tr", {}, h("th", { scope: "row" }, "Total"), h("td"), cell(inCurrency(total)))),
+    h("tfoot", {}, h("tr", {}, h("th", { scope: "row" }, text("column.total")), h("td"), cell(inCurrency(total)))),
   );
 }
 
@@ -211,26 +221,30 @@ function copies(label, source) {
   const copy = async () => {
     try {
       await navigator.clipboard.writeText(source.textContent);
-      toast("Copied.");
+      toast(text("subject.copied"));
     } catch {
       getSelection().selectAllChildren(source); // an http page of another machine has no clipboard
-      toast("It is selected: copy it by keyboard.", "wait");
+      toast(text("subject.select"), "wait");
     }
   };
-  return h("button", { type: "button", class: "small", "aria-label": label, onclick: copy }, "Copy");
+  return h("button", { type: "button", class: "small", "aria-label": label, onclick: copy }, text("subject.copy"));
 }
 
 // ---- in the picture ------------------------------------------------------------------------------------------------
 
 /** How often a link was tried, where once was not enough or it is being tried still. */
 const tries = ({ attempts, state }) =>
-  !attempts ? "" : STATES[state].open ? `attempt ${attempts}` : many(attempts, "attempt");
+  !attempts
+    ? ""
+    : STATES[state].open
+      ? text("subject.attempt", { attempts })
+      : text("subject.attempts", { count: attempts });
 
 /** What the picture shows of one subject: of several links at one place the last that it has come to. */
 function oneSubject(graph, seen) {
   const { steps, events } = seen;
   const passed = (sign, what, ...facts) => ({ mood: "good", count: sign, what: ` ${what}`, facts });
-  const nodes = { received: passed("✓", "done", { key: "at", text: clock(events[0].time) }) };
+  const nodes = { received: passed("✓", text("state.done"), { key: "at", text: clock(events[0].time) }) };
   const reached = new Set(["received"]);
   for (const step of steps) {
     const place = graph.place(step.link);
@@ -239,33 +253,40 @@ function oneSubject(graph, seen) {
     if (here) reached.add(place);
     nodes[place] = stepNode(step);
   }
-  for (const { status } of graph.ends) nodes[endNode(graph, status)] ??= { mood: "calm", what: " not reached" };
+  for (const { status } of graph.ends)
+    nodes[endNode(graph, status)] ??= { mood: "calm", what: ` ${text("state.ahead")}` };
   const end = graph.end(statusOf(graph, seen));
   if (end) {
     const name = endNode(graph, end.status);
     reached.add(name);
     nodes[name] = {
-      ...passed("✓", "reached", { key: "no", text: seen.order?.order_number }),
+      ...passed("✓", text("subject.reached"), { key: "no", text: seen.order?.order_number }),
       mood: end.good ? "good" : "soft",
       title: end.title,
     };
   }
   for (const name of graph.aside.flat()) nodes[name] ??= null;
   for (const { name } of graph.links)
-    if (!(graph.place(name) in nodes)) nodes[name] = { mood: "calm", what: " not reached" };
+    if (!(graph.place(name) in nodes)) nodes[name] = { mood: "calm", what: ` ${text("state.ahead")}` };
   return [nodes, ({ from, to, of }) => (reached.has(of ?? from) && reached.has(to) ? Infinity : 0)];
 }
 
 function stepNode(step) {
-  const { mood, sign, name, open } = STATES[step.state];
+  const { mood, sign, open } = STATES[step.state];
+  const name = text(`state.${step.state}`);
   const lasted =
-    step.ended && step.since ? took(seconds(step.since, step.ended)) : step.state === "done" ? "nothing to do" : "";
+    step.ended && step.since
+      ? took(seconds(step.since, step.ended))
+      : step.state === "done"
+        ? text("subject.nothing_to_do")
+        : "";
   return {
     mood,
     count: sign,
     what: ` ${name}`,
     subjects: open ? 9 : 0,
     since: open ? step.since : null,
+    before: text("subject.for"),
     facts: [
       { key: "state", mood, text: open || step.state === "undone" ? name : "" },
       { key: "took", text: lasted },
@@ -289,10 +310,10 @@ function rowsOf(graph, { steps, events }) {
       id: `${event.source} ${event.id}`,
       event,
       title: graph.event(event.type).title,
-      place: known ? `at ${lower(graph.link(link).title)}` : link,
+      place: known ? text("parked.at", { link: lower(graph.link(link).title) }) : link,
       after: took(seconds(began, event.time)),
-      took: step?.since ? `, took ${took(seconds(step.since, event.time))}` : "",
-      tries: step && tries(step) ? ` and ${tries(step)}` : "",
+      took: step?.since ? text("subject.took", { length: took(seconds(step.since, event.time)) }) : "",
+      tries: step && tries(step) ? text("subject.and_attempts", { attempts: tries(step) }) : "",
       left: (from - began) / whole,
       width: (new Date(event.time) - from) / whole,
       mood: moodOf(graph, event),
@@ -315,9 +336,9 @@ function notes(data) {
   const rest = Object.entries(data).filter(([name]) => !APART.includes(name));
   return [
     reason && [words(reason), detail].filter(Boolean).join(": "),
-    attempts && `after ${attempts} attempts`,
+    attempts && text("subject.after_attempts", { count: attempts }),
     last_error,
-    by && `by ${by}${why ? `: “${why}”` : ""}`,
+    by && `${text("subject.by", { name: by })}${why ? `: “${why}”` : ""}`,
     asMoney(data),
     ...rest.map(([name, value]) => note(name, value)),
   ].filter(Boolean);
@@ -342,8 +363,13 @@ function eventRow(row) {
     { class: "what" },
     h("b", {}, row.title),
     h("span", { class: "soft" }, ` ${row.place}${row.took}${row.tries}`),
-    row.notes.map((text) => h("p", {}, text)),
-    h("details", {}, h("summary", {}, "Event"), h("pre", { tabindex: "0" }, JSON.stringify(row.event, null, 2))),
+    row.notes.map((note) => h("p", {}, note)),
+    h(
+      "details",
+      {},
+      h("summary", {}, text("subject.event")),
+      h("pre", { tabindex: "0" }, JSON.stringify(row.event, null, 2)),
+    ),
   );
   const track = h("span", { class: "track", "aria-hidden": "true" }, bar);
   const element = h(

@@ -1,8 +1,10 @@
 // What is wrong: where, since when, why, and what somebody who was woken by it is to do.
 
 import { h, keyed, setAttribute, setText, svg } from "../kit/elements.js";
-import { date, hour, lower, many, words } from "../kit/words.js";
+import { text } from "../kit/texts.js";
+import { date, hour, lower, words } from "../kit/words.js";
 import { listOf } from "./addresses.js";
+import { called, capital } from "./counted.js";
 import { now, setSince } from "./since.js";
 
 const BACKLOG_AFTER = 30_000; // milliseconds: what waits for less without a known reason is only on its way
@@ -12,36 +14,26 @@ const KINDS = {
   fault: {
     mood: "bad",
     icon: "M8 1.5 15 14H1zM8 6v4M8 11.8v.4",
-    word: "Parked",
     verb: "parked",
-    advice: "Needs a person: mend what caused it, then release or reject.",
   },
   outage: {
     mood: "outage",
     icon: "M13.5 8a5.5 5.5 0 1 1-1.6-3.9M12.5 1v3.5H9",
-    word: "Outage",
     verb: "waiting",
-    advice: "Nothing to decide: it is retried by itself, and drains by itself as soon as that answers again.",
   },
   owed: {
     mood: "outage",
     icon: "M8 1.5a6.5 6.5 0 1 0 0 13a6.5 6.5 0 0 0 0-13zM10 5.5H7a1.5 1.5 0 0 0 0 3h2a1.5 1.5 0 0 1 0 3H5.8M8 4v1.5M8 11.5v1",
-    word: "Owed",
-    advice: "Nothing to decide: each is retried by itself until the provider has given the money back.",
   },
   backlog: {
     mood: "wait",
     icon: "M2 4h12M2 8h12M2 12h7",
-    word: "Backlog",
     verb: "waiting",
-    advice: "No error is known. If it does not get less, look whether the workers of this link run and are enough.",
   },
   pending: {
     mood: "pending",
     icon: "M4 1.5h8M4 14.5h8M5 1.5v3L8 8l3-3.5v-3M5 14.5v-3L8 8l3 3.5v3",
-    word: "Pending",
     verb: "waiting",
-    advice: "Nothing is broken: somebody outside has to answer, and each has a deadline.",
   },
 };
 
@@ -109,7 +101,7 @@ function waits(graph, { links }) {
 
 export function troublePanel() {
   const rows = h("ul", { class: "troubles" });
-  const panel = h("section", { class: "panel trouble", "aria-label": "What is wrong", hidden: true }, rows);
+  const panel = h("section", { class: "panel trouble", "aria-label": text("overview.wrong"), hidden: true }, rows);
   return {
     element: panel,
     show(troubles) {
@@ -126,26 +118,26 @@ export function troublePanel() {
 }
 
 function troubleRow({ kind, graph, link }) {
-  const { mood, word, verb, advice } = KINDS[kind];
+  const { mood, verb } = KINDS[kind];
   const number = h("a", {
     href: graph ? listOf({ chain: graph.name, link, state: verb }) : "#/refunds",
   });
   const since = h("span", { class: "number" });
   const age = h("time", { class: "number" });
-  const passed = h("span", { class: "soft" }, since, " (", age, ")");
+  const passed = h("span", { class: "soft" }, since, age, ")");
   const error = h("p", { class: "error" });
   const row = h(
     "li",
     { "data-mood": mood, "data-kind": kind },
-    h("p", { class: "kind" }, sign(kind), word),
+    h("p", { class: "kind" }, sign(kind), text(`kind.${kind}`)),
     h("p", { class: "what" }, number, passed),
     error,
-    h("p", { class: "advice" }, advice),
+    h("p", { class: "advice" }, text(`advice.${kind}`)),
   );
   row.show = (trouble) => {
     setText(number, inWords(trouble));
     passed.hidden = !trouble.since;
-    setText(since, trouble.since ? ` since ${shortly(trouble.since)}` : "");
+    setText(since, trouble.since ? text("trouble.since", { moment: shortly(trouble.since) }) : "");
     setSince(age, trouble.since);
     setText(error, trouble.error ?? trouble.reasons?.join(", ") ?? "");
     setAttribute(error, "title", trouble.error ?? null);
@@ -156,10 +148,10 @@ function troubleRow({ kind, graph, link }) {
 /** 09:44, with its day where that is not today. */
 const shortly = (moment) => (now() - new Date(moment) < 12 * 3_600_000 ? hour(moment) : date(moment));
 
-function inWords({ kind, graph, link, subjects }) {
-  if (kind === "owed") return many(subjects, "refund is owed", "refunds are owed");
-  const who = many(subjects, graph.subject, graph.subjects);
-  if (link === "received") return `${who} ${subjects === 1 ? "waits" : "wait"} to be taken`;
-  const what = KINDS[kind].verb === "parked" ? "parked" : subjects === 1 ? "waits" : "wait";
-  return `${who} ${what} at ${lower(graph.link(link).title)}`;
+function inWords({ kind, graph, link, subjects: count }) {
+  if (kind === "owed") return text("trouble.owed", { count });
+  const who = { count, ...called(graph) };
+  if (link === "received") return capital(text("trouble.wait_taken", who));
+  const key = KINDS[kind].verb === "parked" ? "trouble.parked_at" : "trouble.wait_at";
+  return capital(text(key, { ...who, link: lower(graph.link(link).title) }));
 }
