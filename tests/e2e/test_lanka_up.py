@@ -222,7 +222,7 @@ async def test_a_part_that_cannot_run_ends_the_start_with_what_it_says() -> None
     with home_of_a_server() as home:
         (home / "payments.db").write_text("this is no database, however long one looks at it " * 100)
         async with process(LANKA, "up", "--home", home, *FREE_PORTS, grace=60) as up:
-            await until(lambda: up.exit_code is not None, HANGS_AFTER, "the end of lanka up")
+            await until(lambda: up.exit_code is not None, 3 * HANGS_AFTER, "the end of lanka up")
             assert up.exit_code == 1
             assert "lanka: payments died 3 times (exit code 1); it said last:\n" in up.printed()
             assert up.printed().rstrip().endswith("file is not a database")
