@@ -1,7 +1,7 @@
 """uvicorn's protocol on the parser of Node.js, which bounds neither bytes nor time, with both bounded.
 
-Costs a microsecond for each request: what is whole when it comes is only counted; whoever sends slowly or too much is
-found by one look a second at all connections.
+Costs four microseconds for each request: what is whole when it comes is only counted; whoever sends slowly or too
+much is found by one look a second at all connections.
 """
 
 import asyncio

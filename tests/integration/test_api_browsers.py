@@ -2,13 +2,15 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import httpx
+import psutil
 import pytest
 
 from api.problems import Code
 from api.stream import ReadMark
-from tests.integration.conftest import OPERATOR, SHOP, calling, serving
+from tests.integration.conftest import OPERATOR, SHOP, calling, served_as_a_process, serving
 from tests.integration.test_api_orders import ORDER
 from tests.servers import HANGS_AFTER
 
@@ -172,3 +174,22 @@ async def test_a_message_of_many_headers_is_refused_at_once(served: httpx.AsyncC
 def test_a_mark_that_is_longer_than_ours_can_be_is_none_of_ours() -> None:
     assert 5 in ReadMark("a")
     assert 5 not in ReadMark("a" + ".1" * 500_000)
+
+
+async def test_headers_without_end_take_no_memory(shop: str) -> None:
+    """60 MB of them took 1,270 MB."""
+    async with served_as_a_process(shop) as (started, api):
+        memory = psutil.Process(started.pid).memory_info
+
+        async def sends_headers() -> None:
+            _, writer = await asyncio.open_connection("127.0.0.1", api.base_url.port, local_addr=("127.0.0.2", 0))
+            with suppress(ConnectionError):
+                writer.write(b"GET / HTTP/1.1\r\nHost: shop\r\n" + b"a: b\r\n" * 500_000)
+                await writer.drain()
+            writer.close()
+
+        await asyncio.gather(*(sends_headers() for _ in range(5)))
+        before = memory().rss
+        await asyncio.gather(*(sends_headers() for _ in range(20)))
+        assert (await api.get("/orders")).status_code == 200
+        assert memory().rss - before < 30_000_000
