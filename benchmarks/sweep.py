@@ -22,7 +22,7 @@ from lanka.readiness import until
 
 AT_ONCE = (1, 10, 100, 1_000, 10_000)
 LINES_AN_ORDER = (1, 5, 20, 100)
-ORDERS_A_BATCH = (1, 10, 50, 100, 200)
+ORDERS_A_BATCH = (1, 10, 50, 100)
 PROVIDER_MS = (1, 20, 100, 500)
 
 BURST = 1_000
