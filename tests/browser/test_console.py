@@ -210,8 +210,8 @@ async def test_broken_while_orders_flow_it_is_the_broken_link_that_is_named(cons
 
 async def test_who_has_to_answer_is_told_apart_in_word_and_colour(console: Page, customer: Customer) -> None:
     """A bank that takes its time, and a fault; an outage is in the drill."""
+    (parked,) = await parked_orders(customer, 1)  # before the other is there: nonsense would park that too
     pending = await customer.orders((await customer.puts_on_sale(10), 1, 250), outcome="pending")
-    (parked,) = await parked_orders(customer, 1)
     rows = {kind: console.locator(f".troubles [data-kind={kind}]") for kind in ("fault", "pending")}
     for kind, told in (
         ("fault", ("Parked", "1 order parked at payment", "answered 200", "Needs a person")),

@@ -77,10 +77,13 @@ function faults(graph, { name, links }, { parked }) {
       .map(({ since }) => since)
       .filter(Boolean)
       .toSorted()[0],
-    error: links.find((each) => each.name === link && each.why?.kind === "fault")?.why.error,
+    error: links.find((each) => each.name === link && each.why?.kind === "fault" && !known(at, each.why))?.why.error,
     reasons: at.map(({ reason }) => words(reason)),
   }));
 }
+
+/** Of errors that differ the API tells the reason's code, which has words of its own. */
+const known = (groups, { error }) => groups.some(({ reason }) => reason === error);
 
 /** Those that wait to be taken do so because others are stuck farther on, so they count only where nobody else waits. */
 function waits(graph, { links }) {
