@@ -26,7 +26,7 @@ from workflows.chains import CHAINS
 ANSWERED_WITHIN = 5.0
 """Seconds that a workflow gets to decide; with a worker at hand it takes milliseconds."""
 
-SIGNALS_AT_ONCE = 20
+WORKFLOWS_AT_ONCE = 20
 
 T = TypeVar("T")
 Update: TypeAlias = "UpdateMethodMultiParam[[ChainWorkflow, Command], Any]"
@@ -86,22 +86,23 @@ class Commands:
         return await self._ask(workflow_id, update, command) or Verdict.NOT_PARKED
 
     async def decide_all(self, commands: Mapping[str, BulkCommand]) -> int:
-        """Signals each workflow, by its id, what goes on there; returns how many subjects that is.
+        """Tells each workflow, by its id, what goes on there; returns how many subjects were decided by this.
 
         Raises the problem `not_decided`: then some may go on, and asking again takes the others.
         """
-        limit = asyncio.Semaphore(SIGNALS_AT_ONCE)
+        limit = asyncio.Semaphore(WORKFLOWS_AT_ONCE)
 
-        async def signal_one(workflow_id: str, bulk: BulkCommand) -> int:
-            async def signal(client: Client) -> int:
-                await client.get_workflow_handle(workflow_id).signal(ChainWorkflow.release, bulk)
-                reach("decide.after_signal")
-                return len(bulk.subjects or ())
+        async def decide_one(workflow_id: str, bulk: BulkCommand) -> int:
+            async def asked(client: Client) -> int:
+                handle = client.get_workflow_handle(workflow_id)
+                decided: int = await handle.execute_update(ChainWorkflow.decide_all, bulk)
+                reach("decide.after_bulk")
+                return decided
 
             async with limit:
-                return await self._answered(signal) or 0
+                return await self._answered(asked) or 0
 
-        return sum(await asyncio.gather(*(signal_one(workflow_id, bulk) for workflow_id, bulk in commands.items())))
+        return sum(await asyncio.gather(*(decide_one(workflow_id, bulk) for workflow_id, bulk in commands.items())))
 
     async def _found(self, subject: str) -> Carried:
         found = await self._operations.carried(subject)

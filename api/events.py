@@ -9,13 +9,13 @@ from typing import Annotated, Any, Literal
 from urllib.parse import unquote
 
 from fastapi import APIRouter, Depends, Path, Request, Response
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
 from api import problems
 from api.auth import Shop
 from api.body import JSON, media_type, parsed, read_body
-from api.problems import Code, Flaw, Problem, flaw_at, flaw_in, flawed, raises
+from api.problems import Code, Flaw, Problem, Time, as_written, flaw_at, flaw_in, flawed, raises
 from api.shared import Here, Shared
 from api.stream import LIVE_OR_NOT, journal_of
 from api.streams import stream_if_wanted
@@ -33,7 +33,6 @@ MAX_DEPTH = 100
 
 _CE = "ce-"
 _URI_REFERENCE = r"^([A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+$"
-_DATE = re.compile(r"\d{4}-\d\d-\d\d[Tt ]")
 _NUL = re.compile(r"(?<!\\)(\\\\)*\\u0000")
 
 
@@ -47,13 +46,6 @@ def _routed(event_type: str) -> str:
     if not any(event_type == route.type for route in accepted()):
         raise PydanticCustomError("no_route", "no chain takes it")
     return event_type
-
-
-def _written(time: object) -> object:
-    """As RFC 3339 writes it, not the seconds that pydantic would take as well."""
-    if not isinstance(time, datetime) and not (isinstance(time, str) and _DATE.match(time)):
-        raise PydanticCustomError("time", "no time of RFC 3339")
-    return time
 
 
 def _storable(data: dict[str, Any]) -> dict[str, Any]:
@@ -94,13 +86,14 @@ class SentEvent(BaseModel, frozen=True, extra="forbid"):
     ]
     type: Annotated[str, AfterValidator(_routed)]
     subject: Identifier
-    time: Annotated[
-        AwareDatetime | None,
-        BeforeValidator(_written),
-        Field(ge=datetime(1970, 1, 1, tzinfo=UTC), lt=datetime(9999, 1, 1, tzinfo=UTC), description="default: now"),
-        Code.INVALID_TIME,
-    ] = None
-    datacontenttype: Annotated[str, Field(pattern=r"^(?i:application/json)\s*(;|$)"), Code.UNSUPPORTED_DATA] = JSON
+    time: Annotated[Time | None, BeforeValidator(as_written), Field(description="default: now"), Code.INVALID_TIME] = (
+        None
+    )
+    datacontenttype: Annotated[
+        str,
+        Field(pattern=r"^[Aa][Pp][Pp][Ll][Ii][Cc][Aa][Tt][Ii][Oo][Nn]/[Jj][Ss][Oo][Nn]\s*(;|$)"),
+        Code.UNSUPPORTED_DATA,
+    ] = JSON
     data: Annotated[
         dict[str, Any], BeforeValidator(lambda sent: {} if sent is None else sent), AfterValidator(_storable)
     ] = {}

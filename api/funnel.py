@@ -10,13 +10,12 @@ from typing import Annotated, Generic, NamedTuple, TypeVar
 
 import structlog
 from fastapi import APIRouter, Query, Request
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import BaseModel, Field
 
 from api.auth import Operator
 from api.chains import Spoken, chain_named, ends_of
 from api.live import LinkNow, links_now
-from api.paging import EARLIEST, LATEST
-from api.problems import MAX_HOURS, Code, Problem, raises, refuse_repeated
+from api.problems import MAX_HOURS, Code, Problem, Time, raises, refuse_repeated
 from api.shared import Here
 from chain.event import BACKWARD, Kind
 from chain.failures import Outage
@@ -95,8 +94,8 @@ class Window(BaseModel, extra="forbid", populate_by_name=True):
 
     chain: str = CHAIN
     hours: Annotated[int, Field(ge=1, le=MAX_HOURS), Code.INVALID_WINDOW] = 24
-    since: Annotated[AwareDatetime | None, Field(alias="from", ge=EARLIEST, lt=LATEST), Code.INVALID_WINDOW] = None
-    to: Annotated[AwareDatetime | None, Field(ge=EARLIEST, lt=LATEST), Code.INVALID_WINDOW] = None
+    since: Annotated[Time | None, Field(alias="from"), Code.INVALID_WINDOW] = None
+    to: Annotated[Time | None, Code.INVALID_WINDOW] = None
 
     def bounds(self, now: datetime) -> tuple[datetime, datetime]:
         until = self.to or now

@@ -12,8 +12,8 @@ from api.auth import Caller, Operator
 from api.body import Body
 from api.chains import Spoken, chain_named, title_of
 from api.commands import Answer
-from api.paging import LISTED, MAX_LISTED, Limit, Page, Paged, Time, listed, position_at
-from api.problems import MAX_RELEASE, Code, PerSecond, Text, raises, refuse_repeated
+from api.paging import LISTED, MAX_LISTED, Limit, Page, Paged, listed, position_at
+from api.problems import MAX_RELEASE, Code, PerSecond, Text, Time, raises, refuse_repeated
 from api.shared import Here
 from chain.commands import BulkCommand
 from chain.table import Link
@@ -96,8 +96,8 @@ class BulkRequest(Filter):
 
 
 class BulkAnswer(BaseModel):
-    """`matched` subjects match, more than `limit` perhaps. A dry run names the first; otherwise so many of them were
-    `released` or `rejected`.
+    """`matched` subjects match, more than `limit` perhaps. A dry run names the first; otherwise this call `released` or
+    `rejected` so many of them, which go on in their turn: what another call has decided before is not counted again.
     """
 
     matched: int

@@ -4,19 +4,16 @@ import base64
 import csv
 import io
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, NamedTuple
 
 from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
-from pydantic import AwareDatetime, BaseModel, Field, TypeAdapter
+from pydantic import BaseModel, Field, TypeAdapter
 
 from api.problems import MAX_RELEASE, Code, Text, flaw_in, flawed
 
 MAX_LISTED = MAX_RELEASE
 
-EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
-Time = Annotated[AwareDatetime, Field(ge=EARLIEST, lt=LATEST), Code.INVALID_TIME]
 Limit = Annotated[int, Field(ge=1, le=MAX_LISTED, description=f"1 to {MAX_LISTED}"), Code.INVALID_LIMIT]
 
 LISTED: dict[int | str, dict[str, Any]] = {

@@ -4,13 +4,15 @@ A chain brings codes of its own as an enum of `ProblemCode`. Its models say whic
 `Annotated[int, Field(ge=1), ParcelCode.TOO_LIGHT]`.
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import cache
 from typing import Annotated, Any, TypeVar, get_args
 from urllib.parse import quote
 
-from pydantic import AliasChoices, BaseModel, Field, ValidationError
+from pydantic import AfterValidator, AliasChoices, AwareDatetime, BaseModel, BeforeValidator, Field, ValidationError
 from pydantic.fields import FieldInfo
 from starlette.requests import Request
 
@@ -133,6 +135,26 @@ class Code(ProblemCode):
 Text = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f-\x9f]+$", max_length=MAX_TEXT), Code.INVALID_TEXT]
 Name = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f-\x9f]+$", max_length=MAX_NAME), Code.INVALID_NAME]
 PerSecond = Annotated[float, Field(strict=True, ge=MIN_RATE, le=MAX_RATE, allow_inf_nan=False), Code.INVALID_RATE]
+
+
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
+
+
+def as_written(time: object) -> object:
+    """As RFC 3339 writes it, not the Unix time that pydantic would take as well."""
+    if not isinstance(time, datetime) and not (isinstance(time, str) and _RFC3339.fullmatch(time)):
+        raise ValueError("no time of RFC 3339")
+    return time
+
+
+def _in_range(time: datetime) -> datetime:
+    if not EARLIEST <= time < LATEST:
+        raise ValueError("out of range")
+    return time
+
+
+EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
+Time = Annotated[AwareDatetime, BeforeValidator(as_written), AfterValidator(_in_range), Code.INVALID_TIME]
 
 
 class Flaw(BaseModel):

@@ -17,8 +17,8 @@ from api.chains import Spoken, chain_named
 from api.known_subject import known_subject
 from api.operations import LINKS, ParkedAnswer, one_of
 from api.orders import Links, OrderAnswer, OrderId
-from api.paging import LISTED, Page, Paged, Time, listed
-from api.problems import Code, Problem, Text, raises, refuse_repeated
+from api.paging import LISTED, Page, Paged, listed
+from api.problems import Code, Problem, Text, Time, raises, refuse_repeated
 from api.shared import Here, Shared
 from chain.event import AnyEvent
 from chain.steps import State, Step, Trying

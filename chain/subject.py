@@ -2,7 +2,7 @@
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, Field
 
 from chain.event import Event, Kind
 from chain.problems import MAX_ID, IdCode
@@ -68,11 +68,12 @@ class Parking(Data):
 
 
 class Release(Data):
-    """Who has released a parked subject, and why."""
+    """Who has released a parked subject, and why. `goes_on_at`: when its turn comes, of those released in turn."""
 
     link: str
     by: str
     why: str
+    goes_on_at: AwareDatetime | None = Field(default=None, exclude_if=lambda time: time is None)
 
 
 class Parked(Event[Parking]):

@@ -62,6 +62,11 @@ class ChainWorkflow:
     async def release_one(self, command: Command) -> Verdict:
         return self._router.release(command)
 
+    @workflow.update
+    async def decide_all(self, bulk: BulkCommand) -> int:
+        """Releases or rejects what is parked here and matches; returns how many subjects that was."""
+        return await self._router.decide_all(bulk)
+
     @workflow.signal
     async def release(self, bulk: BulkCommand) -> None:
         """`temporal workflow signal --name release --input '{"by": "ann", "why": "mended"}'` does it as well."""

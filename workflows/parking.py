@@ -22,7 +22,8 @@ PARKING_PATCH = "parked-stages-when-changed"
 class Parking:
     """An event at a link where it waits; `release` is set when somebody has decided that it goes on `after` a while.
 
-    `firm`: it goes on even if its subject is taken back or has ended.
+    `firm`: it goes on even if its subject is taken back or has ended. `rejecting`: it waits for its turn to
+    be rejected. `journalled`: that it was decided.
     """
 
     id: str
@@ -33,13 +34,16 @@ class Parking:
     last_error: str
     release: Command | None = None
     after: timedelta = field(default_factory=timedelta)
+    rejecting: bool = False
+    journalled: bool = False
 
     def parked(self, table: Table, attempts: int) -> AnyEvent:
         why = {"reason": self.reason, "attempts": attempts, "last_error": self.last_error}
         return self._event(table.parked, self.id, why)
 
     def released(self, table: Table, by: Command) -> AnyEvent:
-        return self._event(table.released, f"{self.id}.released", {"by": by.by, "why": by.why})
+        goes_on = {"goes_on_at": (workflow.now() + self.after).isoformat()} if self.after else {}
+        return self._event(table.released, f"{self.id}.released", {"by": by.by, "why": by.why, **goes_on})
 
     def matches(self, table: Table, bulk: BulkCommand) -> bool:
         return (

@@ -31,6 +31,7 @@ HEARTBEAT_TIMEOUT = timedelta(seconds=5)  # how long a worker may be silent befo
 FAULT_PAUSES = (timedelta(seconds=1), timedelta(seconds=3))
 # Before what could not be journalled is brought again: doubled each time, as a history holds 51,200 events.
 NOTE_PAUSE, LONGEST_NOTE_PAUSE = timedelta(seconds=1), timedelta(hours=1)
+JOURNALLED_WITHIN = 2.0  # seconds that releases get to be journalled before whoever decided them is answered
 AFTER_ALL = (Kind.END, Kind.LATE)  # what is done about these events is done whatever has become of their subject
 
 Outcome = Mapping[str, AnyEvent | None]
@@ -326,6 +327,7 @@ class Router:
         self._show_parked()
         if parking.release:
             await self._note(parking.released(self._table, parking.release))
+            parking.journalled = True
             if parking.after:
                 with suppress(TimeoutError):
                     await workflow.wait_condition(lambda: self._stopped(event, firm=at.firm), timeout=parking.after)
@@ -390,19 +392,35 @@ class Router:
             parking.release = command
         return Verdict.RELEASED if waiting else Verdict.NOT_PARKED
 
-    def command_all(self, bulk: BulkCommand) -> None:
-        """An operator lets go on, or rejects, what is parked here and matches, oldest first, at the rate asked for."""
-        decided = 0
+    async def decide_all(self, bulk: BulkCommand) -> int:
+        """The same as `command_all`; returns, once the releases are journalled, of how many subjects this decided."""
+        decided = self.command_all(bulk, again=False)
+        if not bulk.reject:
+            with suppress(TimeoutError):
+                there = lambda: all(parking.journalled for parking in decided)  # noqa: E731
+                await workflow.wait_condition(there, timeout=JOURNALLED_WITHIN)
+        return len({parking.subject for parking in decided})
+
+    def command_all(self, bulk: BulkCommand, *, again: bool = True) -> Sequence[Parking]:
+        """An operator lets go on, or rejects, what is parked here and matches, oldest first, at the rate asked for.
+
+        `again`: also what waits for its turn to be rejected (as signals do: histories replay).
+        """
+        decided: list[Parking] = []
         for subject in self._carried():
             matching = [parking for parking in self._waiting(subject) if parking.matches(self._table, bulk)]
+            if bulk.reject and not again and any(parking.rejecting for parking in matching):
+                continue
             for parking in matching[:1] if bulk.reject else matching:
                 command = Command(subject=subject, by=bulk.by, why=bulk.why, parking=parking.id)
-                after = timedelta(seconds=bulk.after + decided * bulk.apart)
-                decided += 1
+                after = timedelta(seconds=bulk.after + len(decided) * bulk.apart)
+                decided.append(parking)
                 if bulk.reject:
+                    parking.rejecting = True
                     self._keep(asyncio.create_task(self._reject_later(command, after)))
                 else:
                     parking.release, parking.after = command, after
+        return decided
 
     async def _reject_later(self, command: Command, after: timedelta) -> None:
         if after:

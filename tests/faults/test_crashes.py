@@ -153,7 +153,7 @@ DECIDED = [  # while the API brings the decision to the workflow
     ("decide.after_update", "rejected"),
     ("decide.before_update", "cancelled"),
     ("decide.after_update", "cancelled"),
-    ("decide.after_signal", "released with others"),
+    ("decide.after_bulk", "released with others"),
 ]
 DECISIONS = {
     "released": RELEASED,

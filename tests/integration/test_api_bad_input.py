@@ -245,3 +245,24 @@ async def test_a_wrong_product_is_told_what_is_wrong(api: httpx.AsyncClient, sku
     headers = OPERATOR | {"Content-Type": "application/json"}
     answer = await api.put(f"/catalogue/{sku}", content=body, headers=headers)
     assert (answer.status_code, problem(answer)["code"]) == (422, code)
+
+
+NO_TIMES = ["2026", "20261126", "1764179119", "1764179119.5", "-1", "2026-11-26", "2026-11-26T10:00:00", "now"]
+
+
+@pytest.mark.parametrize("time", NO_TIMES)
+async def test_a_time_is_rfc_3339_with_its_offset_wherever_one_is_asked_for(api: httpx.AsyncClient, time: str) -> None:
+    for path, name, code in (
+        ("parked", "since", "invalid_time"),
+        ("parked", "before", "invalid_time"),
+        ("subjects", "since", "invalid_time"),
+        ("subjects", "before", "invalid_time"),
+        ("funnel", "from", "invalid_window"),
+        ("funnel", "to", "invalid_window"),
+    ):
+        answer = await api.get(f"/operations/{path}", params={name: time}, headers=OPERATOR)
+        assert (answer.status_code, answer.json()["code"]) == (422, code), (path, name)
+    for sent in (time, 2026):
+        body = {"since": sent, "why": "x", "dry_run": True}
+        answer = await api.post("/operations/parked/release", json=body, headers=OPERATOR)
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid_time")

@@ -490,6 +490,28 @@ async def test_many_are_rejected_at_once(send: Send, consumers: Consumers) -> No
     assert outcomes == ["OrderRejected", "OrderRejected", "OrderConfirmed"]
 
 
+@pytest.mark.parametrize("reject", [False, True])
+async def test_what_waits_for_its_turn_is_not_decided_a_second_time(
+    send: Send, consumers: Consumers, *, reject: bool
+) -> None:
+    mine = orders(f"turns-{reject}", 3)
+    for each in mine:  # once more for the first, at which the batch fails
+        consumers.script["check_cart", each.order_id] = [*BROKEN, *([fails_unexpectedly] if each is mine[0] else [])]
+    handle = await send(*mine)
+    await parked(consumers, *mine)
+
+    bulk = BulkCommand(by="ann", why="decided", after=3600, apart=1, reject=reject)
+    some = bulk.model_copy(update={"subjects": [mine[0].order_id]})
+    assert [await handle.execute_update("decide_all", each) for each in (some, bulk, bulk)] == [1, 2, 0]
+    events = [event for each in mine for event in told(consumers, each) if event.type == "lanka.OrderReleased"]
+    assert [datetime.fromisoformat(event.data["goes_on_at"]) > event.time for event in events] == [True] * 3 * (
+        not reject
+    )
+    for each in mine:
+        await handle.execute_update("cancel", ann_wants(each))
+    await handle.terminate() if reject else await ended(handle)
+
+
 async def test_a_cancel_does_not_wait_for_the_turn_of_a_bulk_release(send: Send, consumers: Consumers) -> None:
     mine = order("cancelled-in-its-turn")
     consumers.script["check_cart", mine.order_id] = [*BROKEN]
