@@ -9,7 +9,7 @@ from activities.consume import Journal, call_then_consume
 from chain.batch import Batch, Processed, Work
 from chain.event import Event
 from chain.failures import UnexpectedAnswer
-from orders.events import PaymentArrivedLate, PaymentRefunded, Refused
+from orders.events import PaymentArrivedLate, PaymentRefunded, Refund, Refused
 from orders.payment import Payment, PaymentStatus
 from orders.ports import PaymentProvider
 
@@ -75,9 +75,20 @@ class RefundPayment:
         self, work: Work, events: Sequence[Event[Any]], refunded: Mapping[str, Payment | None]
     ) -> list[Event[Any]]:
         made: list[Event[Any]] = [
-            work.made(PaymentRefunded, event, payment.model_dump(include={"payment_id", "amount", "currency"}))
+            work.made(PaymentRefunded, event, refund_of(payment))
             for event in events
             if (payment := refunded[event.subject]) and payment.status is PaymentStatus.REFUNDED
         ]
         await self._payments.became(work.transaction, [event.subject for event in made], PaymentStatus.REFUNDED)
         return made
+
+
+def refund_of(payment: Payment) -> Refund:
+    """What went back of a payment that is refunded now: of captured money what the provider says, else all."""
+    captured = payment.captured_amount > 0
+    return Refund(
+        payment_id=payment.payment_id,
+        amount=payment.refunded_amount if captured else payment.amount,
+        currency=payment.currency,
+        was=PaymentStatus.CAPTURED if captured else PaymentStatus.AUTHORIZED,
+    )

@@ -7,8 +7,8 @@ from temporalio import activity
 
 from activities.consume import Journal, consume
 from chain.batch import Batch, Processed, Work
-from chain.event import Event
-from orders.events import OrderCancelled, OrderRejected, Refused
+from chain.event import Event, type_of
+from orders.events import OrderCancelled, OrderRejected, OrderWithdrawn, Refused
 from orders.words import Reason
 
 
@@ -23,13 +23,17 @@ class RejectOrder:
 
     @activity.defn
     async def reject_order(self, batch: Batch) -> Processed:
-        """Any rejection -> OrderRejected, or OrderCancelled if it was the customer who took the order back."""
+        """Any rejection -> OrderRejected, or OrderCancelled if it was the customer who took the order back.
+
+        Customers are told of it: the words of whoever took the order back stay with the OrderWithdrawn.
+        """
         return await consume(self._journal, batch, Refused, self._decide)
 
     async def _decide(self, work: Work, events: Sequence[Refused]) -> list[Event[Any]]:
         made: list[Event[Any]] = []
         for event in events:
             end = OrderCancelled if event.data.reason is Reason.CANCELLED_BY_CUSTOMER else OrderRejected
-            made.append(work.made(end, event, event.data.model_dump(include={"reason", "detail"})))
+            detail = "" if event.type == type_of(OrderWithdrawn) else event.data.detail
+            made.append(work.made(end, event, {"reason": event.data.reason, "detail": detail}))
         await self._outbox.put(work.transaction, made)
         return made

@@ -327,7 +327,8 @@ async def read_events(
 ) -> Sequence[AnyEvent] | Response:
     """The journal of the order, oldest first, as CloudEvents 1.0; live with `Accept: text/event-stream`.
 
-    What exactly went wrong (`last_error`) is told to operators only; who decided (`by`, `why`) not to customers.
+    What exactly went wrong (`last_error`) is told to operators only; who decided, and in what words
+    (`by`, `why`, `detail`), not to customers, but for what they have cancelled themselves.
     """
     return await journal_of(request, response, reader.caller, order_id, unknown=Code.ORDER_NOT_FOUND)
 

@@ -24,6 +24,7 @@ from api.auth import Caller
 from api.closing import before_shutdown, beside
 from api.problems import Code, Problem
 from api.shared import shared_by
+from chain.commands import CANCELLED_BY_CUSTOMER, REJECTED_BY_OPERATOR
 from chain.event import AnyEvent, Kind, type_of
 from chain.failures import Outage
 from chain.table import in_order
@@ -78,19 +79,29 @@ HELD = "something unexpected happened, and a person is looking at it"
 THE_SHOP = "the shop"
 """Who has decided, for a customer who did not: the name of an operator is none of theirs."""
 
+BY_PEOPLE = (Kind.RELEASED, Kind.WITHDRAWAL, Kind.END)
+"""What a person may have decided. Whoever it was has not written for customers; a refusal's detail is."""
+
 
 def told_to(caller: Caller | None, event: AnyEvent) -> AnyEvent:
     """The event as this caller may read it; nobody in particular reads what a customer may."""
     scope, kind = caller.scope if caller else Scope.CUSTOMER, TYPES.kind(event.type)
-    told: dict[str, Any] = {}
+    told: dict[str, str] = {}
     if scope is not Scope.OPERATOR and kind is Kind.PARKED:
         told = {"last_error": HELD}
-    if scope not in (Scope.OPERATOR, Scope.SHOP):
-        if kind is Kind.RELEASED:
-            told = {"by": THE_SHOP, "why": ""}
-        elif "by" in event.data and event.data["by"] != (caller and caller.name):
-            told = {"by": THE_SHOP}
+    elif scope is Scope.CUSTOMER and kind in BY_PEOPLE and _of_somebody_else(caller, event):
+        customer = f"{Scope.CUSTOMER}:"
+        by = event.data.get("by", "")
+        told = {"by": by if by.startswith(customer) else THE_SHOP, "why": "", "detail": ""}
+    told = {name: said for name, said in told.items() if name in event.data}
     return event.model_copy(update={"data": event.data | told}) if told else event
+
+
+def _of_somebody_else(caller: Caller | None, event: AnyEvent) -> bool:
+    """Whether a person other than the caller has decided it; the end of what was taken back names nobody."""
+    by = event.data.get("by")
+    taken_back = event.data.get("reason") in (CANCELLED_BY_CUSTOMER, REJECTED_BY_OPERATOR)
+    return taken_back if by is None else by != (caller and caller.name)
 
 
 async def journal_of(

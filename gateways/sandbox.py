@@ -48,6 +48,8 @@ class Answer(BaseModel):
     def _adds_up(self) -> Self:
         if not self.refunded_amount <= self.captured_amount <= self.amount:
             raise ValueError("more refunded than captured, or more captured than there was")
+        if self.status is PaymentStatus.REFUNDED and self.refunded_amount != self.captured_amount:
+            raise ValueError("refunded, and not all that was captured")
         return self
 
 

@@ -14,6 +14,7 @@ from chain.steps import State
 from chain.subject import RECEIVED, Parking, Refusal, Release
 from orders.events import ConfirmedOrder, PaidOrder, ReceivedOrder, Refund
 from orders.money import written
+from orders.payment import PaymentStatus
 from workflows.order_confirmation import TABLE
 
 BESIDE = ("┬ ", "└ ")
@@ -97,8 +98,9 @@ class OrderProgress:
                 f"confirmed as {data.order_number}: {written(data.total, data.currency)} is taken", "bold green"
             )
         back = [event.data for event in self._events.values() if isinstance(event.data, Refund)]
-        money = f"{written(back[-1].amount, back[-1].currency)} goes back" if back else "no money is kept"
-        return Text(f"{end.status}, {in_words(data.reason)}: {data.detail}; {money}", "bold red")
+        money = _undone(back[-1]) if back else "no money is kept"
+        why = ": ".join(filter(None, [in_words(data.reason), data.detail]))
+        return Text(f"{end.status}, {why}; {money}", "bold red")
 
     def _since(self, event: Event[Any]) -> float:
         return (event.time - next(iter(self._events.values())).time).total_seconds()
@@ -129,14 +131,19 @@ def _result(event: Event[Any]) -> str:  # noqa: PLR0911, one for each kind
             return f"[yellow]{escape(in_words(reason))}[/yellow] after {attempts} attempts: {escape(error)}"
         case Release(by=by, why=why):
             return f"by {escape(by)}: {escape(why)}"
-        case Refund(amount=amount, currency=currency):
-            return written(amount, currency)
+        case Refund():
+            return _undone(event.data)
         case PaidOrder(payment=payment):
             return f"{payment.status} {written(payment.amount, payment.currency)}"
         case ReceivedOrder(order=order):
             return order.summary()
         case _:
             return ""
+
+
+def _undone(refund: Refund) -> str:
+    what = "is free again, it was only reserved" if refund.was == PaymentStatus.AUTHORIZED else "goes back"
+    return f"{written(refund.amount, refund.currency)} {what}"
 
 
 def in_words(reason: str) -> str:

@@ -8,7 +8,7 @@ from chain.event import Event, Kind
 from chain.subject import Data, Parked, Released
 from chain.subject import Refusal as AnyRefusal
 from orders.order import Order
-from orders.payment import Payment
+from orders.payment import Payment, PaymentStatus
 from orders.words import Reason, Status
 
 # ---- what the events carry ---------------------------------------------------------------------------------------
@@ -75,11 +75,15 @@ class ConfirmedOrder(Data):
 
 
 class Refund(Data):
-    """Money given back: what was captured, or the authorisation that was let go."""
+    """What went back of the payment, by its provider. `was` it captured, or only authorized: then nobody was charged.
+
+    None in older events.
+    """
 
     payment_id: str
     amount: int
     currency: str
+    was: Literal[PaymentStatus.AUTHORIZED, PaymentStatus.CAPTURED] | None = None
 
 
 # ---- the events --------------------------------------------------------------------------------------------------

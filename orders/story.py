@@ -17,6 +17,7 @@ from chain.steps import State, Step
 from chain.table import Table
 from chain.words import Language, LinkWords, Text
 from orders.events import PaymentConfirmed, PaymentRefunded
+from orders.money import written
 from orders.payment import PaymentStatus
 from orders.words import Status
 
@@ -99,18 +100,24 @@ STUCK = Text(
     "Your refund of {amount} is delayed, and we are looking into it.",
     "Повернення {amount} затримується, ми вже з’ясовуємо причину.",
 )
+STILL_RESERVED = Text(
+    "You have not been charged. The {amount} reserved on your account is not free again yet, and we are looking "
+    "into it.",
+    "Гроші не списано. Резерв на {amount} ще не знято, ми вже з’ясовуємо причину.",
+)
 LETTING_GO = Text(
     "You have not been charged: we are releasing the {amount} reserved on your account.",
     "Гроші не списано: знімаємо резерв на {amount}.",
 )
 GIVING_BACK = Text("We are refunding {amount} to you.", "Повертаємо вам {amount}.")
 ARRIVED_LATE = Text(
-    "Your payment arrived after the order had ended. We are refunding it to you.",
-    "Ваш платіж надійшов, коли замовлення вже було закрито. Повертаємо його вам.",
+    "Your payment arrived after the order had ended. You get it back.",
+    "Ваш платіж надійшов, коли замовлення вже було закрито. Він повернеться до вас.",
 )
-NOTHING_TAKEN = Text("You have not been charged.", "Гроші не списано.")
+NOTHING_TAKEN = Text("You have not been charged for this order.", "За це замовлення гроші не списано.")
 WHATEVER = Text(
-    "Whatever was reserved or charged, you get back.", "Усе, що було зарезервовано чи списано, повернеться до вас."
+    "Whatever was reserved or charged for this order, you get back.",
+    "Усе, що було зарезервовано чи списано за це замовлення, повернеться до вас.",
 )
 
 IS_REFUSED = Text("{title}: stopped here.", "{title}: зупинено.")
@@ -167,12 +174,12 @@ class _Telling:
         self._amount = amount
         self._steps = steps
         self._language = language
-        self._kinds = {table.types.kind(event.type) for event in events}
         self._by_type = {event.type: event for event in reversed(events)}
         self._end = next((event for event in events if table.types.kind(event.type) is Kind.END), None)
         self._decisive = decisive_of(
             table, [Entry(maker_of(event.source), event.type, event.data.get("reason")) for event in events]
         )
+        self._late = {link.name for route in table.all_routes if route.too_late for link in route.links}
         self._parked = any(step.state is State.PARKED for step in steps)
         self._deadline = self._awaited()
 
@@ -223,34 +230,40 @@ class _Telling:
         return ", ".join(said) + last, BY_ITSELF.in_language(self._language)
 
     def _cancellable(self) -> bool:
-        late = {link.name for route in self._table.all_routes if route.too_late for link in route.links}
         here = {step.link.name for step in self._steps if step.state in (State.IN_PROGRESS, State.PARKED)}
-        return not (self._end or self._decisive or late & here)
+        return not (self._end or self._decisive or self._late & here)
 
     def _money(self) -> Money | None:
         paid = self._by_type.get(type_of(PaymentConfirmed))
-        reserved = bool(paid and paid.data["payment"]["status"] == PaymentStatus.AUTHORIZED)
+        refund = self._by_type.get(type_of(PaymentRefunded))
+        was = (refund and refund.data.get("was")) or (paid and paid.data["payment"]["status"])
+        reserved = was == PaymentStatus.AUTHORIZED
         if self._decisive is None:
-            if paid is None and self._end is None:
+            if not self._end and (paid is None or (reserved and self._parked and self._may_be_taken())):
                 return self._tell("wait", NOT_HERE_YET) if self._deadline else None
             return self._tell("good", PAID if self._end or not reserved else RESERVED)
-        if type_of(PaymentRefunded) in self._by_type:
-            return self._tell("good", FREE_AGAIN if reserved else GIVEN_BACK)
+        if refund:
+            back = written(refund.data["amount"], refund.data["currency"])
+            return self._tell("good", FREE_AGAIN if reserved else GIVEN_BACK, back)
         if self._end:
-            late = Kind.LATE in self._kinds
-            return self._tell("wait", ARRIVED_LATE) if late else self._tell("good", NOTHING_TAKEN)
-        if paid is None or self._lost():
-            return self._tell("wait", WHATEVER)
-        return self._tell("wait", STUCK if self._parked else LETTING_GO if reserved else GIVING_BACK)
+            late = [step for step in self._steps if step.link.name in self._table.answering(Kind.LATE)]
+            owed = any(step.state is not State.DONE for step in late)  # done without a word, there was no money
+            return self._tell("wait", ARRIVED_LATE) if owed else self._tell("good", NOTHING_TAKEN)
+        if paid is None or (reserved and self._may_be_taken()):
+            text = WHATEVER
+        elif self._parked:
+            text = STILL_RESERVED if reserved else STUCK
+        else:
+            text = LETTING_GO if reserved else GIVING_BACK
+        return self._tell("wait", text)
 
-    def _lost(self) -> bool:
-        """Whether money that was promised could not be taken: the provider refused it later than at its own link."""
-        assert self._decisive, "asked of an order that was refused"
-        late = [link.name for route in self._table.all_routes if route.too_late for link in route.links]
-        return self._table.types.kind(self._decisive.type) is Kind.REFUSAL and self._decisive.link in late
+    def _may_be_taken(self) -> bool:
+        """Whether reserved money may have been charged, or be no longer there: the order had come to that link."""
+        refused = any(step.state is State.REFUSED and step.link.name not in self._late for step in self._steps)
+        return not refused and any(step.since and step.link.name in self._late for step in self._steps)
 
-    def _tell(self, mood: Literal["good", "wait"], text: Text) -> Money:
-        return Money(mood=mood, text=text.in_language(self._language).format(amount=self._amount))
+    def _tell(self, mood: Literal["good", "wait"], text: Text, amount: str = "") -> Money:
+        return Money(mood=mood, text=text.in_language(self._language).format(amount=amount or self._amount))
 
     def _said(self, headline: Text, text: Text) -> tuple[str, str]:
         return headline.in_language(self._language), text.in_language(self._language)

@@ -22,7 +22,10 @@ class Reason(Worded):
         "payment_not_found",
         Text("We could not find your payment.", "Ми не знайшли вашого платежу."),
     )
-    PAYMENT_DECLINED = "payment_declined", Text("Your bank has declined the payment.", "Ваш банк відхилив платіж.")
+    PAYMENT_DECLINED = (
+        "payment_declined",
+        Text("The payment was declined or is no longer valid.", "Платіж відхилено, або він уже не дійсний."),
+    )
     PAYMENT_AMOUNT_MISMATCH = (
         "payment_amount_mismatch",
         Text("The amount paid is not the total of the order.", "Сплачена сума не збігається із сумою замовлення."),
@@ -58,11 +61,14 @@ class Reason(Worded):
     )
     PRICE_CHANGED = (
         "price_changed",
-        Text("A price has changed since you saw it.", "Ціна змінилася після того, як ви її бачили."),
+        Text(
+            "A price is not the one you saw: its amount or its currency is another.",
+            "Ціна не та, яку ви бачили: інша сума або валюта.",
+        ),
     )
     CANCELLED_BY_CUSTOMER = (
         "cancelled_by_customer",
-        Text("You have cancelled this order.", "Ви скасували це замовлення."),
+        Text("It was cancelled before we had confirmed it.", "Його скасовано, перш ніж ми його підтвердили."),
     )
     REJECTED_BY_OPERATOR = (
         "rejected_by_operator",
@@ -119,7 +125,7 @@ EVENTS = {
     "StockReserved": Text("Stock reserved", "Товар зарезервовано"),
     "CartUnavailable": Text("Not in stock", "Немає в наявності"),
     "PriceConfirmed": Text("Price confirmed", "Ціну підтверджено"),
-    "PriceChanged": Text("Price has changed", "Ціна змінилася"),
+    "PriceChanged": Text("Price differs", "Ціна інша"),
     "CartConfirmed": Text("All checks passed", "Усі перевірки пройдено"),
     "OrderConfirmed": Text("Confirmed", "Підтверджено"),
     "OrderRejected": Text("Rejected", "Відхилено"),
@@ -128,7 +134,7 @@ EVENTS = {
     "OrderParked": Text("Parked", "Відкладено"),
     "OrderReleased": Text("Released", "Відпущено"),
     "StockReleased": Text("Stock released", "Резерв знято"),
-    "PaymentRefunded": Text("Money given back", "Гроші повернено"),
+    "PaymentRefunded": Text("Payment undone", "Оплату скасовано"),
     "PaymentArrivedLate": Text("Money arrived late", "Гроші надійшли запізно"),
 }
 

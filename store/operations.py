@@ -84,7 +84,10 @@ class ParkedPage(NamedTuple):
 
 
 class OwedRefund(BaseModel, frozen=True):
-    """Money that is to be given back and is not yet, in minor units. `late`: it came after the order's end."""
+    """Money that is to be given back and is not yet, in minor units. `late`: it came after the order's end.
+
+    `amount` and `currency` are the payment's; the order's where it was taken back before its payment was checked.
+    """
 
     order_id: str
     payment_id: str

@@ -439,8 +439,8 @@ async def test_a_declined_card_is_told_in_words_and_another_way_to_pay_is_offere
     await buys(page, playing="The bank declines the card")
     await title(page, "We could not confirm your order")
     await state(page, "payment", "Stopped here")
-    await expect(page.locator("#order-text")).to_have_text("Your bank has declined the payment.")
-    await expect(page.locator("#order-money")).to_have_text("You have not been charged.")
+    await expect(page.locator("#order-text")).to_have_text("The payment was declined or is no longer valid.")
+    await expect(page.locator("#order-money")).to_have_text("You have not been charged for this order.")
     states = page.locator("rect.ring:not([data-link=payment])")
     drawn = set(await states.evaluate_all("rings => rings.map(ring => ring.dataset.state)"))
     assert drawn == {"left_out"}, "nothing beyond it is waited for, nor are the shackles"
@@ -463,7 +463,7 @@ async def test_a_transfer_waits_for_the_bank(person: Person, accepted: bool) -> 
         await is_confirmed(page)
     else:
         await title(page, "We could not confirm your order")
-        await expect(page.locator("#order-money")).to_have_text("You have not been charged.")
+        await expect(page.locator("#order-money")).to_have_text("You have not been charged for this order.")
 
 
 async def test_a_changed_price_is_shown_and_can_be_taken(person: Person, customer: Customer) -> None:
@@ -681,7 +681,7 @@ async def test_prices_have_the_decimals_of_their_currency(
     ("playing", "said", "instead"),
     [
         ("There is too little in stock", "There is not enough left", "Order what is left"),
-        ("The price has gone up meanwhile", "A price has changed", "Order at the new price"),
+        ("The price has gone up meanwhile", "A price is not the one you saw", "Order at the new price"),
     ],
 )
 async def test_the_demo_plays_what_can_go_wrong(person: Person, playing: str, said: str, instead: str) -> None:

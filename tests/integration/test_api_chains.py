@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from api.chains import described
+from orders.words import Reason
 from tests.unit.test_chain_graph import GARDEN
 
 
@@ -77,7 +78,7 @@ async def test_its_events_statuses_ends_and_reasons_say_what_they_mean(api: http
         "status": "processing",
         "title": "Payment refused",
     }
-    assert {"code": "price_changed", "sentence": "A price has changed since you saw it."} in chain["reasons"]
+    assert {"code": "out_of_stock", "sentence": Reason.OUT_OF_STOCK.words.en} in chain["reasons"]
     checks = next(route for route in chain["routes"] if route["join"])
     assert checks == {
         "events": ["lanka.PaymentConfirmed"],

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
@@ -11,8 +11,11 @@ import httpx
 import pytest
 
 from api import auth
+from api.auth import Caller
+from api.stream import told_to
 from chain.event import AnyEvent
-from store.api_keys import ApiKeys
+from orders.events import CartUnavailable, OrderRejected
+from store.api_keys import ApiKeys, Scope
 from store.database import Pool
 from store.sessions import Sessions
 from tests.integration.conftest import OPERATOR, SHOP
@@ -166,6 +169,7 @@ async def _run(database_url: str, statement: str) -> None:
         await connection.close()
 
 
+PRIVATE = "stolen card, call the police"
 RAW = "sandbox: GET /payments/pay_of_another answered 500 {'secret': 1}"
 
 
@@ -190,21 +194,51 @@ async def test_a_customer_reads_neither_what_providers_answer_nor_who_decided(
         {
             "OrderParked": {"link": "payment", "reason": "unexpected_answer", "attempts": 3, "last_error": RAW},
             "OrderReleased": {"link": "payment", "by": by, "why": "the provider is well again"},
-            "OrderWithdrawn": {"reason": "rejected_by_operator", "detail": "", "by": by},
-            "OrderRejected": {"reason": "rejected_by_operator", "detail": ""},
+            "OrderWithdrawn": {"reason": "rejected_by_operator", "detail": PRIVATE, "by": by},
+            "OrderRejected": {"reason": "rejected_by_operator", "detail": PRIVATE},
         }.items()
     ):
         changes = {"id": f"{order_id}.{nth}", "source": "/lanka/payment", "type": f"lanka.{kind}", "data": data}
         await the_journal(pool).append([AnyEvent.model_validate(received | changes)])
 
-    _, parked, released, withdrawn, _ = await told(browser, order_id, {})
+    _, parked, released, withdrawn, rejected = await told(browser, order_id, {})
     assert parked["last_error"] == "something unexpected happened, and a person is looking at it"
     assert (released["by"], released["why"], withdrawn["by"]) == ("the shop", "", "the shop")
+    assert withdrawn["detail"] == rejected["detail"] == ""
+    told_of = [await browser.get(path) for path in (f"/orders/{order_id}", f"/orders/{order_id}/events", "/orders")]
+    assert not any(PRIVATE in answer.text or "Ann" in answer.text for answer in told_of)
     _, parked, released, withdrawn, _ = await told(browser, order_id, SHOP)
     assert RAW not in parked["last_error"]
     assert (released["by"], released["why"], withdrawn["by"]) == (by, "the provider is well again", by)
+    assert withdrawn["detail"] == PRIVATE
     _, parked, released, withdrawn, _ = await told(browser, order_id, OPERATOR)
     assert (parked["last_error"], released["by"], withdrawn["by"]) == (RAW, by, by)
+
+
+async def test_why_customers_have_cancelled_they_read_themselves_and_whoever_has_the_link_does_not(
+    browser: httpx.AsyncClient, pool: Pool
+) -> None:
+    me = await shops(browser)
+    order_id = (await submits(browser, me)).json()["order_id"]
+    (received,) = (await browser.get(f"/orders/{order_id}/events")).json()
+    name = f"customer:{me}"
+    data = {"reason": "cancelled_by_customer", "detail": "too dear", "by": name}
+    changes = {"id": f"{order_id}.back", "source": "/lanka/withdrawal", "type": "lanka.OrderWithdrawn", "data": data}
+    withdrawal = AnyEvent.model_validate(received | changes)
+    ended = {"reason": "cancelled_by_customer", "detail": ""}
+    end = {"id": f"{order_id}.end", "type": "lanka.OrderCancelled", "data": ended}
+    await the_journal(pool).append([withdrawal, AnyEvent.model_validate(received | end)])
+
+    assert (await told(browser, order_id, {}))[1] == data
+    assert told_to(None, withdrawal).data == data | {"detail": ""}
+    assert told_to(Caller(Scope.CUSTOMER, "customer:cus_2", "cus_2"), withdrawal).data == data | {"detail": ""}
+
+
+async def test_why_a_consumer_refused_is_read_by_everybody() -> None:
+    data = {"reason": "out_of_stock", "detail": "cup: 2 wanted, 1 available"}
+    for kind in (CartUnavailable, OrderRejected):
+        event = AnyEvent.model_validate(kind.made_by("cart", "o1", datetime.now(UTC), data).model_dump())
+        assert told_to(None, event).data == data
 
 
 async def test_the_name_of_a_caller_gives_nothing_of_the_key_away(pool: Pool, shop: str) -> None:

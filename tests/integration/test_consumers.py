@@ -14,9 +14,9 @@ from activities.refund_payment import RefundPayment
 from activities.reject_order import RejectOrder
 from activities.release_stock import ReleaseStock
 from chain.batch import Processed
-from chain.event import AnyEvent
+from chain.event import AnyEvent, short
 from chain.failures import Fault, Outage
-from orders.events import CartConfirmed, CartUnavailable, PaymentPending
+from orders.events import CartConfirmed, CartUnavailable, OrderWithdrawn, PaymentArrivedLate, PaymentPending
 from orders.order import Order
 from orders.payment import PaymentStatus
 from store.catalogue import Catalogue
@@ -354,6 +354,8 @@ async def test_a_refused_order_leaves_stock_and_money_as_they_were(pool: Pool) -
     assert verdicts(released) == ["StockReleased"]
     assert verdicts(refunded) == ["PaymentRefunded"]
     assert verdicts(rejected) == ["out_of_stock"]
+    (refund,) = refunded.events
+    assert (refund.data["amount"], refund.data["was"]) == (order.total, "captured")
     assert (await journal_of(pool, order))[-3:] == ["StockReleased", "PaymentRefunded", "OrderRejected"]
 
 
@@ -375,17 +377,50 @@ async def test_money_of_an_order_that_was_taken_back_before_its_payment_was_chec
 ) -> None:
     order = an_order(cup=2)
     await accept(pool, order)
-    provider = TwinProvider(paid(order, status))
+    taken = 1191 if status is PaymentStatus.CAPTURED else 0
+    another = {"amount": 1191, "currency": "USD", "captured_amount": taken}
+    provider = TwinProvider(paid(order, status).model_copy(update=another))
 
     refunded = await RefundPayment(the_journal(pool), Payments(pool), provider).refund_payment(
         batch("refund", [refused(order)])
     )
 
-    assert verdicts(refunded) == ["PaymentRefunded"]
+    (refund,) = refunded.events
+    said = {"payment_id": order.payment_id, "amount": 1191, "currency": "USD", "was": status}
+    assert (short(refund.type), refund.data) == ("PaymentRefunded", said), "what went back is what there was"
     assert provider.payments[order.payment_id].status is PaymentStatus.REFUNDED
     assert await fetch(pool, "SELECT order_id, state FROM payments") == [
         {"order_id": order.order_id, "state": "refunded"}
     ]
+
+
+@pytest.mark.parametrize("status", [PaymentStatus.AUTHORIZED, PaymentStatus.CAPTURED])
+async def test_of_late_money_it_is_known_whether_anybody_was_charged(pool: Pool, status: PaymentStatus) -> None:
+    order = an_order(cup=2)
+    await accept(pool, order)
+    taken = order.total if status is PaymentStatus.CAPTURED else 0
+    provider = TwinProvider(paid(order, status).model_copy(update={"captured_amount": taken}))
+    arrived = PaymentArrivedLate.made_by(
+        "webhooks", order.order_id, datetime.now(UTC), {"payment_id": order.payment_id}
+    )
+
+    refunded = await RefundPayment(the_journal(pool), Payments(pool), provider).refund_late_payment(
+        batch("late-refund", [untyped(arrived)])
+    )
+
+    assert [(event.data["amount"], event.data["was"]) for event in refunded.events] == [(order.total, status)]
+
+
+async def test_the_end_of_an_order_does_not_carry_the_words_of_whoever_took_it_back(pool: Pool) -> None:
+    order = an_order(cup=2)
+    await accept(pool, order)
+    why = {"reason": "rejected_by_operator", "detail": "stolen card", "by": "Ann"}
+    withdrawn = untyped(OrderWithdrawn.made_by("withdrawal", order.order_id, datetime.now(UTC), why))
+
+    await RejectOrder(the_journal(pool), Outbox()).reject_order(batch("reject", [withdrawn], unrecorded=True))
+
+    (told,) = await fetch(pool, "SELECT type, data FROM outbox")
+    assert told == {"type": "lanka.OrderRejected", "data": {"reason": "rejected_by_operator", "detail": ""}}
 
 
 async def test_the_payment_of_another_order_is_never_refunded(pool: Pool) -> None:

@@ -320,6 +320,7 @@ async def test_nonsense_on_demand_is_a_fault_whatever_it_looks_like(
         {"amount": 4149},
         {"currency": "eur"},
         {"refunded_amount": 4151},
+        {"status": "refunded", "captured_amount": 4150, "refunded_amount": 0},
     ],
 )
 async def test_an_answer_that_is_nearly_a_payment_is_a_fault(twin: Twin, wrong: dict[str, object]) -> None:

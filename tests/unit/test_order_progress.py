@@ -113,16 +113,21 @@ def test_a_confirmed_order_tells_its_number_and_what_was_taken() -> None:
     assert lines[-1] == "confirmed as L00000007: EUR 5.00 is taken"
 
 
-def test_a_rejected_order_tells_why_and_what_becomes_of_the_money() -> None:
+@pytest.mark.parametrize(
+    ("was", "said"),
+    [("captured", "EUR 5.00 goes back"), ("authorized", "EUR 5.00 is free again, it was only reserved")],
+)
+def test_a_rejected_order_tells_why_and_what_becomes_of_the_money(was: str, said: str) -> None:
     lines = shown(
         *PAID,
         made(CartUnavailable, "cart", **NO_STOCK),
         PRICE,
         made(StockReleased, "release", reservations=[]),
-        made(PaymentRefunded, "refund", **REFUND),
+        made(PaymentRefunded, "refund", **REFUND, was=was),
         made(OrderRejected, "reject", **NO_STOCK),
     )
-    assert lines[-1] == "rejected, out of stock: only [1] cup is left; EUR 5.00 goes back"
+    assert lines[-1] == f"rejected, out of stock: only [1] cup is left; {said}"
+    assert said in lines[5]
     assert "".join(line[0] for line in lines[:7]) == "✔✘✔○✔✔✘"
 
 

@@ -30,7 +30,7 @@ from orders.events import (
     StockReleased,
     StockReserved,
 )
-from orders.story import CustomerStep, Story, customer_steps, story
+from orders.story import STILL_RESERVED, CustomerStep, Story, customer_steps, story
 from orders.words import Reason
 from workflows.chains import CHAINS
 
@@ -51,7 +51,6 @@ PRICED: Made = ("price", PriceConfirmed, {})
 CHECKED: Made = ("checks", CartConfirmed, {})
 CONFIRMED: Made = ("finalize", OrderConfirmed, {"order_number": "LK-1"})
 PUT_BACK: Made = ("release", StockReleased, {})
-REFUNDED: Made = ("refund", PaymentRefunded, {"amount": 2700})
 CANCELLED: Made = ("router", OrderWithdrawn, {"reason": "cancelled_by_customer", "detail": "", "by": "cus_1"})
 
 
@@ -61,6 +60,17 @@ def declined(link: str = "payment", reason: Reason = Reason.PAYMENT_DECLINED) ->
 
 def sold_out() -> Made:
     return "cart", CartUnavailable, {"reason": Reason.OUT_OF_STOCK}
+
+
+def went_back(was: str, amount: int = 2700, currency: str = "EUR") -> Made:
+    return "refund", PaymentRefunded, {"amount": amount, "currency": currency, "was": was}
+
+
+REFUNDED, FREED = went_back("captured"), went_back("authorized")
+
+
+def late(refund: Made) -> Made:
+    return "late-refund", *refund[1:]
 
 
 def dearer() -> Made:
@@ -186,11 +196,11 @@ def test_when_the_bank_has_said_yes_the_payment_is_done_since_the_order_came() -
 
 
 def test_when_the_bank_has_not_said_yes_in_time_the_payment_is_refused() -> None:
-    late = (RECEIVED, PENDING, declined("settlement", Reason.PAYMENT_TIMEOUT))
+    timed_out = (RECEIVED, PENDING, declined("settlement", Reason.PAYMENT_TIMEOUT))
 
-    assert told(*late).text == "Your bank did not confirm the payment in time."
-    assert states(*late)["payment"] is State.REFUSED
-    assert told(*late).deadline is None
+    assert told(*timed_out).text == "Your bank did not confirm the payment in time."
+    assert states(*timed_out)["payment"] is State.REFUSED
+    assert told(*timed_out).deadline is None
 
 
 def test_a_parked_order_is_looked_at_and_kept_where_it_is() -> None:
@@ -264,52 +274,85 @@ def test_of_an_order_that_somebody_in_the_shop_rejects_nothing_is_said_of_cancel
 
 # ---- what becomes of the money -----------------------------------------------------------------------------------
 
-
-def test_money_on_its_way_back_is_told_of_until_it_is_back() -> None:
-    end = rejected("out_of_stock")
-
-    assert money(RECEIVED, CAPTURED, sold_out(), PRICED) == ("wait", "We are refunding EUR 27.00 to you.")
-    assert money(RECEIVED, AUTHORIZED, sold_out(), PRICED) == (
-        "wait",
-        "You have not been charged: we are releasing the EUR 27.00 reserved on your account.",
-    )
-    assert money(RECEIVED, CAPTURED, sold_out(), PRICED, REFUNDED, end) == (
-        "good",
-        "We have refunded EUR 27.00 to you.",
-    )
-    assert money(RECEIVED, AUTHORIZED, sold_out(), PRICED, REFUNDED, end) == (
-        "good",
-        "You have not been charged: the EUR 27.00 reserved on your account is free again.",
-    )
+UNPAID = "You have not been charged for this order."
+YOURS = "Whatever was reserved or charged for this order, you get back."
+FREEING = "You have not been charged: we are releasing the EUR 27.00 reserved on your account."
+FREE = "You have not been charged: the {} reserved on your account is free again."
+BACK = "We have refunded {} to you."
+LATE = "Your payment arrived after the order had ended. You get it back."
+ENDED = rejected("out_of_stock")
+MISMATCH = declined(reason=Reason.PAYMENT_AMOUNT_MISMATCH)
+AT_FINALIZE = (AUTHORIZED, RESERVED, PRICED, CHECKED)
+BY_OPERATOR: Made = ("router", OrderWithdrawn, {"reason": "rejected_by_operator"})
+ARRIVED: Made = ("webhooks", PaymentArrivedLate, {})
 
 
-def test_a_refund_that_got_stuck_is_told_of() -> None:
-    stuck = money(RECEIVED, CAPTURED, sold_out(), PRICED, parked=["refund"])
+@pytest.mark.parametrize(
+    ("made", "parked", "mood", "text"),
+    [
+        ([CAPTURED, sold_out(), PRICED], [], "wait", "We are refunding EUR 27.00 to you."),
+        ([AUTHORIZED, sold_out(), PRICED], [], "wait", FREEING),
+        ([CAPTURED, sold_out(), PRICED, REFUNDED, ENDED], [], "good", BACK.format("EUR 27.00")),
+        ([AUTHORIZED, sold_out(), PRICED, FREED, ENDED], [], "good", FREE.format("EUR 27.00")),
+        # the provider has the last word, also of what the payment was when it was checked
+        ([*AT_FINALIZE, BY_OPERATOR, REFUNDED, ENDED], [], "good", BACK.format("EUR 27.00")),
+        # a refund that is owed
+        (
+            [CAPTURED, sold_out(), PRICED],
+            ["refund"],
+            "wait",
+            "Your refund of EUR 27.00 is delayed, and we are looking into it.",
+        ),
+        (
+            [AUTHORIZED, sold_out(), PRICED],
+            ["refund"],
+            "wait",
+            STILL_RESERVED.en.format(amount="EUR 27.00"),
+        ),
+        # refused at the payment itself: declined, expired, timed out, of another order
+        ([declined()], [], "wait", YOURS),
+        ([declined(), rejected("payment_declined")], [], "good", UNPAID),
+        ([declined(reason=Reason.PAYMENT_ALREADY_USED), rejected("payment_already_used")], [], "good", UNPAID),
+        ([PENDING, declined("settlement", Reason.PAYMENT_TIMEOUT), rejected("payment_timeout")], [], "good", UNPAID),
+        # another amount or currency than the order's
+        ([MISMATCH], [], "wait", YOURS),
+        ([MISMATCH, went_back("authorized", 1191), ENDED], [], "good", FREE.format("EUR 11.91")),
+        ([MISMATCH, went_back("authorized", 2700, "USD"), ENDED], [], "good", FREE.format("USD 27.00")),
+        ([MISMATCH, went_back("captured", 2700, "USD"), ENDED], [], "good", BACK.format("USD 27.00")),
+        # taken back before the payment was checked, or parked there and then rejected
+        ([CANCELLED], [], "wait", YOURS),
+        ([CANCELLED, FREED, ENDED], [], "good", FREE.format("EUR 27.00")),
+        ([CANCELLED, REFUNDED, ENDED], [], "good", BACK.format("EUR 27.00")),
+        ([CANCELLED, ENDED], [], "good", UNPAID),
+        ([BY_OPERATOR, FREED, ENDED], [], "good", FREE.format("EUR 27.00")),
+        # it may have been charged, or be no longer there
+        ([*AT_FINALIZE, declined("finalize", Reason.PAYMENT_EXPIRED)], [], "wait", YOURS),
+        ([*AT_FINALIZE, declined("finalize", Reason.PAYMENT_EXPIRED), PUT_BACK, ENDED], [], "good", UNPAID),
+        ([*AT_FINALIZE, BY_OPERATOR], [], "wait", YOURS),
+        # it came after the end
+        ([PENDING, CANCELLED, ENDED, ARRIVED], [], "wait", LATE),
+        ([PENDING, CANCELLED, ENDED, ARRIVED], ["late-refund"], "wait", LATE),
+        ([PENDING, CANCELLED, ENDED, ARRIVED, late(REFUNDED)], [], "good", BACK.format("EUR 27.00")),
+        ([PENDING, CANCELLED, ENDED, ARRIVED, late(FREED)], [], "good", FREE.format("EUR 27.00")),
+    ],
+)
+def test_what_is_told_of_the_money_is_what_the_provider_did(
+    made: Sequence[Made], parked: Sequence[str], mood: str, text: str
+) -> None:
+    assert money(RECEIVED, *made, parked=parked) == (mood, text)
 
-    assert stuck == ("wait", "Your refund of EUR 27.00 is delayed, and we are looking into it.")
-    assert told(RECEIVED, CAPTURED, sold_out(), PRICED, parked=["refund"]).headline == "We cannot confirm your order"
+
+def test_late_money_that_was_gone_when_it_was_to_go_back_is_not_promised_for_ever() -> None:
+    assert money(RECEIVED, PENDING, CANCELLED, ENDED, ARRIVED, done=["late-refund"]) == ("good", UNPAID)
 
 
-def test_where_nothing_was_paid_nothing_was_taken() -> None:
-    assert money(RECEIVED, declined()) == ("wait", "Whatever was reserved or charged, you get back.")
-    assert money(RECEIVED, declined(), rejected("payment_declined")) == ("good", "You have not been charged.")
+def test_of_money_that_may_be_charged_at_this_moment_nobody_says_that_it_is_not() -> None:
+    assert money(RECEIVED, *AT_FINALIZE, parked=["finalize"]) is None
 
 
-def test_money_that_could_not_be_taken_at_last_is_not_promised_back() -> None:
-    expired = (RECEIVED, AUTHORIZED, RESERVED, PRICED, CHECKED, declined("finalize", Reason.PAYMENT_EXPIRED))
-
-    assert money(*expired) == ("wait", "Whatever was reserved or charged, you get back.")
-    assert money(*expired, PUT_BACK, rejected("payment_expired")) == ("good", "You have not been charged.")
-
-
-def test_money_that_came_after_the_end_is_given_back() -> None:
-    ended: Made = ("reject", OrderCancelled, {})
-    arrived: Made = ("webhooks", PaymentArrivedLate, {})
-    late = (RECEIVED, PENDING, CANCELLED, ended, arrived)
-
-    assert money(*late) == ("wait", "Your payment arrived after the order had ended. We are refunding it to you.")
-    given_back: Made = ("late-refund", PaymentRefunded, {"amount": 2700})
-    assert money(*late, given_back) == ("good", "We have refunded EUR 27.00 to you.")
+def test_a_refund_of_which_it_is_not_known_what_it_was_is_told_by_what_was_paid() -> None:
+    older: Made = ("refund", PaymentRefunded, {"amount": 2700, "currency": "EUR"})
+    assert money(RECEIVED, AUTHORIZED, CANCELLED, older, ENDED) == ("good", FREE.format("EUR 27.00"))
 
 
 # ---- a link that nobody here has heard of ------------------------------------------------------------------------
