@@ -359,12 +359,14 @@ async def test_the_log_of_a_consumer_tells_order_link_attempt_and_trace(
     await customer.ended(order_id)
     spans = await traced(collector, order_id, "POST /orders", "dispatch", *LINKS)
 
-    lines = [logged for logged in machine_logs(machine) if logged.get("order_id") == order_id]
+    def lines(event: str) -> list[Any]:
+        logged = machine_logs(machine)
+        return [line for line in logged if line.get("order_id") == order_id and line["event"] == event]
 
+    consumed = await until(lambda: len(found := lines("consumed")) == len(LINKS) and found, HANGS_AFTER, "their lines")
     trace = spans[0].trace
-    consumed = [line for line in lines if line["event"] == "consumed"]
     assert {line["link"]: (line["attempt"], line["trace_id"]) for line in consumed} == dict.fromkeys(LINKS, (1, trace))
-    (request,) = [line for line in lines if line["event"] == "request"]
+    (request,) = lines("request")
     assert request["trace_id"] == trace
 
 

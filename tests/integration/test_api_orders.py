@@ -124,7 +124,7 @@ async def test_an_order_tells_its_story_in_the_callers_language(api: httpx.Async
     assert answer.headers["Vary"] == "Accept-Language"
     assert answer.json()["story"] == {
         "headline": "Перевіряємо оплату",
-        "text": "Це триває кілька секунд і відбувається саме собою.",
+        "text": "Зазвичай це триває кілька секунд. Сторінку можна закрити: замовлення рухатиметься далі.",
         "money": None,
         "cancellable": True,
         "deadline": None,
@@ -134,7 +134,7 @@ async def test_an_order_tells_its_story_in_the_callers_language(api: httpx.Async
         ("payment", "Оплата", "in_progress"),
         ("cart", "Наявність", "ahead"),
         ("price", "Ціна", "ahead"),
-        ("finalize", "Завершення", "ahead"),
+        ("finalize", "Підтвердження", "ahead"),
     ]
     assert steps[0]["sentence"] == "Перевіряємо оплату"
 

@@ -35,12 +35,16 @@ BIN = Path(sys.executable).parent
 OURS = ("api", "worker", "payments")
 
 
-def interpolated(text: str) -> str:
-    """The text as Compose reads it when no variable is set."""
-    return "".join(atom.resolve({}) for atom in parse_variables(text))
+def interpolated(value: Any) -> Any:
+    """As Compose reads what the file holds when no variable is set: an empty one is an empty text."""
+    if isinstance(value, dict):
+        return {name: interpolated(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [interpolated(each) for each in value]
+    return "".join(atom.resolve({}) for atom in parse_variables(value)) if isinstance(value, str) else value
 
 
-COMPOSE: dict[str, Any] = yaml.safe_load(interpolated((ROOT / "docker-compose.yml").read_text()))
+COMPOSE: dict[str, Any] = interpolated(yaml.safe_load((ROOT / "docker-compose.yml").read_text()))
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 DYNAMIC_CONFIG: dict[str, list[dict[str, Any]]] = yaml.safe_load(
     (ROOT / "deploy" / "temporal-dynamic-config.yaml").read_text()
