@@ -69,7 +69,7 @@ function showLine() {
   setText(pulse, text(`line.${live.connection}`));
   setAttribute(pulse, "data-line", live.connection);
   setAttribute(document.body, "data-line", live.connection);
-  setSince($("as-of").firstElementChild, live.trueAt && new Date(live.trueAt).toISOString());
+  setSince($("as-of").lastElementChild, live.trueAt && new Date(live.trueAt).toISOString());
   $("as-of").hidden = live.connection === "live" || !live.trueAt;
   showTitle();
 }
