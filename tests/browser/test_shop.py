@@ -514,9 +514,85 @@ async def test_a_waiting_order_can_be_cancelled_and_is_asked_about_once(person: 
     await title(page, "Waiting for your bank")
     await cancel.click()
     await page.get_by_role("button", name="Yes, cancel it").click()
-    await expect(page.locator("#verdict")).to_contain_text("We have cancelled your order.")
+    await expect(page.locator("#verdict")).to_contain_text("The shop has accepted your cancellation.")
     await expect(page.get_by_role("heading", level=1)).to_have_text(re.compile("Cancelling|is cancelled"))
     await expect(cancel).to_be_hidden()
+
+
+async def test_a_cancel_that_was_promised_is_done_wherever_the_customer_is_meanwhile(
+    person: Person, customer: Customer
+) -> None:
+    page = await person.opens()
+    await buys(page, method="Bank transfer")
+    await title(page, "Waiting for your bank")
+    order_id = page.url.partition("#order-")[2]
+    await person.context.set_offline(True)
+    await page.get_by_role("button", name="Cancel the order").click()
+    await page.get_by_role("button", name="Yes, cancel it").click()
+    await expect(page.locator("#verdict")).to_contain_text("We keep trying to cancel")
+    await page.get_by_role("link", name="Back to the shop").click()
+    await title(page, "Things for a quiet kitchen")
+    await person.context.set_offline(False)
+    assert (await customer.ended(order_id))["status"] == "cancelled"
+    await page.goto(f"/#order-{order_id}")
+    await title(page, "Your order is cancelled")
+    await expect(page.locator("#verdict")).to_have_text("The shop has accepted your cancellation.")
+
+
+async def test_a_browser_that_has_forgotten_its_customer_says_so_and_still_shows_the_orders(person: Person) -> None:
+    page = await person.opens()
+    await buys(page, method="Bank transfer")
+    await title(page, "Waiting for your bank")
+    forgotten = "This browser no longer knows you as the one who ordered"
+    await person.context.clear_cookies()
+    await page.get_by_role("button", name="Confirm the transfer").click()
+    await expect(page.locator("#verdict")).to_contain_text(forgotten)
+    await expect(page.get_by_role("button", name="Cancel the order")).to_be_hidden()
+    await page.reload()
+    await title(page, "Waiting for your bank")
+    await expect(page.locator("#seen-by-link")).to_contain_text(forgotten)
+    await page.get_by_role("link", name="My orders").click()
+    await expect(page.locator("#orders-text")).to_contain_text(forgotten)
+    await page.locator("#orders-list a").click()
+    await title(page, "Waiting for your bank")
+
+
+async def test_a_cancel_that_this_browser_may_no_longer_make_is_told_as_that(person: Person) -> None:
+    page = await person.opens()
+    await buys(page, method="Bank transfer")
+    await title(page, "Waiting for your bank")
+    await person.context.clear_cookies()
+    await page.get_by_role("button", name="Cancel the order").click()
+    await page.get_by_role("button", name="Yes, cancel it").click()
+    await expect(page.locator("#verdict")).to_contain_text("This browser no longer knows you")
+    await expect(page.locator("#order-title")).to_be_focused()
+
+
+async def test_what_is_in_the_way_of_a_purchase_stays_said_and_is_spoken_once(person: Person) -> None:
+    page = await person.opens()
+    asked = 0
+
+    async def away(route: Route) -> None:
+        nonlocal asked
+        asked += 1
+        problem = {"code": "payments_unavailable", "status": 503}
+        await route.fulfill(status=503, headers={"Retry-After": "0.2"}, body=json.dumps(problem))
+
+    await page.route("**/shop/payments", away)
+    await buys(page)
+    stop = page.get_by_role("button", name="Stop and go back to the basket")
+    await stop.focus()
+    before = asked
+
+    async def asked_again() -> bool:
+        return asked > before + 3
+
+    await until(asked_again, HANGS_AFTER, "four more attempts")
+    await expect(stop).to_be_focused()
+    heard = await heard_on(page)
+    assert len([each for each in heard if each.startswith("The payment service is not answering.")]) == 1
+    await stop.click()
+    await expect(page.locator("#basket-count")).to_have_text("1")
 
 
 async def test_a_parked_order_is_looked_at_and_goes_on_when_it_is_released(person: Person, customer: Customer) -> None:

@@ -5,10 +5,20 @@
 // purchase: {key, method, total, currency, lines, wanted, customer_id?, payment_id?}: the basket (`wanted`) on its way. It is written before
 //           the first request and goes when the order is accepted; whoever finds one goes on with it.
 // bought:   {key, order_id} of the last purchase, for tabs that did not see it end.
+// cancels:  by order id "asked" until the shop has decided, then what it said until somebody has read it.
+// links:    [[order_id, signature]], newest first: the orders of this browser, should it forget who its customer is.
 
 export const MOST = 99; // of one product
 
-const KEYS = { basket: "lanka.basket", purchase: "lanka.purchase", bought: "lanka.bought" };
+const KEYS = {
+  basket: "lanka.basket",
+  purchase: "lanka.purchase",
+  bought: "lanka.bought",
+  cancels: "lanka.cancels",
+  links: "lanka.links",
+};
+
+const LINKS_KEPT = 50;
 
 function read(name) {
   try {
@@ -122,6 +132,24 @@ export function bought(key, orderId) {
 export const lastBought = () => read("bought")?.order_id ?? null;
 
 export const orderOf = (key) => (read("bought")?.key === key ? read("bought").order_id : null);
+
+export const cancels = () => read("cancels") ?? {};
+
+/** `what`: "asked", what the shop said, or null once that was read. */
+export function noteCancel(orderId, what) {
+  const { [orderId]: before, ...others } = cancels();
+  if (before !== what) write("cancels", what ? { ...others, [orderId]: what } : others);
+}
+
+export const keptLinks = () => new Map(read("links") ?? []);
+
+/** `page`: the signed link of an order of this browser, where there is one. */
+export function keepLink(orderId, page) {
+  const links = keptLinks();
+  const [, signature] = page?.split("?signature=") ?? [];
+  if (!signature || links.get(orderId) === signature) return;
+  write("links", [[orderId, signature], ...links].slice(0, LINKS_KEPT));
+}
 
 /** Stops trying. What was to be bought is in the basket again, as by `refill`; bought again it is another purchase. */
 export function giveUp(key) {

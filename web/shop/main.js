@@ -1,10 +1,10 @@
 // The shop's page: which part of it is shown, paying, and the orders of this customer.
 
-import { Problem, untilAnswered } from "../kit/api.js";
+import { Away, Problem, untilAnswered } from "../kit/api.js";
 import { $, h, setText } from "../kit/elements.js";
 import { hasText, text } from "../kit/texts.js";
 import { date, money } from "../kit/words.js";
-import { accept, basket, begin, giveUp, lastBought, onChange, purchase } from "./basket.js";
+import { accept, basket, begin, giveUp, keepLink, keptLinks, lastBought, onChange, purchase } from "./basket.js";
 import { basketNotice, renderBasket, setUpBasket } from "./basket-panel.js";
 import { linesToOrder, methodToPay, setUpDemo } from "./demo.js";
 import { chainOfOrders, closeOrder, setUp, showOrder, showPurchase, tellPurchase } from "./order.js";
@@ -46,16 +46,34 @@ async function showOrders() {
   setText($("orders-text"), text("shop.one_moment"));
   const gone = () => location.hash !== "#orders";
   const trouble = () => setText($("orders-text"), text("shop.away"));
-  const orders = await untilAnswered(ordersOfCustomer, { trouble, over: gone });
-  if (!orders) return;
+  const found = await untilAnswered(ordersOfCustomer, { trouble, over: gone });
+  if (!found) return;
+  const { mine, others } = found;
+  const orders = [...mine, ...others];
   const graph = await chainOfOrders();
   $("orders-list").replaceChildren(...orders.map((order) => orderItem(graph, order)));
-  setText($("orders-text"), orders.length ? "" : text("orders.none"));
+  setText($("orders-text"), others.length ? text("orders.forgotten") : orders.length ? "" : text("orders.none"));
 }
 
 async function ordersOfCustomer() {
   const customer = encodeURIComponent(await customerId());
-  return (await callAsCustomer("GET", `/orders?limit=50&customer_id=${customer}`)).orders;
+  const mine = (await callAsCustomer("GET", `/orders?limit=50&customer_id=${customer}`)).orders;
+  const known = new Set(mine.map((order) => order.order_id));
+  for (const { order_id, links } of mine) keepLink(order_id, links.page);
+  const missing = [...keptLinks()].filter(([orderId]) => !known.has(orderId) && mine.length < 50);
+  const others = await Promise.all(missing.map((link) => orderByLink(...link)));
+  return { mine, others: others.filter(Boolean).filter((order) => !order.links.cancel) };
+}
+
+/** Null where the link is no longer good. */
+async function orderByLink(orderId, signature) {
+  try {
+    const headers = { "Order-Signature": signature };
+    return await callAsCustomer("GET", `/orders/${encodeURIComponent(orderId)}`, { headers });
+  } catch (problem) {
+    if (problem instanceof Away || !(problem instanceof Problem)) throw problem;
+    return null;
+  }
 }
 
 function orderItem(graph, { order_id, order_number, status, received_at, lines, total, currency }) {

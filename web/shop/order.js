@@ -1,13 +1,14 @@
 // One order on the page: the chain, what it says in words, and what can still be done about it. Whatever is said of the
 // order comes from the API.
 
-import { Away, Problem, pause, untilAnswered } from "../kit/api.js";
+import { Away, Problem, untilAnswered } from "../kit/api.js";
 import { graphOf } from "../kit/chains.js";
-import { $, h, setText } from "../kit/elements.js";
+import { $, h, setAttribute, setText } from "../kit/elements.js";
 import { text } from "../kit/texts.js";
 import { count, date, hour, money, withAmounts } from "../kit/words.js";
-import { merged, refill } from "./basket.js";
+import { cancels, keepLink, keptLinks, merged, noteCancel, onChange, refill } from "./basket.js";
 import { basketNotice } from "./basket-panel.js";
+import { goOnCancelling } from "./cancel.js";
 import { drawChain, showChain } from "./chain.js";
 import { follow } from "./follow.js";
 import { nameOf, offer } from "./offer.js";
@@ -48,6 +49,8 @@ export function setUp({ products, refresh }) {
   for (const button of $("bank").querySelectorAll("button")) button.addEventListener("click", () => playBank(button));
   $("again-go").addEventListener("click", orderAgain);
   $("share-go").addEventListener("click", share);
+  onChange(showCancel);
+  showCancel();
 }
 
 /** Leaves the order that is shown. */
@@ -95,19 +98,34 @@ export async function showOrder(orderId, signature) {
   if (mine !== shown) return;
   mine.graph = graph;
   mine.timer = setInterval(lookAtTheClock, 1000);
+  followOrder(mine, signature);
+  showCancel();
+}
+
+function followOrder(mine, signature) {
+  const { orderId, graph } = mine;
   const types = graph.events.map((event) => event.type);
   mine.stop = follow(orderId, types, signature, {
     hear: (order) => mine === shown && hear(order),
     connection: (ok) => {
       if (mine !== shown || mine.unknown) return;
+      if (ok && mine.lost) say(text("order.found"));
+      if (ok && $("verdict").dataset.passing === "true") $("verdict").hidden = true;
       mine.lost = !ok;
       notes();
     },
-    unknown: () => mine === shown && unknown(),
+    unknown: () => mine === shown && unknown(signature),
   });
 }
 
-function unknown() {
+/** This browser may have forgotten who its customer is; its orders it can still show. `tried`: a signature. */
+function unknown(tried) {
+  const kept = keptLinks().get(shown.orderId);
+  if (kept && kept !== tried) {
+    shown.stop?.();
+    shown.forgotten = true;
+    return followOrder(shown, kept);
+  }
   shown.unknown = true;
   shown.story = { headline: text("unknown.title"), text: text("unknown.text") };
   shown.order = null;
@@ -123,7 +141,18 @@ function begin(orderId, story) {
     ? { order: before.order, graph: before.graph, states: before.states, story: before.story, seen: true }
     : { states: {}, story, seen: false };
   shown = { orderId, unseen: new Set(), said: new Set(), lastNews: Date.now(), ...rest };
-  for (const id of ["verdict", "again", "bank", "order-number", "order-money", "stop-trying", "cancel", "share"]) {
+  $("verdict").dataset.passing = "false";
+  for (const id of [
+    "verdict",
+    "again",
+    "bank",
+    "order-number",
+    "order-money",
+    "stop-trying",
+    "cancel",
+    "share",
+    "seen-by-link",
+  ]) {
     $(id).hidden = true;
   }
   $("share-by-hand").hidden = true;
@@ -209,12 +238,24 @@ function eyebrow(order) {
 /** What whoever looks may do. Who has come by a link may only look. */
 function renderDoable(graph, order) {
   const mine = Boolean(order.links.cancel);
-  $("bank").hidden = !(mine && order.story.deadline);
-  $("cancel").hidden = !(mine && order.story.cancellable);
-  if ($("cancel").hidden) $("cancel-dialog").close("");
+  const cancellable = mine && order.story.cancellable;
+  if (!cancellable && $("cancel-dialog").open) {
+    $("cancel-dialog").close("");
+    say(text("verdict.too_late"));
+  }
+  hide($("bank"), !(mine && order.story.deadline));
+  hide($("cancel"), !cancellable);
   $("share").hidden = !(mine && order.links.page);
   $("seen-by-link").hidden = mine;
+  setText($("seen-by-link"), text(shown.forgotten ? "share.forgotten" : "share.seen"));
+  if (mine) keepLink(order.order_id, order.links.page);
   if (mine) renderAgain(graph, order);
+}
+
+/** The focus does not go with it. */
+function hide(element, hidden) {
+  if (hidden && element.contains(document.activeElement)) $("order-title").focus();
+  element.hidden = hidden;
 }
 
 /** An order that a link has refused is worse than one that was taken back. */
@@ -335,55 +376,55 @@ function orderAgain() {
 function askBeforeCancelling() {
   if ($("cancel").getAttribute("aria-disabled") === "true") return;
   $("cancel-dialog").returnValue = "";
+  setText($("cancel-text"), text("cancel.about", { amount: money(shown.order.total, shown.order.currency) }));
   $("cancel-dialog").showModal();
 }
 
-async function cancel() {
-  const mine = shown;
-  $("cancel").setAttribute("aria-disabled", "true");
-  showVerdict(text("cancel.asking"));
-  for (let decided = false; !decided && mine === shown;) decided = await askToCancel(mine);
-  $("cancel").removeAttribute("aria-disabled");
-  if (mine === shown && document.activeElement === document.body) $("order-title").focus();
+function cancel() {
+  noteCancel(shown.orderId, "asked");
 }
 
-/** Whether it is decided. */
-async function askToCancel(mine) {
-  const tell = (message) => mine === shown && showVerdict(message);
-  try {
-    const { verdict } = await callAsCustomer("POST", `/orders/${encodeURIComponent(mine.orderId)}/cancel`, {
-      body: {},
-    });
-    tell(text(`verdict.${verdict}`));
-    return true;
-  } catch (problem) {
-    if (!(problem instanceof Problem)) throw problem;
-    const away = problem instanceof Away;
-    tell(text(away ? "cancel.again" : "cancel.failed"));
-    if (away) await pause(problem.after ?? 2);
-    return !away;
-  }
+/** What has become of a cancel of the order that is shown; those of other orders go on as well. */
+function showCancel() {
+  goOnCancelling((orderId) => orderId === shown?.orderId && showVerdict("cancel.again"));
+  const what = shown?.graph && cancels()[shown.orderId];
+  setAttribute($("cancel"), "aria-disabled", what === "asked");
+  if (what === "asked" && $("verdict").hidden) showVerdict("cancel.asking", { aloud: false });
+  if (!what || what === "asked") return;
+  noteCancel(shown.orderId, null);
+  showVerdict(what === "unknown" ? "share.forgotten" : what === "failed" ? "cancel.failed" : `verdict.${what}`);
+  if (what === "unknown") unknown();
 }
 
 async function playBank(button) {
   const mine = shown;
+  if (mine.played) return;
+  mine.played = true;
   const body = { accepted: button.dataset.accepted === "true" };
-  let message = "demo.bank_told";
+  let answer = "demo.bank_told";
   try {
     await callAsCustomer("POST", `/shop/orders/${encodeURIComponent(mine.orderId)}/bank`, { body });
   } catch (problem) {
     if (!(problem instanceof Problem)) throw problem;
-    message = problem instanceof Away ? "demo.bank_away" : "demo.bank_decided";
+    const away = problem.code ? "demo.bank_away" : "demo.shop_away";
+    const no = problem.status === 404 ? "share.forgotten" : "demo.bank_decided";
+    answer = problem instanceof Away ? away : no;
+    mine.played = false;
   }
   if (mine !== shown) return;
-  showVerdict(text(message));
+  showVerdict(answer, { passing: answer === "demo.shop_away" });
+  if (answer === "share.forgotten") unknown();
   if (document.activeElement === button) $("order-title").focus();
 }
 
-function showVerdict(message) {
+/** `passing`: it is over once the shop is reached again. */
+function showVerdict(key, { aloud = true, passing = key === "cancel.again" } = {}) {
+  const message = text(key);
+  const news = $("verdict").hidden || $("verdict").textContent !== message;
   $("verdict").hidden = false;
-  if ($("verdict").textContent !== message) say(message);
+  $("verdict").dataset.passing = String(passing);
   setText($("verdict"), message);
+  if (news && aloud) say(message);
 }
 
 async function share() {

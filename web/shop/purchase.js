@@ -2,7 +2,7 @@
 // whatever breaks in the middle, going on is safe, here, after a reload or in another tab.
 
 import { Away, call, pause } from "../kit/api.js";
-import { bought, giveUp, note, orderOf, purchase } from "./basket.js";
+import { bought, giveUp, keepLink, note, orderOf, purchase } from "./basket.js";
 import { callAsCustomer, customerId } from "./session.js";
 
 const LONGEST_PAUSE = 15; // seconds
@@ -22,7 +22,7 @@ async function run(key, tell) {
     const now = purchase();
     if (now?.key !== key) return orderOf(key); // accepted, or given up; perhaps in another tab
     const doing = now.payment_id ? "ordering" : "paying";
-    tell({ doing });
+    if (!failures) tell({ doing }); // what is in the way stays said until it is gone
     try {
       await step(now);
       failures = 0;
@@ -66,6 +66,7 @@ async function submit({ key, customer_id, payment_id, currency, lines }) {
   const wanted = lines.map(({ sku, quantity, unit_price }) => ({ sku, quantity, unit_price }));
   try {
     const order = await call("POST", "/orders", { key, body: { customer_id, payment_id, currency, lines: wanted } });
+    keepLink(order.order_id, order.links.page);
     bought(key, order.order_id);
   } catch (problem) {
     if (problem.status !== 401 && problem.code !== "other_customer") throw problem;
