@@ -565,8 +565,12 @@ async def test_the_line_below_the_way_back_crosses_nothing_that_is_written(conso
     under = console.locator(".edge.under")
     lowest = "nodes => Math.max(...nodes.map(node => node.getBoundingClientRect().bottom))"
     written = console.locator("[data-chain=orders] .row.back .facts")
-    assert await written.evaluate_all(lowest) < await bottom(under)
-    assert await bottom(under) < await top(console.locator("[data-chain=orders] > .legend"))
+    legend = console.locator("[data-chain=orders] > .legend")
+
+    async def apart() -> bool:  # it is drawn anew when what is written has changed
+        return await written.evaluate_all(lowest) < await bottom(under) < await top(legend)
+
+    await until(apart, HANGS_AFTER, "a line below what is written")
 
     await console.set_viewport_size(PHONE)
     for name in ("back under", "back"):
