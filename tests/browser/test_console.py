@@ -568,7 +568,7 @@ async def test_the_line_below_the_way_back_crosses_nothing_that_is_written(conso
     legend = console.locator("[data-chain=orders] > .legend")
 
     async def apart() -> bool:  # it is drawn anew when what is written has changed
-        return await written.evaluate_all(lowest) < await bottom(under) < await top(legend)
+        return float(await written.evaluate_all(lowest)) < await bottom(under) < await top(legend)
 
     await until(apart, HANGS_AFTER, "a line below what is written")
 
