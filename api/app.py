@@ -36,7 +36,7 @@ from api.funnel import Counts
 from api.head import HeadAsGet
 from api.known_subject import MOVES_WITHIN
 from api.live import Picture, running_picture
-from api.openapi import document_routes
+from api.openapi import document_routes, operation_id
 from api.order_links import OrderLinks
 from api.paths import RoutablePaths, decoded_path
 from api.problems import Code, Problem
@@ -94,6 +94,7 @@ def create_app() -> FastAPI:
         lifespan=_lifespan(settings, tracing),
         telemetry=tracing.web,
         dependencies=[Depends(decoded_path)],
+        generate_unique_id_function=operation_id,
     )
     for router in (*(part.router for part in PARTS), *_of_the_chains(), pages.router):
         app.include_router(router)

@@ -4,6 +4,7 @@ FastAPI would read the body before it asks who is calling, take the last of two 
 plain text; so a route declares its body as `Annotated[Model, Depends(Body(Model))]`.
 """
 
+import codecs
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -83,6 +84,8 @@ def parsed(body: bytes) -> Any:
             repeated.append((fields, name))
         return fields
 
+    if body.startswith(codecs.BOM_UTF8):
+        raise Problem(Code.MALFORMED_JSON, "Send the body without a byte order mark at its beginning.")
     try:
         document = json.loads(body.decode(), object_pairs_hook=once, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:

@@ -104,10 +104,10 @@ class Commands:
 
         return sum(await asyncio.gather(*(decide_one(workflow_id, bulk) for workflow_id, bulk in commands.items())))
 
-    async def _found(self, subject: str) -> Carried:
+    async def _found(self, subject: str, unknown: str | None = None) -> Carried:
         found = await self._operations.carried(subject)
         if found is None:
-            raise Problem(Code.ORDER_NOT_FOUND)
+            raise Problem(Code.ORDER_NOT_FOUND, unknown)
         return found
 
     async def _named(self, name: str) -> _Named:
@@ -120,7 +120,7 @@ class Commands:
 
     async def _carrier(self, subject: str) -> str | None:
         """Where it may be parked: the workflow that carries it, or the one that works on what came after its end."""
-        found = await self._found(subject)
+        found = await self._found(subject, "No parking and no subject has this id; GET /operations/parked lists them.")
         if not found.ended:
             return found.workflow_id
         parked = (await self._operations.parked(WantedParkings(subject=subject), limit=1)).parked

@@ -68,7 +68,21 @@ def _inside(value: Any) -> Iterable[Any]:
     return value if isinstance(value, list) else ()
 
 
-class SentEvent(BaseModel, frozen=True, extra="forbid"):
+_EXAMPLE = {
+    "examples": [
+        {
+            "specversion": "1.0",
+            "id": "call-1.started",
+            "source": "/pbx/kyiv",
+            "type": "lanka.SupportCallStarted",
+            "subject": "call-1",
+            "data": {},
+        }
+    ]
+}
+
+
+class SentEvent(BaseModel, frozen=True, extra="forbid", json_schema_extra=_EXAMPLE):
     """A CloudEvent 1.0. Which `type` there is and what its `data` holds is said by the chains.
 
     Other attributes (extensions, `dataschema`) are refused: the journal would not keep them.
@@ -139,6 +153,7 @@ router = APIRouter(tags=["events"])
 @raises(Code.SUBJECT_OF_ANOTHER_CHAIN, Code.EVENT_ID_REUSED, Code.TOO_MANY_EVENTS, Code.NOT_AN_ARRAY, Code.BACKLOG_FULL)
 @raises(*problems.codes_of(SentEvent), Code.NO_ROUTE, Code.RESERVED_SOURCE)
 async def take_events(request: Request, here: Here, _: Shop) -> Stored:
+    """Takes events of the types that chains take from outside: all of a batch, or none."""
     events = await _events(request)
     # What only follows does not make the backlog longer; it may even be what makes it shorter.
     if here.backlog.full and _begins(events) and not await here.intake.known(events):
@@ -194,7 +209,7 @@ async def _events(request: Request) -> list[SentEvent]:
             raise flawed([flaw_at((), Code.NOT_AN_ARRAY)])
         if not 1 <= len(batch) <= problems.MAX_EVENTS:
             raise flawed([flaw_at((), Code.TOO_MANY_EVENTS)])
-        return _good([_structured(document, (nth,)) for nth, document in enumerate(batch)])
+        return _once_each(_good([_structured(document, (nth,)) for nth, document in enumerate(batch)]))
     raise Problem(
         Code.UNSUPPORTED_MEDIA_TYPE,
         f"Send one event as {STRUCTURED}, many as {BATCH}, or the attributes in ce- headers and the data as {JSON}.",
@@ -206,6 +221,16 @@ def _good(events: Sequence[SentEvent | list[Flaw]]) -> list[SentEvent]:
     if len(good) < len(events):
         raise flawed([flaw for event in events if isinstance(event, list) for flaw in event])
     return good
+
+
+def _once_each(events: list[SentEvent]) -> list[SentEvent]:
+    """What is told twice is told the same."""
+    first: dict[tuple[str, str], SentEvent] = {}
+    for nth, event in enumerate(events):
+        if first.setdefault((event.source, event.id), event) != event:
+            twice = "The events of a batch with one source and id have the same content."
+            raise Problem(Code.EVENT_ID_REUSED, twice, errors=[flaw_at((nth, "id"), Code.EVENT_ID_REUSED)])
+    return events
 
 
 def _structured(document: Any, at: tuple[int, ...]) -> SentEvent | list[Flaw]:
@@ -223,7 +248,10 @@ def _binary(request: Request, body: bytes) -> SentEvent | list[Flaw]:
     if unknown := [name for name in times if name.removeprefix(_CE) not in _HEADERS]:
         return [flaw_in(name, Code.UNKNOWN_FIELD) for name in unknown]
     attributes = {name.removeprefix(_CE): unquote(value, errors="surrogateescape") for name, value in sent}
-    found = _checked(attributes | ({"data": parsed(body)} if body else {}))
+    data = parsed(body) if body else None
+    if not sent and isinstance(data, dict) and "specversion" in data:
+        raise Problem(Code.UNSUPPORTED_MEDIA_TYPE, f"This is a whole CloudEvent: send it as {STRUCTURED}.")
+    found = _checked(attributes | ({"data": data} if body else {}))
     return [_in_message(flaw) for flaw in found] if isinstance(found, list) else found
 
 

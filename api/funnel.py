@@ -98,6 +98,8 @@ class Window(BaseModel, extra="forbid", populate_by_name=True):
     to: Annotated[Time | None, Code.INVALID_WINDOW] = None
 
     def bounds(self, now: datetime) -> tuple[datetime, datetime]:
+        if self.since and "hours" in self.model_fields_set:
+            raise Problem(Code.INVALID_WINDOW, "Send hours, or from; not both.")
         until = self.to or now
         since = self.since or hour_of(until) - timedelta(hours=self.hours - 1)
         if not since < until <= since + timedelta(hours=MAX_HOURS):

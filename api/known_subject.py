@@ -36,7 +36,8 @@ class Known(NamedTuple):
 
     def steps(self, *, moves: bool, trying: Mapping[str, Trying] | None = None) -> Sequence[Step]:
         parked = {each.link: Trying(each.attempts, each.last_error) for each in self.parked}
-        seen = Seen(self.events, self.carriage.done, self.carriage.version, parked, trying, moves)
+        dispatched = self.carriage.dispatched_at is not None or self.carriage.ended
+        seen = Seen(self.events, self.carriage.done, self.carriage.version, parked, trying, moves, dispatched)
         return steps(self.table, seen)
 
 

@@ -18,6 +18,30 @@ from chain.problems import ProblemCode
 _REF = "#/components/schemas/{model}"
 
 
+OF_ALL = {Code.INTERNAL_ERROR, Code.REQUEST_TOO_SLOW, Code.TOO_MANY_CONNECTIONS, Code.CONNECTIONS_FULL}
+"""How any request may end, before a route is asked or after."""
+
+_TEXT, _SECONDS = {"schema": {"type": "string"}}, {"schema": {"type": "integer"}}
+_HEADERS: dict[str, dict[str, Any]] = {
+    "401": {"WWW-Authenticate": _TEXT},
+    "405": {"Allow": _TEXT},
+    "429": {"Retry-After": _SECONDS},
+    "503": {"Retry-After": _SECONDS},
+}
+_MARK = {
+    "name": "Last-Event-ID",
+    "in": "header",
+    "description": "of the last event that was read: a live stream goes on behind it",
+    "schema": {"type": "string"},
+}
+
+
+def operation_id(route: APIRoute) -> str:
+    """The name of its function; of one that has two routes with what tells them apart."""
+    last = route.path.rpartition("/")[2]
+    return f"{route.name}_{last}" if last in ("release", "reject") else route.name
+
+
 def document_routes(app: FastAPI, *models: type[BaseModel]) -> None:
     """Completes the app's document. `models`: what routes refer to by themselves."""
     generate = app.openapi
@@ -37,9 +61,11 @@ def document_routes(app: FastAPI, *models: type[BaseModel]) -> None:
                 for body in bodies:
                     operation["requestBody"] = _request_body(body)
                 operation["responses"].pop("422", None)  # FastAPI's own words for what is wrong
-                codes = {Code.INTERNAL_ERROR, *_raised(calls), *_of_parameters(operation, context.dependant)}
+                codes = {*OF_ALL, *_raised(calls), *_of_parameters(operation, context.dependant)}
                 known |= dict.fromkeys(sorted(codes))
                 operation["responses"] |= _problems(codes, safe=method in SAFE)
+                if any("text/event-stream" in each.get("content", {}) for each in operation["responses"].values()):
+                    operation.setdefault("parameters", []).append(_MARK)
         schemas = document["components"]["schemas"]
         for unused in ("HTTPValidationError", "ValidationError"):
             schemas.pop(unused, None)
@@ -47,6 +73,7 @@ def document_routes(app: FastAPI, *models: type[BaseModel]) -> None:
         schemas["Code"] = {"title": "Code", "description": ProblemCode.__doc__, "type": "string", "enum": [*known]}
         for model in (Flaw, ProblemDetails):  # the codes are an open list
             schemas[model.__name__]["properties"]["code"] = {"$ref": _REF.format(model="Code")}
+        _sized(document)
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend it
@@ -76,7 +103,18 @@ def _problems(codes: set[ProblemCode], *, safe: bool) -> dict[str, Any]:
     for code in sorted(codes - ({Code.OTHER_ORIGIN} if safe else set())):
         by_status.setdefault(str(code.status), []).append(f"`{code}`")
     content = {MEDIA_TYPE: {"schema": {"$ref": _REF.format(model=ProblemDetails.__name__)}}}
-    return {status: {"description": ", ".join(names), "content": content} for status, names in by_status.items()}
+    return {
+        status: {"description": ", ".join(names), "content": content, "headers": _HEADERS.get(status, {})}
+        for status, names in by_status.items()
+    }
+
+
+def _sized(node: Any) -> None:
+    """Our integers fit into 64 bits, which those who generate clients want to know."""
+    if isinstance(node, dict) and node.get("type") == "integer":
+        node.setdefault("format", "int64")
+    for inner in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        _sized(inner)
 
 
 def _request_body(body: Body[Any]) -> dict[str, Any]:

@@ -13,9 +13,10 @@ from api.body import Body
 from api.chains import Spoken, chain_named, title_of
 from api.commands import Answer
 from api.paging import LISTED, MAX_LISTED, Limit, Page, Paged, listed, position_at
-from api.problems import MAX_RELEASE, Code, PerSecond, Text, Time, raises, refuse_repeated
+from api.problems import MAX_RELEASE, Code, PerSecond, Text, Time, flaw_in, flawed, raises, refuse_repeated
 from api.shared import Here
 from chain.commands import BulkCommand
+from chain.subject import RECEIVED
 from chain.table import Link
 from chain.words import Language
 from store.operations import OwedRefund, ParkedSubject, WantedParkings
@@ -42,6 +43,12 @@ Stage = Annotated[str, *one_of({link.queue for link in LINKS}, Code.INVALID_STAG
 
 SHOWN = 100
 """Subjects that a dry run names."""
+
+
+def of_one_chain(chain: str | None, link: str | None) -> None:
+    """Raises the problems `chain_not_found` and `invalid_link`."""
+    if chain is not None and link not in {None, RECEIVED, *chain_named(chain).by_name}:
+        raise flawed([flaw_in("link", Code.INVALID_LINK)])
 
 
 class Reasoned(BaseModel, frozen=True, extra="forbid"):
@@ -73,8 +80,7 @@ class Filter(BaseModel, frozen=True, extra="forbid"):
 
     def wanted(self) -> WantedParkings:
         """Raises the problem `chain_not_found`."""
-        if self.chain is not None:
-            chain_named(self.chain)
+        of_one_chain(self.chain, self.link)
         given = self.model_dump(include={"chain", "reason", "customer_id", "since", "before"})
         return WantedParkings(links=self.links(), **given)
 

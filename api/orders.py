@@ -25,7 +25,7 @@ from chain.commands import Command
 from chain.event import AnyEvent
 from chain.subject import Identifier
 from orders.money import CurrencyCode, written
-from orders.order import MAX_LINES, Line, NewOrder, new_order_id
+from orders.order import MAX_LINES, MAX_TOTAL, Line, NewOrder, new_order_id
 from orders.standing import KnownOrder
 from orders.story import CustomerStep, Story, customer_steps, story
 from orders.words import Status
@@ -34,7 +34,19 @@ from store.orders import KeyReused
 _VISIBLE_ASCII = re.compile(r"[!-~]{1,255}")
 
 
-class OrderRequest(BaseModel, frozen=True, extra="forbid"):
+_EXAMPLE = {
+    "examples": [
+        {
+            "customer_id": "cus_42",
+            "payment_id": "pay_7f3a",
+            "currency": "EUR",
+            "lines": [{"sku": "MUG", "quantity": 2, "unit_price": 1350}],
+        }
+    ]
+}
+
+
+class OrderRequest(BaseModel, frozen=True, extra="forbid", json_schema_extra=_EXAMPLE):
     """What the customer wants. `unit_price` is what the customer saw, in minor units; lines of one SKU are summed."""
 
     customer_id: Identifier
@@ -47,8 +59,10 @@ class OrderRequest(BaseModel, frozen=True, extra="forbid"):
         return hashlib.sha256(self.model_dump_json().encode()).digest()
 
     def with_id(self, order_id: str) -> NewOrder:
-        total = sum(line.quantity * line.unit_price for line in self.lines)
-        return NewOrder(order_id=order_id, total=total, **dict(self))
+        return NewOrder(order_id=order_id, total=self.total(), **dict(self))
+
+    def total(self) -> int:
+        return sum(line.quantity * line.unit_price for line in self.lines)
 
 
 _left_out = Field(default=None, exclude_if=lambda link: link is None)
@@ -192,7 +206,7 @@ class Reader(NamedTuple):
         return self.by_link or self.owns(order)
 
 
-@raises(Code.ORDER_NOT_FOUND)
+@raises(Code.ORDER_NOT_FOUND, Code.API_KEY_MISSING, Code.API_KEY_INVALID, Code.DATABASE_UNAVAILABLE)
 async def reader(
     request: Request, here: Here, credentials: Credentials, order_id: OrderId, signature: Signature = None
 ) -> Reader:
@@ -234,7 +248,8 @@ _KEY = {
     "name": "Idempotency-Key",
     "in": "header",
     "required": True,
-    "description": "A value of your own for each order: sent again, it gives the first answer again.",
+    "description": "A value of your own for each order: sent again, it gives the first answer again. "
+    "It is taken as it is sent: capitals and every character count.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
 }
 
@@ -246,15 +261,22 @@ _KEY = {
     response_description="Accepted: stored, and on its way along the chain. "
     "`Idempotency-Replayed: true` when it had been accepted before.",
     openapi_extra={"parameters": [_KEY]},
+    responses={
+        202: {"headers": {name: {"schema": {"type": "string"}} for name in ("Location", "Idempotency-Replayed")}}
+    },
 )
 @raises(Code.IDEMPOTENCY_KEY_REUSED, Code.OTHER_CUSTOMER, Code.MIXED_CURRENCIES, Code.BACKLOG_FULL)
+@raises(Code.TOTAL_OUT_OF_RANGE)
 async def submit_order(
     here: Here,
     caller: Anybody,
     key: Annotated[str, Depends(idempotency_key)],
     wanted: Annotated[OrderRequest, Depends(Body(OrderRequest, explained))],
 ) -> Response:
+    """Accepts an order: it is stored, and confirmed or refused along its chain; `GET /orders/{id}` tells which."""
     _only_own(caller, wanted.customer_id)
+    if wanted.total() > MAX_TOTAL:
+        raise flawed([flaw_at(("lines",), Code.TOTAL_OUT_OF_RANGE)])
     fingerprint = wanted.fingerprint()
     try:
         if here.backlog.full:

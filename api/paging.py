@@ -99,7 +99,7 @@ def _place(cursor: str | None) -> str | None:
 
 async def _csv(page: Page, read: Read, columns: Sequence[str]) -> AsyncIterator[str]:
     """A page at a time, so that no more than one is ever held."""
-    yield _lines([columns])
+    yield "\ufeff" + _lines([columns])  # by which Excel knows UTF-8
     while True:
         rows = (item.model_dump(mode="json") for item in page.items)
         yield _lines([[_cell(row[name]) for name in columns] for row in rows])

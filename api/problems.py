@@ -18,7 +18,7 @@ from starlette.requests import Request
 
 from chain.problems import ProblemCode
 from orders.money import MAX_UNIT_PRICE
-from orders.order import MAX_LINES, MAX_QUANTITY
+from orders.order import MAX_LINES, MAX_QUANTITY, MAX_TOTAL
 
 MAX_ON_HAND = 10**12
 MAX_NAME = 200
@@ -99,7 +99,8 @@ class Code(ProblemCode):
     INVALID_NUMBER = "invalid_number", 422, f"Send a whole number from 1 to {MAX_DRILL}."
     INVALID_WINDOW = "invalid_window", 422, f"Send hours from 1 to {MAX_HOURS}, or from and to (RFC 3339 with offset)."
     INVALID_CURSOR = "invalid_cursor", 422, "Send the next_cursor of an earlier answer, unchanged."
-    NO_ROUTE = "no_route", 422, "No chain takes events of this type; `lanka chains` prints those that are taken."
+    TOTAL_OUT_OF_RANGE = "total_out_of_range", 422, f"Split the order: its total may be at most {MAX_TOTAL}."
+    NO_ROUTE = "no_route", 422, "No chain takes events of this type by POST /events; orders are sent by POST /orders."
     RESERVED_SOURCE = "reserved_source", 422, "Sources that begin with /lanka/ are our own; send another one."
     UNSUPPORTED_SPECVERSION = "unsupported_specversion", 422, "Send CloudEvents of version 1.0."
     UNSUPPORTED_DATA = "unsupported_data", 422, "Send data of the media type application/json, or name none."
@@ -210,6 +211,7 @@ def raises(*codes: ProblemCode) -> Callable[[F], F]:
 
 def flawed(errors: Sequence[Flaw]) -> Problem:
     """One problem of all that is wrong; its code is that of the first flaw."""
+    errors = [*{(each.pointer, each.parameter, each.code): each for each in errors}.values()]  # two may read one id
     first = errors[0]
     others = f" {len(errors) - 1} more in errors." if len(errors) > 1 else ""
     where = first.pointer or first.parameter

@@ -318,8 +318,13 @@ async def running_stream(pool: Pool) -> AsyncIterator[Live]:
 
 def wants_stream(request: Request) -> bool:
     """Whether the client asks for server-sent events."""
-    accepted = ",".join(request.headers.getlist("accept")).lower().split(",")
-    return any(each.partition(";")[0].strip() == EventSourceResponse.media_type for each in accepted)
+    weights: dict[str, float] = {}
+    for each in ",".join(request.headers.getlist("accept")).lower().split(","):
+        kind, _, parameters = each.partition(";")
+        weight = re.search(r"(?:^|;)\s*q=\s*([01](?:\.\d{0,3})?)\s*(?:;|$)", parameters)
+        weights.setdefault(kind.strip(), float(weight[1]) if weight else 1.0)
+    best = max(weights, key=lambda kind: weights[kind])  # of equals the first
+    return best == EventSourceResponse.media_type and weights[best] > 0
 
 
 class EventStream(EventSourceResponse):

@@ -13,9 +13,9 @@ from temporalio.envconfig import ClientConfig
 from temporalio.service import RPCError
 
 from api.auth import Operator
-from api.chains import Spoken, chain_named
+from api.chains import Spoken
 from api.known_subject import known_subject
-from api.operations import LINKS, ParkedAnswer, one_of
+from api.operations import LINKS, ParkedAnswer, of_one_chain, one_of
 from api.orders import Links, OrderAnswer, OrderId
 from api.paging import LISTED, Page, Paged, listed
 from api.problems import Code, Problem, Text, Time, raises, refuse_repeated
@@ -109,8 +109,7 @@ class SubjectFilter(BaseModel, frozen=True, extra="forbid"):
 
     def wanted(self) -> WantedSubjects:
         """Raises the problem `chain_not_found`."""
-        if self.chain is not None:
-            chain_named(self.chain)
+        of_one_chain(self.chain, self.link)
         names = [each.name for each in fields(WantedSubjects) if each.name != "text"]
         text = self.q.strip() if self.q else None
         return WantedSubjects(text=text, **{name: getattr(self, name) for name in names})
@@ -192,7 +191,8 @@ async def see_subject(here: Here, _: Operator, subject: Annotated[Identifier, Pa
     """The same of the subject of any chain: an order id, a call id, ..."""
     seen = await _seen(here, subject, language)
     if seen is None:
-        raise Problem(Code.SUBJECT_NOT_FOUND)
+        unbegun = "Events of it are kept (GET /events/{subject}), but none has begun a chain with it yet."
+        raise Problem(Code.SUBJECT_NOT_FOUND, unbegun if await here.journal.of(subject) else None)
     return seen
 
 

@@ -19,7 +19,11 @@ class ProblemCode(StrEnum):
 
     @property
     def heading(self) -> str:
-        return self.value.replace("_", " ").capitalize()
+        words = [each.upper() if each in _ACRONYMS else each for each in self.value.split("_")]
+        return f"{words[0][0].upper()}{' '.join(words)[1:]}"
+
+
+_ACRONYMS = {"api", "id", "json", "url"}
 
 
 MAX_ID = 128

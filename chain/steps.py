@@ -36,6 +36,8 @@ class Trying(NamedTuple):
 class Seen:
     """What is known of a subject: its journal (oldest first), its claims with their attempts, where it is parked, what
     is being tried (by the name of the consumer), and whether something has happened to it just now.
+
+    Not `dispatched`: it is at no link.
     """
 
     events: Sequence[AnyEvent]
@@ -44,6 +46,7 @@ class Seen:
     parked: Mapping[str, Trying] | None = None
     trying: Mapping[str, Trying] | None = None
     moves: bool = False
+    dispatched: bool = True
 
 
 @dataclass(frozen=True)
@@ -111,7 +114,7 @@ class _Steps:
         kinds = {table.types.kind(each) for each in self._times}
         self._back = not kinds.isdisjoint(BACKWARD)
         self._over = self._back or Kind.END in kinds
-        self._at = links_at(table, self._times, seen.done, self._version)
+        self._at = links_at(table, self._times, seen.done, self._version) if seen.dispatched else ()
 
     def all(self) -> Sequence[Step]:
         straight = {link for stage in self._table.straight for link in stage}

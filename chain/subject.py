@@ -8,7 +8,7 @@ from chain.event import Event, Kind
 from chain.problems import MAX_ID, IdCode
 
 RECEIVED = "received"
-"""The status before the first event that gives one. A subject that a workflow has taken shows `PROCESSING` instead."""
+"""The status before the first event that gives one. A subject that was dispatched shows `PROCESSING` instead."""
 
 NOT_DISPATCHED = "dispatch"
 """The queue before the first, for what is counted by queue."""

@@ -249,7 +249,7 @@ class SandboxWebhooks:
             # Python's reader, which takes what is none of ours (half a surrogate pair, 1e400) for what it is.
             notice = Notice.model_validate({**json.loads(body), "id": headers["webhook-id"]})
         except (ValueError, TypeError, RecursionError) as error:
-            raise UnreadableNewsError(str(error)) from error
+            raise UnreadableNewsError("Send a JSON object with data.payment_id") from error
         said = notice.data.status
         status = PaymentStatus(said) if isinstance(said, str) and said in {*PaymentStatus} else None
         return PaymentNews(notice.id, notice.data.payment_id, status)

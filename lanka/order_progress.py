@@ -78,9 +78,9 @@ class OrderProgress:
             mark = Text("✘", "red") if isinstance(event.data, Refusal) else Text("✔", "green")
             result = Text.from_markup(f"{short(event.type)}  {_result(event)}")
             return [mark, name, result, f"{self._since(event):.3f} s"]
-        if state in {State.AHEAD, State.LEFT_OUT}:
-            return [Text("○", "dim"), Text(name, "dim")]
         wait = self._waits.get(link)
+        if state in {State.AHEAD, State.LEFT_OUT} and not wait:
+            return [Text("○", "dim"), Text(name, "dim")]
         return [Spinner("dots", style="cyan"), name, Text(f"waits, {wait}", "yellow") if wait else Text("…", "dim")]
 
     def _end(self) -> Iterator[Text]:
@@ -108,6 +108,8 @@ class OrderProgress:
 
 def _waits(page: Mapping[str, Any]) -> Iterator[tuple[str, Wait]]:
     """By link, for the links where the order stands and is not parked."""
+    if page["order"]["status"] == RECEIVED:
+        yield page["steps"][0]["link"], Wait("not given to Temporal yet")
     for step in page["steps"]:
         if step["state"] not in {State.IN_PROGRESS, State.WAITING}:
             continue
@@ -115,8 +117,6 @@ def _waits(page: Mapping[str, Any]) -> Iterator[tuple[str, Wait]]:
             yield step["link"], Wait(step["last_error"], step["attempts"])
         elif step["state"] == State.WAITING and step["link"] in TABLE.settles:
             yield step["link"], Wait(f"{TABLE.settles[step['link']]} is not decided yet")
-        elif step["state"] == State.WAITING and page["order"]["status"] == RECEIVED and not page["workflow_id"]:
-            yield step["link"], Wait("no workflow has taken it yet")
         elif step["state"] == State.WAITING:
             yield step["link"], Wait("no answer yet")
 

@@ -185,7 +185,7 @@ def _what_to_do(seen: Mapping[str, Any]) -> Iterator[str]:
         yield f"  lanka parked reject {subject} --why ..."
     elif any(step["last_error"] for step in at):
         yield "it is tried again without end; nothing has to be done here, but to bring back what is away"
-    elif at and not seen["workflow_id"]:
+    elif not at and any(step["state"] == State.AHEAD for step in seen["steps"]):
         yield "it is accepted and not given to Temporal yet; that happens by itself, as soon as Temporal answers"
     elif any(step["state"] == State.WAITING for step in at):
         yield "it waits for an answer from outside, or for its turn"

@@ -11,6 +11,8 @@ from orders.money import CurrencyCode, UnitPrice, written
 
 MAX_LINES = 100
 MAX_QUANTITY = 10_000
+MAX_TOTAL = 2**53 - 1
+"""Minor units: what every reader of JSON reads exactly (RFC 8259)."""
 
 
 class Line(BaseModel, frozen=True, extra="forbid"):

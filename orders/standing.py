@@ -9,8 +9,9 @@ from orders.words import Status
 class KnownOrder(BaseModel, frozen=True):
     """An accepted order and where it stands now. `total` is in minor units of `currency`.
 
-    `links_at`: the links where it stands, none after the end. `link`: the first of them, after the end the one that
-    decided; `stage` is its task queue. `reason`: why it goes or went back.
+    `links_at`: the links where it stands, none after the end; `received` while it is accepted and not dispatched.
+    `link`: the first of them, after the end the one that decided; `stage` is its task queue. `reason`: why it goes or
+    went back.
     """
 
     order_id: str

@@ -82,6 +82,13 @@ BY_ITSELF = Text(
     "This usually takes a few seconds. You can close this page; your order goes on.",
     "Зазвичай це триває кілька секунд. Сторінку можна закрити: замовлення рухатиметься далі.",
 )
+RECEIVED = _Passage(
+    Text("We have your order", "Ми отримали ваше замовлення"),
+    Text(
+        "It is safe, and we look at it as soon as we can. You can close this page; your order goes on.",
+        "Його збережено, і ми візьмемося за нього, щойно зможемо. Сторінку можна закрити: воно рухатиметься далі.",
+    ),
+)
 AND = Text("and", "і")
 NO_REASON = Text("We could not accept it.", "Ми не змогли його прийняти.")
 
@@ -220,6 +227,8 @@ class _Telling:
 
     def _underway(self) -> tuple[str, str]:
         """At each link by its own words."""
+        if self._steps and all(step.state is State.AHEAD for step in self._steps):
+            return self._said(*RECEIVED)
         here = [step.link for step in self._steps if step.state in (State.IN_PROGRESS, State.WAITING)]
         words = [self._table.words.link(link.name).doing for link in here]
         doing = [text.in_language(self._language) for text in words if text]

@@ -1,7 +1,7 @@
 """The provider's HTTP: payments, faults, `/livez`."""
 
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, BackgroundTasks, Depends, FastAPI, Header, Query, Request
 from fastapi.exceptions import RequestValidationError
@@ -39,8 +39,17 @@ class Page(BaseModel):
     next_after: str | None
 
 
+_REFUSED: dict[int | str, dict[str, Any]] = {
+    status: {
+        "description": "Refused (RFC 9457).",
+        "content": {"application/problem+json": {"schema": {"type": "object"}}},
+    }
+    for status in (400, 404, 409, 422)
+}
+
+
 def create_app(ledger: Ledger, webhooks: Webhooks | None) -> FastAPI:
-    app = FastAPIOffline(title="Sandbox payment provider", redoc_url=None)
+    app = FastAPIOffline(title="Sandbox payment provider", redoc_url=None, responses=_REFUSED)
     app.state.ledger = ledger
     app.state.webhooks = webhooks
     app.include_router(calls)

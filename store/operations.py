@@ -112,7 +112,7 @@ class Operations(Store):
         """None where nobody knows the subject."""
         row = await self._first(
             """
-            SELECT chain, status_shown(status, taken_at) AS status, ended_at IS NOT NULL AS ended, workflow_id,
+            SELECT chain, status_shown(status, dispatched_at) AS status, ended_at IS NOT NULL AS ended, workflow_id,
                    dispatched_at, version, traceparent, now() AS seen_at,
                    (
                        SELECT data ->> 'reason' FROM journal

@@ -8,6 +8,7 @@ import asyncpg
 from chain.event import AnyEvent, id_of, maker_of, source_of, type_of
 from chain.failures import LankaError
 from chain.position import Entry, position
+from chain.subject import NOT_DISPATCHED, RECEIVED
 from chain.table import Table
 from orders.events import OrderReceived
 from orders.order import NewOrder
@@ -155,8 +156,9 @@ class Orders(Store):
         """
         row = await self._first(
             """
-            SELECT orders.*, chain, version, status_shown(status, taken_at) AS status, ended_at IS NOT NULL AS ended,
-                   workflow_id, dispatched_at, traceparent, now() AS seen_at, journalled.*,
+            SELECT orders.*, chain, version, status_shown(status, dispatched_at) AS status,
+                   ended_at IS NOT NULL AS ended, workflow_id, dispatched_at, traceparent, now() AS seen_at,
+                   journalled.*,
                    (
                        SELECT coalesce(jsonb_object_agg(link, attempts), '{}')
                        FROM claims WHERE claims.subject = order_id
@@ -244,7 +246,8 @@ class Orders(Store):
             SELECT chosen.*, journalled.*,
                    ARRAY(SELECT DISTINCT link FROM claims WHERE claims.subject = chosen.order_id) AS done
             FROM (
-                SELECT orders.*, version, status_shown(status, taken_at) AS status
+                SELECT orders.*, version, status_shown(status, dispatched_at) AS status, dispatched_at,
+                       ended_at IS NOT NULL AS ended
                 FROM orders JOIN subjects ON subjects.subject = orders.order_id
                 {which}
             ) AS chosen
@@ -262,6 +265,8 @@ class Orders(Store):
     def _known(self, row: asyncpg.Record, journal: Sequence[Entry]) -> KnownOrder:
         at, link, reason = position(self._table, journal, row["done"], row["version"])
         stage = next((each.queue for each in self._table.links if each.name == link), None)
+        if row["dispatched_at"] is None and not row["ended"]:  # as in chain.steps.states_at()
+            at, link, stage = (RECEIVED,), RECEIVED, NOT_DISPATCHED
         return KnownOrder.model_validate({**row, "links_at": at, "link": link, "stage": stage, "reason": reason})
 
 
@@ -270,8 +275,9 @@ def _entries(row: asyncpg.Record) -> list[Entry]:
     return [Entry(maker_of(source), event_type, reason) for source, event_type, reason in entries]
 
 
-# Until an event says otherwise, an order that a workflow has taken is being processed (see status_shown).
+# Until an event says otherwise, an order that Temporal knows of is being processed (see status_shown).
 _SHOWN: Mapping[Status | None, str] = {
-    Status.RECEIVED: "chain = 'orders' AND status = {} AND taken_at IS NULL",
-    Status.PROCESSING: f"chain = 'orders' AND (status = {{}} OR status = '{Status.RECEIVED}' AND taken_at IS NOT NULL)",
+    Status.RECEIVED: "chain = 'orders' AND status = {} AND dispatched_at IS NULL",
+    Status.PROCESSING: "chain = 'orders' AND "
+    f"(status = {{}} OR status = '{Status.RECEIVED}' AND dispatched_at IS NOT NULL)",
 }

@@ -42,9 +42,9 @@ CREATE INDEX subjects_open ON subjects (dispatched_at) WHERE ended_at IS NULL;
 CREATE INDEX subjects_by_status ON subjects (chain, status, subject);
 CREATE INDEX subjects_by_workflow ON subjects (workflow_id) WHERE workflow_id IS NOT NULL;
 
--- What a reader is told: until an event says something else, a subject that a workflow has taken is being processed.
-CREATE FUNCTION status_shown(status text, taken_at timestamptz) RETURNS text LANGUAGE sql IMMUTABLE AS $$
-    SELECT CASE WHEN status = 'received' AND taken_at IS NOT NULL THEN 'processing' ELSE status END
+-- What a reader is told: until an event says something else, a subject that Temporal knows of is being processed.
+CREATE FUNCTION status_shown(status text, dispatched_at timestamptz) RETURNS text LANGUAGE sql IMMUTABLE AS $$
+    SELECT CASE WHEN status = 'received' AND dispatched_at IS NOT NULL THEN 'processing' ELSE status END
 $$;
 
 -- ==== 2. The journal ================================================================================================
@@ -111,7 +111,7 @@ BEGIN
         SET status = coalesce(moves.status, subjects.status), ended_at = CASE WHEN ends THEN now() END
         FROM moves
         WHERE subjects.subject = moves.subject
-          AND (ends OR status_shown(subjects.status, taken_at) <> moves.status)  -- what is shown already is not written
+          AND (ends OR status_shown(subjects.status, dispatched_at) <> moves.status)  -- what is shown already is not written
           AND coalesce(ended_at, 'infinity') = 'infinity'  -- open; said so that no index of all that are open is read
     ), told AS MATERIALIZED (  -- once, not for each row; a payload holds less than 8000 bytes
         SELECT pg_notify('lanka_journal', CASE WHEN octet_length(names) < 8000 THEN names ELSE '' END)

@@ -173,7 +173,7 @@ _REASON = """
 """
 
 _FILTER = f"""
-    ($1::text IS NULL OR chain = $1) AND ($2::text IS NULL OR status_shown(status, taken_at) = $2)
+    ($1::text IS NULL OR chain = $1) AND ($2::text IS NULL OR status_shown(status, dispatched_at) = $2)
     AND ($3::text IS NULL OR $3 = {_REASON.format(sources="$7")})
     AND ($4::text IS NULL OR $4 = (SELECT customer_id FROM orders WHERE order_id = subjects.subject))
     AND ($5::timestamptz IS NULL OR received_at >= $5) AND ($6::timestamptz IS NULL OR received_at < $6)
@@ -193,7 +193,7 @@ _OPEN = f"""
     ORDER BY page.received_at, page.subject
 """  # noqa: S608  # every value is a parameter
 
-_KNOWN = "subject, chain, status, taken_at, received_at"
+_KNOWN = "subject, chain, status, dispatched_at, received_at"
 
 _BY_STATUS = f"""
     SELECT found.* FROM unnest($8::text[], $9::text[]) AS stored (of_chain, of_status)
@@ -204,7 +204,7 @@ _BY_STATUS = f"""
     ) AS found
 """  # noqa: S608
 _BY_CUSTOMER = """
-    SELECT subject, chain, status, taken_at, subjects.received_at FROM subjects JOIN orders ON order_id = subject
+    SELECT subject, chain, status, dispatched_at, subjects.received_at FROM subjects JOIN orders ON order_id = subject
     WHERE customer_id = $8 AND $9::text IS NULL AND ($10::text IS NULL OR order_id < $10)
 """
 _BY_TEXT = f"""
@@ -228,7 +228,7 @@ def _matching(source: str) -> str:
 
 
 _LISTED = f"""
-    SELECT chain, subject, status_shown(status, taken_at) AS status, subjects.received_at,
+    SELECT chain, subject, status_shown(status, dispatched_at) AS status, subjects.received_at,
            coalesce(last.time, subjects.received_at) AS updated_at, customer_id, ordered.total AS amount, currency,
            {_REASON.format(sources="$2")} AS reason
     FROM unnest($1::text[]) AS wanted (name)

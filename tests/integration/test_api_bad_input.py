@@ -31,6 +31,12 @@ def lines(count: int) -> str:
 
 BAD_ORDERS: list[tuple[str, int, str, str]] = [
     # body, status, code, pointer
+    (
+        lines(2).replace("1350", str(10**12)).replace('"quantity": 1', '"quantity": 10000'),
+        422,
+        "total_out_of_range",
+        "#/lines",
+    ),
     (ORDER.replace("{", '{"note": 1, ', 1), 422, "unknown_field", "#/note"),
     (line('"sku"', '"colour": "red", "sku"'), 422, "unknown_field", "#/lines/0/colour"),
     (ORDER.replace("{", '{"a/b~\\u0000": 1, ', 1), 422, "unknown_field", "#/a~1b~0%00"),
@@ -266,3 +272,32 @@ async def test_a_time_is_rfc_3339_with_its_offset_wherever_one_is_asked_for(api:
         body = {"since": sent, "why": "x", "dry_run": True}
         answer = await api.post("/operations/parked/release", json=body, headers=OPERATOR)
         assert (answer.status_code, answer.json()["code"]) == (422, "invalid_time")
+
+
+async def test_a_byte_order_mark_is_named(api: httpx.AsyncClient) -> None:
+    answer = await api.post(
+        "/orders", content=b"\xef\xbb\xbf" + ORDER.encode(), headers={"Content-Type": "application/json", **KEYED}
+    )
+    assert (answer.status_code, answer.json()["code"]) == (400, "malformed_json")
+    assert "byte order mark" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("path", "code"),
+    [
+        ("/catalogue?colour=red", "unknown_parameter"),
+        ("/operations/parked?chain=support&link=payment", "invalid_link"),
+        ("/operations/subjects?chain=orders&link=assign", "invalid_link"),
+        ("/operations/funnel?hours=2&from=2026-11-26T10:00:00Z", "invalid_window"),
+        ("/orders/%01", "invalid_id"),
+    ],
+)
+async def test_what_means_nothing_is_refused_and_told_once(api: httpx.AsyncClient, path: str, code: str) -> None:
+    answer = await api.get(path, headers=OPERATOR)
+    assert (answer.status_code, answer.json()["code"]) == (422, code)
+    assert len(answer.json().get("errors", [1])) == 1
+
+
+async def test_an_unknown_parking_is_not_called_an_order(api: httpx.AsyncClient) -> None:
+    answer = await api.post("/operations/parked/mistyped.cart.parked.1f/release", json={"why": "x"}, headers=OPERATOR)
+    assert (answer.status_code, "parking" in answer.json()["detail"]) == (404, True)

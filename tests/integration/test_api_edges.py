@@ -1,8 +1,10 @@
 """Keys, paths and methods, health, and what happens when our own code fails."""
 
 import json
+import re
 import time
 from types import SimpleNamespace
+from unittest.mock import AsyncMock
 
 import httpx
 import pytest
@@ -10,9 +12,11 @@ from structlog.testing import capture_logs
 
 from api.auth import TRUSTED_FOR
 from api.problems import Code
+from chain.failures import Outage
 from chain.problems import IdCode
 from store.database import Pool
 from support.problems import CallCode
+from tests.integration.conftest import OPERATOR, SHOP
 from tests.servers import temporal_server
 
 
@@ -136,6 +140,32 @@ async def test_the_api_documents_itself(api: httpx.AsyncClient) -> None:
     assert document["components"]["securitySchemes"]["HTTPBearer"]["scheme"] == "bearer"
     for reference in _references(document):
         assert reference.removeprefix("#/components/schemas/") in schemas
+
+
+async def test_every_route_documents_every_code_that_it_answers(
+    api: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = (await api.get("/openapi.json")).json()
+    routes = [(path, method, told) for path, each in document["paths"].items() for method, told in each.items()]
+    names = [told["operationId"] for _, _, told in routes]
+    assert len(set(names)) == len(names)
+
+    async def walk(*callers: dict[str, str]) -> None:
+        for path, method, told in routes:
+            if path == "/operations/live":  # which goes on
+                continue
+            for headers in callers:
+                url = re.sub(r"\{\w+\}", "none", path)
+                answer = await api.request(method, url, headers={"Authorization": "", **headers})
+                documented = told["responses"].get(str(answer.status_code))
+                assert documented, (method, path, answer.status_code)
+                if answer.headers["Content-Type"] == "application/problem+json":
+                    assert f"`{answer.json()['code']}`" in documented["description"], (method, path)
+            assert {"408", "429", "500", "503"} <= told["responses"].keys()
+
+    await walk({}, {"Authorization": "Bearer wrong"}, {"Order-Signature": "wrong"}, SHOP, OPERATOR)
+    monkeypatch.setattr("store.api_keys.ApiKeys.find", AsyncMock(side_effect=Outage("away")))
+    await walk({"Authorization": "Bearer another"}, {"Authorization": "Bearer another", "Order-Signature": "wrong"})
 
 
 def _references(node: object) -> list[str]:

@@ -430,3 +430,32 @@ async def test_what_is_wrong_with_an_operator_is_said(
 async def test_only_an_operator_changes_or_sees_operators(quiet: httpx.AsyncClient) -> None:
     for answer in (await quiet.put("/support/operators/ann", json=ANN), await quiet.get("/support/operators")):
         assert (answer.status_code, answer.json()["code"]) == (403, "operator_key_required")
+
+
+async def test_one_id_twice_in_a_batch_is_told_as_what_it_is(api: httpx.AsyncClient) -> None:
+    other = event(data=CALL | {"language": "en"})
+    answer = await send(api, [event(), other], BATCH)
+    assert (answer.status_code, answer.json()["code"]) == (409, "event_id_reused")
+    assert answer.json()["errors"][0]["pointer"] == "#/1/id"
+    assert "published before" not in answer.text
+    assert (await send(api, event())).json()["events"][0]["duplicate"] is False, "nothing of it was kept"
+
+
+async def test_a_whole_event_as_plain_json_is_told_its_media_type(api: httpx.AsyncClient) -> None:
+    answer = await send(api, event(), "application/json")
+    assert (answer.status_code, "application/cloudevents+json" in answer.json()["detail"]) == (415, True)
+
+
+async def test_events_of_what_has_not_begun_are_not_denied(api: httpx.AsyncClient) -> None:
+    ended = event(type="lanka.SupportCallEnded", subject="unheard", id="end", data={})
+    assert (await send(api, ended)).status_code == 202
+    answer = await api.get("/operations/subjects/unheard", headers=OPERATOR)
+    assert (answer.status_code, "GET /events" in answer.json()["detail"]) == (404, True)
+
+
+@pytest.mark.parametrize("accept", ["text/event-stream;q=0", "application/json, text/event-stream", "*/*;q=x"])
+async def test_a_stream_is_for_whoever_likes_it_best(api: httpx.AsyncClient, accept: str) -> None:
+    subject = event()["subject"]
+    await send(api, event())
+    answer = await api.get(f"/events/{subject}", headers={"Accept": accept})
+    assert answer.headers["Content-Type"] == "application/json"

@@ -42,6 +42,34 @@ async def dispatched(pool: Pool, order: Order, *done: str) -> None:
         await fetch(pool, "INSERT INTO claims (subject, link) VALUES ($1, $2)", order.order_id, link)
 
 
+@pytest.mark.parametrize("taken", [False, True])
+async def test_an_order_that_is_not_dispatched_is_received_everywhere(
+    api: httpx.AsyncClient, pool: Pool, *, taken: bool
+) -> None:
+    order = an_order(cup=1)
+    await accept(pool, order)
+    if taken:  # and Temporal has frozen before it was told
+        await fetch(pool, "UPDATE subjects SET workflow_id = 'order-1', taken_at = now()")
+
+    async def told_as(status: str, links: list[str], state: str) -> None:
+        for path in (f"/orders/{order.order_id}", f"/operations/orders/{order.order_id}"):
+            told = (await api.get(path, headers=OPERATOR)).json()
+            known = told.get("order", told)
+            assert (known["status"], known["links_at"], known["link"]) == (status, links, links[0])
+            assert {step["link"]: step["state"] for step in told["steps"]}["payment"] == state or state == "waiting"
+        for wanted in ("received", "processing"):
+            for path in ("/orders", "/operations/subjects"):
+                answer = (await api.get(path, params={"status": wanted}, headers=OPERATOR)).json()
+                found = answer["orders"] if path == "/orders" else answer
+                assert [each["status"] for each in found] == [status] * (wanted == status), (path, wanted)
+        (listed,) = (await api.get("/operations/subjects", headers=OPERATOR)).json()
+        assert [each["link"] for each in listed["links"]] == links
+
+    await told_as("received", ["received"], "ahead")
+    await fetch(pool, "UPDATE subjects SET workflow_id = 'order-1', taken_at = now(), dispatched_at = now()")
+    await told_as("processing", ["payment"], "in_progress")
+
+
 async def test_an_order_is_found_by_anything_that_names_it(api: httpx.AsyncClient, pool: Pool) -> None:
     first, second, other = an_order(cup=1), an_order(cup=1), an_order(customer_id="cus_2", cup=1)
     await accept(pool, first, second, other)
@@ -101,7 +129,7 @@ async def test_the_subject_of_any_chain_is_seen_the_same_way(api: httpx.AsyncCli
 
     told = (await api.get("/operations/subjects/call_1", headers=OPERATOR)).json()
 
-    assert (told["chain"], told["subject"], states(told)) == ("support", "call_1", {"assign": "waiting"})
+    assert (told["chain"], told["subject"], states(told)) == ("support", "call_1", {"assign": "ahead"})
     assert [event["type"] for event in told["events"]] == ["lanka.SupportCallStarted"]
     assert "order" not in told
     order = an_order(cup=1)

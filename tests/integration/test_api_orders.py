@@ -43,15 +43,15 @@ async def test_an_order_is_accepted_and_can_be_followed(api: httpx.AsyncClient) 
     assert "Idempotency-Replayed" not in answer.headers
 
     known = (await api.get(accepted["links"]["self"])).json()
-    assert known.pop("steps")[0]["state"] == "in_progress"
-    assert known.pop("story")["headline"] == "Checking your payment"
+    assert known.pop("steps")[0]["state"] == "ahead"
+    assert known.pop("story")["headline"] == "We have your order"
     assert known == ORDER | {
         "order_id": order_id,
         "order_number": None,
         "status": "received",
-        "links_at": ["payment"],
-        "link": "payment",
-        "stage": "payment",
+        "links_at": ["received"],
+        "link": "received",
+        "stage": "dispatch",
         "reason": None,
         "total": 4740,
         "received_at": known["received_at"],
@@ -123,20 +123,21 @@ async def test_an_order_tells_its_story_in_the_callers_language(api: httpx.Async
     answer = await api.get(f"/orders/{order_id}", headers={"Accept-Language": "uk-UA,uk;q=0.9,en;q=0.8"})
     assert answer.headers["Vary"] == "Accept-Language"
     assert answer.json()["story"] == {
-        "headline": "Перевіряємо оплату",
-        "text": "Зазвичай це триває кілька секунд. Сторінку можна закрити: замовлення рухатиметься далі.",
+        "headline": "Ми отримали ваше замовлення",
+        "text": "Його збережено, і ми візьмемося за нього, щойно зможемо. "
+        "Сторінку можна закрити: воно рухатиметься далі.",
         "money": None,
         "cancellable": True,
         "deadline": None,
     }
     steps = answer.json()["steps"]
     assert [(step["link"], step["title"], step["state"]) for step in steps] == [
-        ("payment", "Оплата", "in_progress"),
+        ("payment", "Оплата", "ahead"),
         ("cart", "Наявність", "ahead"),
         ("price", "Ціна", "ahead"),
         ("finalize", "Підтвердження", "ahead"),
     ]
-    assert steps[0]["sentence"] == "Перевіряємо оплату"
+    assert steps[0]["sentence"] == ""
 
 
 @pytest.mark.parametrize("path", ["/orders/unknown", "/orders/unknown/events"])

@@ -53,7 +53,7 @@ async def test_an_order_alone_gets_a_workflow_of_its_own(
     assert "| `cart` | `cart` | PaymentConfirmed | StockReserved, CartUnavailable |" in details
     assert described.workflow_type == "OrderConfirmation"
     assert described.task_queue == "order-confirmation"
-    (status,) = await fetch(pool, "SELECT status_shown(status, taken_at) AS status, version FROM subjects")
+    (status,) = await fetch(pool, "SELECT status_shown(status, dispatched_at) AS status, version FROM subjects")
     assert status == {"status": "processing", "version": CHAINS["orders"].table.version}
 
 

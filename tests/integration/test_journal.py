@@ -181,7 +181,7 @@ async def test_an_event_that_comes_again_does_not_move_the_order_again(pool: Poo
 async def test_an_event_that_says_what_is_shown_already_writes_no_order(pool: Pool) -> None:
     order = an_order(cup=1)
     await accept(pool, order)
-    await fetch(pool, "UPDATE subjects SET workflow_id = 'batch', taken_at = now()")
+    await fetch(pool, "UPDATE subjects SET workflow_id = 'batch', taken_at = now(), dispatched_at = now()")
     written = "SELECT xmin::text AS by FROM subjects"
     before = await fetch(pool, written)
 

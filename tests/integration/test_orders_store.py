@@ -68,7 +68,12 @@ async def test_an_accepted_order_is_stored_with_its_first_event(pool: Pool) -> N
     assert Order.model_validate(event.data["order"]) == wanted.model_copy(update={"received_at": at})
     known = await Orders(pool, TABLE).find(wanted.order_id)
     assert known
-    assert (known.status, known.links_at, known.stage, known.reason) == (Status.RECEIVED, ("payment",), "payment", None)
+    assert (known.status, known.links_at, known.stage, known.reason) == (
+        Status.RECEIVED,
+        ("received",),
+        "dispatch",
+        None,
+    )
     assert (known.lines, known.total, known.updated_at) == (wanted.lines, 3390, at)
 
 
@@ -103,6 +108,7 @@ async def test_nothing_is_kept_of_an_order_that_could_not_be_stored(pool: Pool) 
 async def test_an_order_shows_where_it_stands_and_since_when(pool: Pool) -> None:
     wanted = order()
     await accept(pool, wanted)
+    await pool.execute("UPDATE subjects SET workflow_id = 'w', taken_at = now(), dispatched_at = now()")
     later = datetime.now(UTC) + timedelta(days=1)
     await told(pool, paid(wanted, NOON), refused(wanted.order_id, later))
     known = await Orders(pool, TABLE).find(wanted.order_id)

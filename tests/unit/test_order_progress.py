@@ -171,8 +171,8 @@ def test_an_order_that_waits_tells_what_for(cart: dict[str, Any], told: str) -> 
 
 
 def test_an_order_that_no_workflow_has_taken_says_so() -> None:
-    page = a_page(PAID[0], payment={"state": "waiting"}) | {"order": {"status": "received"}, "workflow_id": None}
-    assert "no workflow has taken it yet" in drawn(page)[0]
+    page = a_page(PAID[0], payment={"state": "ahead"}) | {"order": {"status": "received"}, "workflow_id": None}
+    assert "not given to Temporal yet" in drawn(page)[0]
 
 
 def test_into_a_pipe_each_event_is_told_once_and_the_same_reason_too() -> None:
