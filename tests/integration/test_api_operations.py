@@ -664,6 +664,28 @@ async def test_what_is_released_at_payment_is_no_refund(
     assert "OrderConfirmed" in await journal_of(pool, good)
 
 
+async def test_a_bulk_release_counts_what_it_decided_and_matches_nothing_twice(
+    connected_api: httpx.AsyncClient, client: Client, pool: Pool, database_url: str
+) -> None:
+    await stock_up(pool, cup=10)
+    orders = [an_order(cup=1) for _ in range(3)]
+    await accept(pool, *orders)
+    provider = TwinProvider(*map(paid, orders))
+    provider.failures |= {order.payment_id: UnexpectedAnswer("nonsense") for order in orders}
+    async with at_work(client, pool, provider, database_url), running_dispatcher(pool, Wakeup(pool)):
+        await until(lambda: _parked(connected_api, 3), HANGS_AFTER, "all to be parked")
+        provider.failures.clear()
+        slowly = {"why": "one by one", "rate_per_second": 0.01}
+        counted = []
+        for body in (slowly | {"limit": 1}, slowly, slowly):
+            answer = await connected_api.post("/operations/parked/release", json=body, headers=OPERATOR)
+            counted.append((answer.json()["matched"], answer.json()["released"]))
+        assert counted == [(3, 1), (2, 2), (0, 0)]
+        for order in orders:
+            await cancel(connected_api, order)
+            await until(lambda order=order: ended(pool, order), HANGS_AFTER, "the end of the order")  # type: ignore[misc]
+
+
 async def test_one_of_two_parkings_is_released_by_its_own_id_and_all_by_the_subjects(
     connected_api: httpx.AsyncClient, client: Client, pool: Pool, database_url: str
 ) -> None:
