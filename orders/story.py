@@ -39,12 +39,13 @@ class Money(BaseModel):
 
 
 class Story(BaseModel):
-    """`deadline`: until then the bank may still say yes."""
+    """`deadline`: until then the bank may still say yes. `goes_back`: what was done is undone, before the end."""
 
     headline: str
     text: str
     money: Money | None
     cancellable: bool
+    goes_back: bool
     deadline: AwareDatetime | None
 
 
@@ -69,24 +70,29 @@ PARKED = _Passage(
 AWAITING_PAYMENT = _Passage(
     Text("Waiting for your bank", "Чекаємо на ваш банк"),
     Text(
-        "Your bank has not confirmed the transfer yet. If it does not in time, the order ends and you pay nothing.",
-        "Ваш банк ще не підтвердив переказ. Якщо він не встигне, замовлення буде закрито, і ви нічого не сплатите.",
+        "We have not heard from your bank yet. If it does not confirm the transfer in time, the order ends and you "
+        "pay nothing.",
+        "Відповіді від вашого банку ще немає. Якщо він не підтвердить переказ вчасно, замовлення буде закрито, і ви "
+        "нічого не сплатите.",
     ),
+)
+CANCELLING = _Passage(
+    Text("Cancelling your order", "Скасовуємо ваше замовлення"),
+    Text("It will not be confirmed any more.", "Його вже не буде підтверджено."),
 )
 CANCELLED = Text("Your order is cancelled", "Ваше замовлення скасовано")
 REJECTED = Text("We could not confirm your order", "Ми не змогли підтвердити ваше замовлення")
-CANCELLING = Text("Cancelling your order", "Скасовуємо ваше замовлення")
 REJECTING = Text("We cannot confirm your order", "Ми не можемо підтвердити ваше замовлення")
 UNDERWAY = Text("We are working on your order", "Працюємо над вашим замовленням")
 BY_ITSELF = Text(
     "This usually takes a few seconds. You can close this page; your order goes on.",
-    "Зазвичай це триває кілька секунд. Сторінку можна закрити: замовлення рухатиметься далі.",
+    "Зазвичай це триває кілька секунд. Сторінку можна закрити: замовлення від цього не зупиниться.",
 )
 RECEIVED = _Passage(
     Text("We have your order", "Ми отримали ваше замовлення"),
     Text(
         "It is safe, and we look at it as soon as we can. You can close this page; your order goes on.",
-        "Його збережено, і ми візьмемося за нього, щойно зможемо. Сторінку можна закрити: воно рухатиметься далі.",
+        "Його збережено, і ми візьмемося за нього, щойно зможемо. Сторінку можна закрити: воно від цього не зупиниться.",
     ),
 )
 AND = Text("and", "і")
@@ -96,6 +102,14 @@ PAID = Text("You have paid {amount}.", "Ви сплатили {amount}.")
 RESERVED = Text(
     "{amount} is reserved. You are charged only when we confirm the order.",
     "{amount} зарезервовано. Гроші спишуться, лише коли ми підтвердимо замовлення.",
+)
+TRANSFERRED = Text(
+    "Your bank has confirmed the {amount}. We take the money only when we confirm the order.",
+    "Ваш банк підтвердив {amount}. Ми приймемо гроші, лише коли підтвердимо замовлення.",
+)
+IF_NOT_CONFIRMED = Text(
+    "If we cannot confirm the order, you get back whatever was reserved or charged for it.",
+    "Якщо ми не зможемо підтвердити замовлення, усе, що за нього зарезервовано чи списано, повернеться до вас.",
 )
 NOT_HERE_YET = Text("We have not received the {amount} yet.", "Ми ще не отримали {amount}.")
 FREE_AGAIN = Text(
@@ -127,7 +141,7 @@ WHATEVER = Text(
     "Усе, що було зарезервовано чи списано за це замовлення, повернеться до вас.",
 )
 
-IS_REFUSED = Text("{title}: stopped here.", "{title}: зупинено.")
+IS_REFUSED = Text("{title}: stopped here.", "{title}: перевірку не пройдено.")
 IS_HELD = Text("{title}: we are checking it by hand.", "{title}: перевіряємо вручну.")
 IS_AWAITED = Text("{title}: waiting for an answer.", "{title}: чекаємо на відповідь.")
 
@@ -156,8 +170,13 @@ def story(table: Table, events: Sequence[AnyEvent], steps: Sequence[Step], amoun
 def _settled(table: Table, steps: Sequence[Step]) -> Iterator[Step]:
     settling = {table.settles[step.link.name]: step for step in steps if step.link.name in table.settles}
     for step in steps:
-        other = settling.get(step.link.name) if step.state is State.DONE else None
-        yield replace(other, link=step.link, since=step.since if other.ended else other.since) if other else step
+        other = settling.get(step.link.name)
+        if other and step.state is State.UNDONE:
+            yield replace(step, ended=other.ended or step.ended)
+        elif other and step.state is State.DONE:
+            yield replace(other, link=step.link, since=step.since if other.ended else other.since)
+        else:
+            yield step
 
 
 def _sentence(words: LinkWords, state: State, language: Language) -> str:
@@ -197,6 +216,7 @@ class _Telling:
             text=text,
             money=self._money(),
             cancellable=self._cancellable(),
+            goes_back=bool(self._decisive and not self._end),
             deadline=self._deadline,
         )
 
@@ -205,8 +225,11 @@ class _Telling:
         settling = [step for step in self._steps if step.link.name in self._table.settles]
         if self._decisive or not any(step.state is State.WAITING for step in settling):
             return None
-        pending = [each for each in self._by_type.values() if self._table.types.kind(each.type) is Kind.PENDING]
+        pending = [event for name, event in self._by_type.items() if self._pending(name)]
         return next((event.data.get("deadline") for event in pending), None)
+
+    def _pending(self, name: str) -> bool:
+        return self._table.types.kind(name) is Kind.PENDING
 
     def _passage(self) -> tuple[str, str]:
         if self._end or self._decisive:
@@ -223,7 +246,7 @@ class _Telling:
         if self._end:
             cancelled = self._table.types[self._end.type].status == Status.CANCELLED
             return self._said(CANCELLED if cancelled else REJECTED, text)
-        return self._said(CANCELLING if reason == CANCELLED_BY_CUSTOMER else REJECTING, text)
+        return self._said(*CANCELLING) if reason == CANCELLED_BY_CUSTOMER else self._said(REJECTING, text)
 
     def _underway(self) -> tuple[str, str]:
         """At each link by its own words."""
@@ -249,8 +272,11 @@ class _Telling:
         reserved = was == PaymentStatus.AUTHORIZED
         if self._decisive is None:
             if not self._end and (paid is None or (reserved and self._parked and self._may_be_taken())):
+                if self._parked:
+                    return self._tell("wait", IF_NOT_CONFIRMED)
                 return self._tell("wait", NOT_HERE_YET) if self._deadline else None
-            return self._tell("good", PAID if self._end or not reserved else RESERVED)
+            promised = TRANSFERRED if any(map(self._pending, self._by_type)) else RESERVED
+            return self._tell("good", PAID if self._end or not reserved else promised)
         if refund:
             back = written(refund.data["amount"], refund.data["currency"])
             return self._tell("good", FREE_AGAIN if reserved else GIVEN_BACK, back)

@@ -444,6 +444,8 @@ async def test_a_declined_card_is_told_in_words_and_another_way_to_pay_is_offere
     states = page.locator("rect.ring:not([data-link=payment])")
     drawn = set(await states.evaluate_all("rings => rings.map(ring => ring.dataset.state)"))
     assert drawn == {"left_out"}, "nothing beyond it is waited for, nor are the shackles"
+    await expect(page.locator("#again-why")).to_contain_text("another card, or a transfer")
+    await expect(page.get_by_role("log")).to_contain_text("The payment was declined or is no longer valid.")
     await page.get_by_role("button", name="Put everything back into the basket").click()
     await pays(page)
     await is_confirmed(page)
@@ -725,6 +727,25 @@ async def test_what_is_removed_can_be_put_back_and_the_focus_stays_with_it(perso
     await expect(back).to_be_hidden()
 
 
+async def test_beside_an_unfinished_purchase_the_basket_says_whose_the_sum_is(person: Person) -> None:
+    page = await person.opens()
+    await page.route("**/shop/payments", lambda route: route.abort())
+    await buys(page)
+    await expect(page.locator("#order-note")).to_contain_text("The shop is not answering.")
+    await page.go_back()
+    await title(page, "Things for a quiet kitchen")
+    unfinished = page.locator("#unfinished")
+    await expect(unfinished).to_contain_text("Your last order, 1 item for €13.50, is not finished yet.")
+    await puts_into_the_basket(page, "Buckwheat honey, 400 g")
+    await expect(page.locator("#basket-lines li")).to_have_count(1)
+    await expect(page.locator("#pay-form")).to_be_hidden()
+    await page.unroute("**/shop/payments")
+    await unfinished.get_by_role("button", name="Continue with your order").click()
+    await is_confirmed(page)
+    await expect(page.locator("#receipt-total")).to_have_text("€13.50")
+    await expect(page.locator("#basket-count")).to_have_text("1")
+
+
 async def test_products_of_another_currency_are_ordered_apart(person: Person, customer: Customer) -> None:
     name = a_name()
     await customer.puts_on_sale(5, name=name, currency="USD")
@@ -766,6 +787,13 @@ async def test_the_demo_plays_what_can_go_wrong(person: Person, playing: str, sa
     await title(page, "We could not confirm your order")
     await expect(page.locator("#order-text")).to_contain_text(said)
     await expect(page.get_by_role("button", name=instead)).to_be_visible()
+    await expect(page.get_by_role("log")).to_contain_text(instead)
+    heard = await heard_on(page)
+    (stopped,) = [nth for nth, each in enumerate(heard) if each.endswith(": stopped here.")]
+    (why,) = [nth for nth, each in enumerate(heard) if said in each]
+    undone = [nth for nth, each in enumerate(heard) if each in ("Payment undone.", "Stock released.")]
+    assert all(nth > stopped for nth in undone), f"what came of it is told after it: {heard}"
+    assert heard[why] == await page.locator("#order-text").inner_text()
 
 
 # ---- in another language -----------------------------------------------------------------------------------------
@@ -787,6 +815,27 @@ async def test_a_ukrainian_browser_is_answered_in_ukrainian_and_may_choose_engli
         await page.reload()
         await title(page, "Your order is confirmed")
         assert await page.locator("html").get_attribute("lang") == "en"
+
+
+@pytest.mark.parametrize("locale", ["en-GB", "uk-UA"])
+async def test_on_no_screen_anything_runs_out_of_its_place(somebody: Opens, locale: str) -> None:
+    async with somebody(locale=locale, reduced_motion="reduce") as person:
+        page = await person.opens()
+        await page.locator(".product").nth(11).wait_for()
+        for width in (320, 360, 390, 640, 768, 1024, 1280):
+            await page.set_viewport_size({"width": width, "height": 800})
+            assert await page.evaluate(RUNS_OUT) == [], f"at {width} px"
+
+
+RUNS_OUT = """() => {
+    const within = (inner, outer) => inner.left >= outer.left - 1 && inner.right <= outer.right + 1;
+    const box = element => element.getBoundingClientRect();
+    const page = document.documentElement;
+    const wide = page.scrollWidth > page.clientWidth ? [`the page, by ${page.scrollWidth - page.clientWidth}`] : [];
+    const cards = [...document.querySelectorAll(".product")].filter(
+        card => ![...card.querySelectorAll("*:not(svg *)")].every(each => within(box(each), box(card))));
+    return [...wide, ...cards.map(card => card.innerText)];
+}"""
 
 
 async def test_a_browser_of_a_third_language_is_answered_in_english(somebody: Opens) -> None:

@@ -125,9 +125,10 @@ async def test_an_order_tells_its_story_in_the_callers_language(api: httpx.Async
     assert answer.json()["story"] == {
         "headline": "Ми отримали ваше замовлення",
         "text": "Його збережено, і ми візьмемося за нього, щойно зможемо. "
-        "Сторінку можна закрити: воно рухатиметься далі.",
+        "Сторінку можна закрити: воно від цього не зупиниться.",
         "money": None,
         "cancellable": True,
+        "goes_back": False,
         "deadline": None,
     }
     steps = answer.json()["steps"]

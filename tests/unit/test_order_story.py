@@ -30,7 +30,7 @@ from orders.events import (
     StockReleased,
     StockReserved,
 )
-from orders.story import STILL_RESERVED, CustomerStep, Story, customer_steps, story
+from orders.story import IF_NOT_CONFIRMED, STILL_RESERVED, CustomerStep, Story, customer_steps, story
 from orders.words import Reason
 from workflows.chains import CHAINS
 
@@ -347,7 +347,28 @@ def test_late_money_that_was_gone_when_it_was_to_go_back_is_not_promised_for_eve
 
 
 def test_of_money_that_may_be_charged_at_this_moment_nobody_says_that_it_is_not() -> None:
-    assert money(RECEIVED, *AT_FINALIZE, parked=["finalize"]) is None
+    assert money(RECEIVED, *AT_FINALIZE, parked=["finalize"]) == ("wait", IF_NOT_CONFIRMED.en)
+
+
+def test_of_money_that_was_not_asked_for_before_an_order_parked_the_customer_is_told_too() -> None:
+    assert money(RECEIVED, parked=["payment"]) == ("wait", IF_NOT_CONFIRMED.en)
+
+
+def test_a_transfer_that_the_bank_has_confirmed_is_called_no_reservation() -> None:
+    text = "Your bank has confirmed the EUR 27.00. We take the money only when we confirm the order."
+    assert money(RECEIVED, PENDING, ("settlement", *AUTHORIZED[1:])) == ("good", text)
+
+
+def test_of_a_transfer_that_was_undone_the_time_is_that_of_the_banks_answer() -> None:
+    settled: Made = ("settlement", *CAPTURED[1:])
+    payment = shown(RECEIVED, PENDING, settled, CANCELLED, REFUNDED)["payment"]
+    assert (payment.state, payment.ended) == (State.UNDONE, BEGAN + timedelta(seconds=2))
+
+
+def test_an_order_that_goes_back_says_so_until_its_end() -> None:
+    back, ended = (RECEIVED, CAPTURED, CANCELLED), rejected("cancelled_by_customer")
+    assert [told(*made).goes_back for made in ([RECEIVED], back, [*back, REFUNDED, ended])] == [False, True, False]
+    assert told(*back).text == "It will not be confirmed any more."
 
 
 def test_a_refund_of_which_it_is_not_known_what_it_was_is_told_by_what_was_paid() -> None:

@@ -1,6 +1,6 @@
 // Numbers, times and money as people write them.
 
-import { LOCALE, text } from "./texts.js";
+import { LANGUAGE, LOCALE, text } from "./texts.js";
 
 /** `unexpected_answer` is for programs, `unexpected answer` for people. */
 export const words = (code) => code.replaceAll(/[_-]/g, " ");
@@ -21,8 +21,11 @@ const DECIMALS = {
   4: "CLF UYW",
 };
 
-/** From minor units; `currencyDisplay` is `symbol` or `code`. */
-export function money(amount, currency, currencyDisplay = "symbol") {
+// In Ukrainian `symbol` is `EUR` where people write €.
+const SYMBOL = LANGUAGE === "uk" ? "narrowSymbol" : "symbol";
+
+/** From minor units; `currencyDisplay` as `Intl` has it. */
+export function money(amount, currency, currencyDisplay = SYMBOL) {
   const [decimals = 2] = Object.keys(DECIMALS).filter((each) => DECIMALS[each].includes(currency));
   const digits = { minimumFractionDigits: decimals, maximumFractionDigits: decimals };
   return new Intl.NumberFormat(LOCALE, { style: "currency", currency, currencyDisplay, ...digits }).format(
@@ -47,8 +50,9 @@ const written = (options) => {
 export const hour = written({ hour: "2-digit", minute: "2-digit" });
 /** 09:44:07 */
 export const clock = written({ hour: "2-digit", minute: "2-digit", second: "2-digit" });
+const MONTH = LANGUAGE === "uk" ? "long" : "short"; // "лист." is for tables
 /** 25 Nov 2026, 09:44 */
-export const date = written({ day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit" });
+export const date = written({ day: "numeric", month: MONTH, year: "numeric", hour: "2-digit", minute: "2-digit" });
 
 export const seconds = (from, to) => (new Date(to) - new Date(from)) / 1000;
 

@@ -22,13 +22,21 @@ export function renderBasket(products) {
   const items = count(now);
   const sum = items ? money(total(now), now.currency) : "";
   $("basket-empty").hidden = items > 0 || Boolean(running);
-  $("pay-form").hidden = !items && !running;
+  $("unfinished").hidden = !running;
+  if (running) {
+    const values = { count: count({ lines: running.wanted }), amount: money(running.total, running.currency) };
+    setText($("unfinished").querySelector("p"), text("basket.unfinished", values));
+  }
+  $("pay-form").hidden = !items || Boolean(running);
   $("take-prices").hidden = !changed;
-  const toPay = running ?? { ...now, total: total({ lines: linesToOrder(now.lines, products) }) };
-  const amount = toPay.currency ? money(toPay.total, toPay.currency) : "";
+  const toOrder = linesToOrder(now.lines, products);
+  const amount = items ? money(total({ lines: toOrder }), now.currency) : "";
+  const changes = items ? playedChange(now, toOrder) : "";
+  $("playing-changes").hidden = !changes;
+  setText($("playing-changes"), changes);
   setText($("basket-total"), amount);
-  setText($("pay"), running ? text("pay.go_on") : text("pay.pay", { amount }));
-  $("pay").disabled = changed && !running;
+  setText($("pay"), text("pay.pay", { amount }));
+  $("pay").disabled = changed;
   setText($("basket-count"), String(items));
   $("bar").hidden = !items;
   setText($("bar-count"), text("basket.bar", { count: items }));
@@ -36,6 +44,15 @@ export function renderBasket(products) {
   if (removed && (now.lines.some(({ sku }) => sku === removed.sku) || running)) removed = null;
   $("basket-removed").hidden = !removed;
   if (removed) setText($("basket-removed").querySelector("span"), text("basket.removed", removed));
+}
+
+/** What a demo orders instead, in words. */
+function playedChange({ lines: [first], currency }, ordered) {
+  const { name, sku } = first;
+  const quantity = ordered.filter((line) => line.sku === sku).reduce((sum, line) => sum + line.quantity, 0);
+  if (quantity !== first.quantity) return text("demo.orders_more", { quantity, name });
+  const { unit_price } = ordered[0];
+  return unit_price === first.unit_price ? "" : text("demo.orders_at", { name, price: money(unit_price, currency) });
 }
 
 function showLine(item, { quantity, unit_price }, currency, product) {
@@ -46,7 +63,7 @@ function showLine(item, { quantity, unit_price }, currency, product) {
   setText(part(".sum-of-line"), money(quantity * unit_price, currency));
   setAttribute(part(".less"), "aria-disabled", quantity <= 1);
   setAttribute(part(".more"), "aria-disabled", quantity >= most);
-  const notices = [];
+  const notices = quantity >= MOST ? [text("basket.most", { most: MOST })] : [];
   if (product && product.unit_price !== unit_price) {
     const [now, before] = [money(product.unit_price, product.currency), money(unit_price, currency)];
     notices.push(text("basket.new_price", { now, before }));
@@ -68,14 +85,14 @@ function basketItem(line) {
     {},
     picture(line),
     h("span", { class: "what" }, name, h("small", { class: "each number" })),
-    remove,
     h(
       "span",
       { class: "stepper", role: "group", "aria-label": text("basket.quantity", line) },
       stepButton("−", "basket.less", -1, line),
-      h("output", { class: "number" }),
+      h("output", { class: "number", "aria-live": "off" }), // it is said by name
       stepButton("+", "basket.more", 1, line),
     ),
+    remove,
     h("span", { class: "sum-of-line number" }),
     h("p", { class: "notice", hidden: true }),
   );
@@ -88,7 +105,12 @@ function stepButton(sign, label, by, { sku, name }) {
     sign,
   );
   button.addEventListener("click", () => {
-    if (button.getAttribute("aria-disabled") === "true") return; // it keeps the focus, which a disabled one loses
+    if (button.getAttribute("aria-disabled") === "true") {
+      // It keeps the focus, which a disabled one loses.
+      const why = button.closest("li").querySelector(".notice").textContent;
+      if (by > 0 && why) say(why);
+      return;
+    }
     const { currency, lines } = basket();
     const line = lines.find((each) => each.sku === sku);
     if (!line) return;

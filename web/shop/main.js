@@ -140,6 +140,7 @@ $("skip").addEventListener("click", (event) => {
   $("main").focus();
 });
 $("pay-form").addEventListener("submit", pay);
+$("unfinished").querySelector("button").addEventListener("click", pay);
 $("take-prices").addEventListener("click", () => {
   accept(allProducts());
   $("pay").focus();

@@ -34,5 +34,6 @@ export function offer(order, products) {
     const quantity = Math.min(line.quantity, Math.max(available, 0), MOST);
     if (quantity) lines.push({ sku: line.sku, name, quantity, unit_price });
   }
+  if (products.size && lines.length && !differences.length) differences.push(text("again.as_before"));
   return { lines, differences, verb };
 }

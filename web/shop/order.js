@@ -1,7 +1,7 @@
 // One order on the page: the chain, what it says in words, and what can still be done about it. Whatever is said of the
 // order comes from the API.
 
-import { Away, Problem, untilAnswered } from "../kit/api.js";
+import { Problem, untilAnswered } from "../kit/api.js";
 import { graphOf } from "../kit/chains.js";
 import { $, h, setAttribute, setText } from "../kit/elements.js";
 import { text } from "../kit/texts.js";
@@ -22,7 +22,8 @@ const FRESH = 5_000; // what is older than this is history, and shown at once
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
 const CLOSED = ["done", "refused", "undone", "parked"];
-const TOLD = ["done", "refused", "undone"]; // of what is parked the headline tells
+const TOLD = ["done", "refused", "undone"]; // in this order; of what is parked the headline tells
+const BACK = ["refused", "undone"];
 
 let known = null;
 
@@ -177,7 +178,8 @@ function advance() {
   const { newest, states } = mine;
   mine.next = undefined;
   const closed = newest.steps.filter((step) => CLOSED.includes(step.state) && states[step.link] !== step.state);
-  const late = calm.matches || document.visibilityState === "hidden" || Date.now() - lastTime(newest) > FRESH;
+  const back = newest.steps.some(({ state }) => BACK.includes(state)); // whose links close in no order of the picture
+  const late = back || calm.matches || document.visibilityState === "hidden" || Date.now() - lastTime(newest) > FRESH;
   mine.unseen = new Set(late ? [] : closed.slice(1).map((step) => step.link));
   mine.order = newest;
   if (!mine.unseen.size) mine.story = newest.story;
@@ -203,13 +205,15 @@ function render() {
   const whole = Boolean(orderId && order) && order.story === story; // nothing is still to be shown
   shown.slow &&= !whole || Date.now() - shown.lastNews > SLOW_AFTER;
   const told = graph && !shown.unknown ? renderChain() : [];
-  $("chain").hidden = !graph || shown.unknown;
+  $("chain").hidden = !graph || shown.unknown || (orderId && !order);
   setText($("order-title"), story.headline);
   // What is being done is no news; what was done the links have told.
   const news = shown.unknown || (whole && graph.status(order.status).mood !== "busy");
-  if (news) told.push(`${story.headline}.`);
+  if (story.goes_back) told.unshift(story.text);
+  else if (news) told.push(`${story.headline}.`, story.text);
   const deadline = story.deadline && text("order.deadline", { time: date(story.deadline) });
-  setText($("order-text"), [story.text, deadline].filter(Boolean).join(" "));
+  const usual = !(shown.slow && whole && moves(graph, order)); // what usually is would contradict the note
+  setText($("order-text"), [usual && story.text, deadline].filter(Boolean).join(" "));
   setText($("order-eyebrow"), eyebrow(order));
   document.title = text("order.tab", { headline: story.headline });
   $("order").dataset.mood = whole ? moodOf(graph, order) : "";
@@ -230,6 +234,9 @@ function render() {
   speak(told, whole || shown.unknown);
 }
 
+/** On its way, not going back, and waited for by nobody outside. */
+const moves = (graph, { status, story }) => graph.status(status).mood === "busy" && !story.goes_back;
+
 function eyebrow(order) {
   if (shown.unknown) return "";
   return order?.received_at ? text("order.of", { time: date(order.received_at) }) : text("order.yours");
@@ -241,7 +248,7 @@ function renderDoable(graph, order) {
   const cancellable = mine && order.story.cancellable;
   if (!cancellable && $("cancel-dialog").open) {
     $("cancel-dialog").close("");
-    say(text("verdict.too_late"));
+    say(text("cancel.ended", { headline: order.story.headline }));
   }
   hide($("bank"), !(mine && order.story.deadline));
   hide($("cancel"), !cancellable);
@@ -281,10 +288,11 @@ function renderChain() {
     const state = now[name] === "awaited" ? graph.status(order.status).title : text(`states.${now[name]}`);
     setText(item.querySelector(".state"), state);
     setText(item.querySelector(".time"), step ? timeOf(step, now[name], order) : "");
-    if (step && TOLD.includes(now[name]) && states[name] !== now[name]) told.push(step.sentence);
+    if (step && TOLD.includes(now[name]) && states[name] !== now[name])
+      told.push([TOLD.indexOf(now[name]), step.sentence]);
   }
   shown.states = now;
-  return told;
+  return told.toSorted(([one], [other]) => one - other).map(([, sentence]) => sentence);
 }
 
 /** `nth`: its column; `turn`: the first column in which a link has closed that is not shown yet. */
@@ -308,8 +316,9 @@ function timeOf({ since, ended }, state, { received_at }) {
 function notes() {
   if (!shown?.orderId) return;
   const { graph, newest, lost, slow } = shown;
-  const moves = newest && graph.status(newest.status).mood === "busy";
-  note(lost ? text(newest ? "order.lost" : "shop.away") : slow && moves ? text("order.slow") : "");
+  const works = newest && graph.status(newest.status).mood === "busy";
+  const late = slow && works && text(moves(graph, newest) ? "order.slow" : "order.slow_back");
+  note(lost ? text(newest ? "order.lost" : "shop.away") : late || "");
 }
 
 /** `spoken`: as much of it as those hear who hear the page. */
@@ -359,6 +368,7 @@ function renderAgain(graph, order) {
   $("again-go").hidden = !lines.length;
   $("again").hidden = !lines.length && !differences.length;
   setText($("again-go"), text(verb));
+  if (shown.asked) speak([...differences, text(verb)], true);
   if (shown.asked) return;
   shown.asked = true;
   refreshProducts().then(() => shown && render()); // prices and stock of now, not of when the page came
@@ -406,9 +416,9 @@ async function playBank(button) {
     await callAsCustomer("POST", `/shop/orders/${encodeURIComponent(mine.orderId)}/bank`, { body });
   } catch (problem) {
     if (!(problem instanceof Problem)) throw problem;
-    const away = problem.code ? "demo.bank_away" : "demo.shop_away";
-    const no = problem.status === 404 ? "share.forgotten" : "demo.bank_decided";
-    answer = problem instanceof Away ? away : no;
+    const away = problem.status ? "demo.bank_away" : "demo.shop_away";
+    const no = { order_not_found: "share.forgotten", payment_decided: "demo.bank_decided" }[problem.code];
+    answer = no ?? away;
     mine.played = false;
   }
   if (mine !== shown) return;

@@ -78,7 +78,10 @@ function showProduct(item, { sku, unit_price, currency, available }) {
   const few = available > 0 && available <= 5;
   setText(part(".stock"), available <= 0 ? text("stock.none") : few ? text("stock.left", { left: available }) : "");
   const apart = foreign ? text("basket.other_currency", { currency: now.currency }) : "";
-  setText(part(".held"), held ? text("basket.holds", { held }) : apart);
+  setText(
+    part(".held"),
+    held >= MOST ? text("basket.most", { most: MOST }) : held ? text("basket.holds", { held }) : apart,
+  );
 }
 
 function productItem(product) {
@@ -86,6 +89,7 @@ function productItem(product) {
   const button = h("button", { type: "button", "aria-label": text("basket.add_this", product) }, text("basket.add"));
   button.addEventListener("click", () => {
     if (button.getAttribute("aria-disabled") !== "true") add(product.sku);
+    else say(button.closest("li").querySelector(".held").textContent);
   });
   return h(
     "li",
@@ -107,5 +111,8 @@ export function setUpShelf() {
   $("show-all").addEventListener("click", () => {
     showsAll = !showsAll;
     renderProducts();
+    const shown = [...$("products").children];
+    say(text("catalogue.shown", { all: shown.length }));
+    if (showsAll) shown[FIRST].querySelector("button").focus();
   });
 }
