@@ -92,7 +92,7 @@ RECEIVED = _Passage(
     Text("We have your order", "Ми отримали ваше замовлення"),
     Text(
         "It is safe, and we look at it as soon as we can. You can close this page; your order goes on.",
-        "Його збережено, і ми візьмемося за нього, щойно зможемо. Сторінку можна закрити: воно від цього не зупиниться.",
+        "Його збережено, ми візьмемося за нього, щойно зможемо. Сторінку можна закрити: воно від цього не зупиниться.",
     ),
 )
 AND = Text("and", "і")

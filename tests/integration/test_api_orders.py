@@ -124,7 +124,7 @@ async def test_an_order_tells_its_story_in_the_callers_language(api: httpx.Async
     assert answer.headers["Vary"] == "Accept-Language"
     assert answer.json()["story"] == {
         "headline": "Ми отримали ваше замовлення",
-        "text": "Його збережено, і ми візьмемося за нього, щойно зможемо. "
+        "text": "Його збережено, ми візьмемося за нього, щойно зможемо. "
         "Сторінку можна закрити: воно від цього не зупиниться.",
         "money": None,
         "cancellable": True,
