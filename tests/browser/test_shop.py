@@ -399,6 +399,7 @@ async def test_a_page_that_was_offline_catches_up(person: Person, customer: Cust
     await person.context.set_offline(False)
     await is_confirmed(page)
     await expect(page.locator("#order-note")).to_have_text("")
+    await expect(page.get_by_role("log")).to_contain_text("The connection is back.")
 
 
 async def test_a_page_outlives_the_api(person: Person, customer: Customer, machine: Machine) -> None:
@@ -516,6 +517,7 @@ async def test_a_waiting_order_can_be_cancelled_and_is_asked_about_once(person: 
     await title(page, "Waiting for your bank")
     await cancel.click()
     await page.get_by_role("button", name="Yes, cancel it").click()
+    await expect(page.locator("#order-title")).to_be_focused()
     await expect(page.locator("#verdict")).to_contain_text("The shop has accepted your cancellation.")
     await expect(page.get_by_role("heading", level=1)).to_have_text(re.compile("Cancelling|is cancelled"))
     await expect(cancel).to_be_hidden()
@@ -539,6 +541,25 @@ async def test_a_cancel_that_was_promised_is_done_wherever_the_customer_is_meanw
     await page.goto(f"/#order-{order_id}")
     await title(page, "Your order is cancelled")
     await expect(page.locator("#verdict")).to_have_text("The shop has accepted your cancellation.")
+
+
+async def test_a_cancel_during_an_outage_is_nowhere_called_an_order_that_is_worked_on(
+    person: Person, customer: Customer
+) -> None:
+    page = await person.opens()
+    await buys(page, method="Bank transfer")
+    await title(page, "Waiting for your bank")
+    await customer.payments.put("/faults", json={"error_rate": 1})
+    await page.get_by_role("button", name="Cancel the order").click()
+    await page.get_by_role("button", name="Yes, cancel it").click()
+    await title(page, "Cancelling your order")
+    await expect(page.locator("#order-text")).to_have_text("It will not be confirmed any more.")
+    await expect(page.locator("#order-note")).to_have_text(re.compile("longer than usual. We are still at it"))
+    await page.get_by_role("link", name="My orders").click()
+    await expect(page.locator("#orders-list .status")).to_have_text("Will not be confirmed")
+    await customer.payments.put("/faults", json={})
+    await page.go_back()
+    await title(page, "Your order is cancelled")
 
 
 async def test_a_browser_that_has_forgotten_its_customer_says_so_and_still_shows_the_orders(person: Person) -> None:
@@ -781,9 +802,30 @@ async def test_prices_have_the_decimals_of_their_currency(
         ("The price has gone up meanwhile", "A price is not the one you saw", "Order at the new price"),
     ],
 )
-async def test_the_demo_plays_what_can_go_wrong(person: Person, playing: str, said: str, instead: str) -> None:
-    page = await person.opens()
-    await buys(page, playing=playing)
+async def test_the_demo_plays_what_can_go_wrong(somebody: Opens, playing: str, said: str, instead: str) -> None:
+    async with somebody() as person:  # for whom things move, so that what happens might be told one by one
+        await hears_of_a_refusal(await person.opens(), playing, said, instead)
+
+
+async def test_a_refusal_that_comes_all_at_once_is_told_in_the_order_of_what_happened(
+    somebody: Opens, customer: Customer
+) -> None:
+    async def hold(route: Route) -> None:
+        await customer.ended(route.request.url.rpartition("/")[2])
+        await route.continue_()
+
+    async with somebody() as person:
+        page = await person.opens()
+        await page.route(re.compile(r"/orders/[^/]+$"), hold)
+        await hears_of_a_refusal(page, "The price has gone up meanwhile", "A price is not", "Order at the new price")
+        await page.unroute_all(behavior="ignoreErrors")
+
+
+async def hears_of_a_refusal(page: Page, playing: str, said: str, instead: str) -> None:
+    await puts_into_the_basket(page)
+    await page.get_by_role("radio", name=playing).check()
+    await expect(page.locator("#playing-changes")).to_contain_text("To play this, ")
+    await pays(page, playing=playing)
     await title(page, "We could not confirm your order")
     await expect(page.locator("#order-text")).to_contain_text(said)
     await expect(page.get_by_role("button", name=instead)).to_be_visible()
@@ -812,6 +854,7 @@ async def test_a_ukrainian_browser_is_answered_in_ukrainian_and_may_choose_engli
         await state(page, "payment", "Готово")
         await page.get_by_role("button", name="English").click()
         await title(page, "Your order is confirmed")
+        await expect(page.get_by_role("button", name="Українська")).to_be_focused()
         await page.reload()
         await title(page, "Your order is confirmed")
         assert await page.locator("html").get_attribute("lang") == "en"

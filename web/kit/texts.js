@@ -26,6 +26,14 @@ function kept() {
   }
 }
 
+function chosen() {
+  try {
+    return sessionStorage.getItem(KEPT);
+  } catch {
+    return null;
+  }
+}
+
 export const LANGUAGE = wanted();
 export const LOCALE = LANGUAGES[LANGUAGE].locale;
 
@@ -67,8 +75,12 @@ function offer(button) {
   button.setAttribute("aria-label", name);
   button.addEventListener("click", () => {
     localStorage.setItem(KEPT, other);
+    sessionStorage.setItem(KEPT, "chosen");
     location.reload();
   });
+  if (!chosen()) return;
+  sessionStorage.removeItem(KEPT);
+  button.focus(); // where it was before the page was loaded anew
 }
 
 for (const element of document.querySelectorAll("*")) fill(element);

@@ -76,10 +76,12 @@ async function orderByLink(orderId, signature) {
   }
 }
 
-function orderItem(graph, { order_id, order_number, status, received_at, lines, total, currency }) {
+function orderItem(graph, { order_id, order_number, status, reason, received_at, lines, total, currency }) {
   const count = lines.reduce((sum, line) => sum + line.quantity, 0);
   const { title, mood } = graph.status(status);
   const over = graph.end(status);
+  // It is the shop that has to do something, and what operators call that is nothing to a customer.
+  const open = mood === "bad" ? text("states.parked") : reason ? text("orders.goes_back") : title;
   return h(
     "li",
     {},
@@ -89,8 +91,7 @@ function orderItem(graph, { order_id, order_number, status, received_at, lines, 
       h("strong", { class: "number" }, order_number ?? order_id),
       h("span", { class: "soft" }, `${date(received_at)} · ${text("basket.items", { count })}`),
       h("span", { class: "number" }, money(total, currency)),
-      // It is the shop that has to do something, and what operators call that is nothing to a customer.
-      h("span", { class: "status", "data-mood": mood }, mood === "bad" && !over ? text("states.parked") : title),
+      h("span", { class: "status", "data-mood": mood }, over ? title : open),
     ),
   );
 }
