@@ -830,6 +830,8 @@ async def hears_of_a_refusal(page: Page, playing: str, said: str, instead: str) 
     await expect(page.locator("#order-text")).to_contain_text(said)
     await expect(page.get_by_role("button", name=instead)).to_be_visible()
     await expect(page.get_by_role("log")).to_contain_text(instead)
+    if instead == "Order what is left":
+        await expect(page.locator("#again-why")).to_contain_text("99 of one product are the most")
     heard = await heard_on(page)
     (stopped,) = [nth for nth, each in enumerate(heard) if each.endswith(": stopped here.")]
     (why,) = [nth for nth, each in enumerate(heard) if said in each]

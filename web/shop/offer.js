@@ -32,6 +32,7 @@ export function offer(order, products) {
       verb = "again.new_price";
     }
     const quantity = Math.min(line.quantity, Math.max(available, 0), MOST);
+    if (quantity < Math.min(line.quantity, available)) differences.push(text("basket.most", { most: MOST }));
     if (quantity) lines.push({ sku: line.sku, name, quantity, unit_price });
   }
   if (products.size && lines.length && !differences.length) differences.push(text("again.as_before"));
