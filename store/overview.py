@@ -172,7 +172,8 @@ _GROUPS = """
     CROSS JOIN LATERAL (  -- by the indexes journal_turns and journal_late
         SELECT array_agg(type ORDER BY type) FILTER (WHERE kind <> 'parked') AS types,
                coalesce(bool_or(kind = 'parked'), false) AS parked,
-               coalesce(bool_or(kind IN ('refusal', 'withdrawal')), false) AS refused
+               coalesce(bool_or(kind IN ('refusal', 'withdrawal')), false) AS refused,
+               coalesce(bool_or(kind = 'withdrawal'), false) AS withdrawn
         FROM (
             SELECT type, kind FROM journal
             WHERE journal.subject = standing.subject AND kind IN ('pending', 'refusal', 'withdrawal', 'parked')
@@ -185,10 +186,10 @@ _GROUPS = """
                array_agg(data ->> 'last_error' ORDER BY position) AS errors
         FROM parkings WHERE turns.parked AND parkings.subject = standing.subject
     ) AS waits
-    LEFT JOIN LATERAL (
-        SELECT true AS owed FROM payments
-        WHERE (turns.refused OR standing.ended) AND payments.order_id = standing.subject AND state <> 'refunded'
-          AND (standing.ended OR NOT $2::text[] <@ coalesce(claimed.done, '{}'))
+    LEFT JOIN LATERAL (  -- the rule of `Operations.refunds`
+        SELECT true AS owed FROM (SELECT) AS one LEFT JOIN payments ON payments.order_id = standing.subject
+        WHERE standing.ended OR turns.refused AND NOT $2::text[] <@ coalesce(claimed.done, '{}')
+          AND coalesce(state <> 'refunded', turns.withdrawn AND chain = $4)
         LIMIT 1
     ) AS money ON true
     LEFT JOIN LATERAL (

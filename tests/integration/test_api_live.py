@@ -21,6 +21,7 @@ from orders.events import (
     OrderConfirmed,
     OrderParked,
     OrderReleased,
+    OrderWithdrawn,
     PaymentArrivedLate,
     PaymentConfirmed,
     PaymentDeclined,
@@ -30,6 +31,7 @@ from orders.order import Order
 from store.database import Pool, open_pool, transaction
 from store.journal import record
 from store.link_failures import LinkFailures
+from store.operations import Operations
 from store.overview import RATE_OVER, Overview
 from store.payments import Payments
 from telemetry.exposition import compensation
@@ -148,6 +150,14 @@ async def test_an_order_that_goes_back_is_counted_there_with_the_money_that_is_o
     picture = await look(overview)
     assert counts(picture)["reject"] == (0, 1, 0)
     assert picture.owed == 0
+
+
+async def test_the_picture_counts_as_owed_what_the_list_of_refunds_has(pool: Pool, overview: Overview) -> None:
+    taken_back = await on_the_way(pool, "payment")  # its payment was not checked: it may be paid
+    await tell(pool, OrderWithdrawn, taken_back, "withdrawal", reason="rejected_by_operator", detail="", by="ann")
+    assert (await look(overview)).owed == 1 == len(await Operations(pool, compensation()).refunds())
+    await fetch(pool, "INSERT INTO claims VALUES ($1, 'refund')", taken_back.order_id)
+    assert (await look(overview)).owed == 0 == len(await Operations(pool, compensation()).refunds())
 
 
 async def test_money_that_comes_after_the_end_is_owed(pool: Pool, overview: Overview) -> None:

@@ -148,10 +148,15 @@ function shown(stopped) {
 export const live = new Live();
 addEventListener("online", () => live.hurry());
 
-/** Calls `show` with the current picture and each that follows, until `signal`. */
+const JUDGED_EVERY = 5_000; // milliseconds: what stands still brings no other picture, and is worse the longer it does
+
+/** Calls `show` with the current picture and each that follows, and now and then again, until `signal`. */
 export function onPicture(show, signal) {
-  if (live.picture) show(live.picture);
-  live.addEventListener("picture", () => show(live.picture), { signal });
+  const again = () => live.picture && show(live.picture);
+  again();
+  live.addEventListener("picture", again, { signal });
+  const judging = setInterval(again, JUDGED_EVERY);
+  signal.addEventListener("abort", () => clearInterval(judging));
 }
 
 /** Calls `look` now and whenever anything has happened, until `signal`; never twice at once. Trouble goes to `fail`. */

@@ -57,8 +57,7 @@ export function troublesOf(graphs, picture) {
     const graph = graphs.get(chain.name);
     return graph ? [...faults(graph, chain, picture), ...waits(graph, chain)] : [];
   });
-  const told = found.some(({ graph, link }) => graph.link(link).back); // whatever keeps the money back is named already
-  if (picture.owed && !told) found.push({ kind: "owed", subjects: picture.owed });
+  if (picture.owed) found.push({ kind: "owed", subjects: picture.owed });
   const order = Object.keys(KINDS);
   return found.toSorted((a, b) => order.indexOf(a.kind) - order.indexOf(b.kind) || b.subjects - a.subjects);
 }
