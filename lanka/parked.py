@@ -27,8 +27,8 @@ StageOption = Annotated[str | None, typer.Option(help="Only at the forward links
 ReasonOption = Annotated[str | None, typer.Option(help="Only for this reason.")]
 ChainOption = Annotated[str | None, typer.Option(help="Only of this chain.")]
 CustomerOption = Annotated[str | None, typer.Option("--customer", help="Only of this customer's orders.")]
-SinceOption = Annotated[str | None, typer.Option(help="Only what is parked since then or later; ISO 8601.")]
-BeforeOption = Annotated[str | None, typer.Option(help="Only what was parked before then; ISO 8601.")]
+SinceOption = Annotated[str | None, typer.Option(help="Only what is parked since then: 2026-11-26T09:00:00Z.")]
+BeforeOption = Annotated[str | None, typer.Option(help="Only what was parked before: 2026-11-26T09:00:00Z.")]
 WhyOption = Annotated[str, typer.Option(help="Why you decide so; it goes into the journal.")]
 SomeArgument = Annotated[
     str | None, typer.Argument(metavar="ID", help="The id of one order, or of one parking; without it, all that match.")
@@ -37,6 +37,7 @@ RateOption = Annotated[float | None, typer.Option(help="Orders each second, from
 MostOption = Annotated[
     int | None, typer.Option("--limit", help="Orders at most, the oldest first.", show_default="1000")
 ]
+AllOption = Annotated[bool, typer.Option("--all", help="Whatever is parked, where nothing else chooses.")]
 DryOption = Annotated[bool, typer.Option("--dry-run", help="Only tell which orders those would be.")]
 
 
@@ -104,26 +105,23 @@ def _command(verb: str, done: str, doc: str) -> None:
         before: BeforeOption = None,
         rate: RateOption = None,
         limit: MostOption = None,
+        everything: AllOption = False,
         dry_run: DryOption = False,
         as_json: JsonOption = False,
         api: ApiOption = None,
         key: KeyOption = None,
         home: HomeOption = DEFAULT_HOME,
     ) -> None:
-        bulk = _given(
-            chain=chain,
-            link=link,
-            stage=stage,
-            reason=reason,
-            customer_id=customer,
-            since=since,
-            before=before,
-            rate_per_second=rate,
-            limit=limit,
-            dry_run=dry_run or None,
+        chosen = _given(
+            chain=chain, link=link, stage=stage, reason=reason, customer_id=customer, since=since, before=before
         )
-        if parking and bulk:
+        bulk = chosen | _given(rate_per_second=rate, limit=limit, dry_run=dry_run or None)
+        if parking is not None and (bulk or everything):
             raise typer.BadParameter("one order needs none of the options that choose among many")
+        if parking is not None and not parking.strip():
+            raise typer.BadParameter("the ID is empty")
+        if parking is None and not (chosen or everything or dry_run):
+            raise typer.BadParameter("name one order, choose by --link, --reason, ..., or say --all")
         operator = operators_api(api, key, home)
         one = f"/{quote(parking, safe='')}" if parking else ""
         answer = operator.call("POST", f"/operations/parked{one}/{verb}", json=bulk | {"why": why, "by": by})

@@ -27,13 +27,20 @@ class OlderDatabaseError(LankaError):
         )
 
 
-@stamina.retry(on=OSError, attempts=None, timeout=30)
 async def migrate(database_url: str, schemas: Mapping[str, str] = MappingProxyType({})) -> list[str]:
     """Upgrades to the newest schema. Waits up to 30 s for a server that starts; safe to call twice at once.
 
     `schemas`: SQL of the chains that have tables of their own, by the chain's name; each is executed once. Returns what
     was done, the newest revision or a chain, in order. Raises `OlderDatabaseError`.
     """
+    # A block, no decorator: that logs its function's arguments, and with them a password.
+    async for attempt in stamina.retry_context(on=OSError, attempts=None, timeout=30):
+        with attempt:
+            return await _migrate(database_url, schemas)
+    raise AssertionError("it is done, or it has failed")
+
+
+async def _migrate(database_url: str, schemas: Mapping[str, str]) -> list[str]:
     engine = create_async_engine("postgresql+asyncpg://", async_creator=lambda: asyncpg.connect(database_url))
     try:
         async with engine.begin() as connection:

@@ -1,12 +1,15 @@
 """The schema: made once, whoever starts at the same time, and never out of a database that cannot become it."""
 
 import asyncio
+from contextlib import suppress
 
 import pytest
+from structlog.testing import capture_logs
 
 from store.database import open_pool
 from store.migrate import OlderDatabaseError, migrate
 from tests.conftest import fresh_database
+from tests.servers import free_port
 from tests.shop import fetch
 
 PARCELS = "CREATE TABLE parcels (parcel text PRIMARY KEY); CREATE INDEX parcels_again ON parcels (parcel);"
@@ -31,3 +34,11 @@ async def test_a_database_of_an_earlier_version_is_refused_in_one_sentence(postg
         with pytest.raises(OlderDatabaseError, match=r"earlier version of Lanka.*finish its orders.*LANKA_HOME"):
             await migrate(url)
         assert await fetch(pool, "SELECT to_regclass('subjects') AS there") == [{"there": None}]
+
+
+async def test_a_migration_that_waits_for_its_server_logs_no_password() -> None:
+    with capture_logs() as logged, suppress(TimeoutError):
+        async with asyncio.timeout(2):
+            await migrate(f"postgresql://lanka:geheim@127.0.0.1:{free_port()}/lanka")
+    assert logged
+    assert "geheim" not in repr(logged)
