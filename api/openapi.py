@@ -47,6 +47,8 @@ def document_routes(app: FastAPI, *models: type[BaseModel]) -> None:
     generate = app.openapi
 
     def openapi() -> dict[str, Any]:
+        if app.openapi_schema:  # completed before
+            return app.openapi_schema
         document = generate()
         named: dict[type[BaseModel], None] = dict.fromkeys([*models, ProblemDetails])
         known: dict[ProblemCode, None] = dict.fromkeys(Code)

@@ -187,9 +187,10 @@ _GROUPS = """
         FROM parkings WHERE turns.parked AND parkings.subject = standing.subject
     ) AS waits
     LEFT JOIN LATERAL (  -- the rule of `Operations.refunds`
-        SELECT true AS owed FROM (SELECT) AS one LEFT JOIN payments ON payments.order_id = standing.subject
-        WHERE standing.ended OR turns.refused AND NOT $2::text[] <@ coalesce(claimed.done, '{}')
-          AND coalesce(state <> 'refunded', turns.withdrawn AND chain = $4)
+        SELECT true AS owed FROM (
+            SELECT WHERE standing.ended OR turns.refused AND NOT $2::text[] <@ coalesce(claimed.done, '{}')
+        ) AS undone LEFT JOIN payments ON payments.order_id = standing.subject
+        WHERE standing.ended OR coalesce(state <> 'refunded', turns.withdrawn AND chain = $4)
         LIMIT 1
     ) AS money ON true
     LEFT JOIN LATERAL (

@@ -22,6 +22,7 @@ from lanka.temporal import BINARY
 from tests.e2e.customer import ENDS, Customer, held_at_the_cart
 from tests.e2e.machine import LANKA, Machine, a_machine
 from tests.servers import HANGS_AFTER, process, until
+from workflows.router import JOURNALLED_WITHIN
 
 CONFIRMED = ["PaymentConfirmed", "StockReserved", "PriceConfirmed", "CartConfirmed", "OrderConfirmed"]
 DEADLINE = 3600
@@ -275,11 +276,11 @@ async def turns_of_a_release(temporal: Client, workflow_id: str) -> list[float]:
     """How many seconds after the release each parked order of the workflow went on, but for those that did at once."""
     turns: list[float] = []
     async for event in temporal.get_workflow_handle(workflow_id).fetch_history_events():
-        if event.workflow_execution_signaled_event_attributes.signal_name == "release":
+        if event.HasField("workflow_execution_update_accepted_event_attributes"):
             turns = []
         elif event.HasField("timer_started_event_attributes"):
             turns.append(event.timer_started_event_attributes.start_to_fire_timeout.ToTimedelta().total_seconds())
-    return turns
+    return [turn for turn in turns if turn != JOURNALLED_WITHIN]
 
 
 # ---- cancelled ---------------------------------------------------------------------------------------------------

@@ -73,7 +73,7 @@ async def test_the_version_is_written_when_an_order_is_taken_and_stays(pool: Poo
         assert (await taken_with(connection, waits.order_id)).version == 3
     carried = await Operations(pool, BACK).carried(alone.order_id)
     assert carried
-    assert (carried.version, carried.status, carried.ended) == (7, "processing", False)
+    assert (carried.version, carried.status, carried.ended) == (7, "received", False)
 
 
 @pytest.mark.parametrize(
