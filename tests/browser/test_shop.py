@@ -584,8 +584,8 @@ async def test_a_cancel_that_this_browser_may_no_longer_make_is_told_as_that(per
     page = await person.opens()
     await buys(page, method="Bank transfer")
     await title(page, "Waiting for your bank")
-    await person.context.clear_cookies()
     await page.get_by_role("button", name="Cancel the order").click()
+    await person.context.clear_cookies()  # not before: who looks again is told so without asking
     await page.get_by_role("button", name="Yes, cancel it").click()
     await expect(page.locator("#verdict")).to_contain_text("This browser no longer knows you")
     await expect(page.locator("#order-title")).to_be_focused()
