@@ -238,9 +238,7 @@ class Dispatcher:
         )
 
 
+@stamina.retry(on=RPCError, attempts=None, timeout=None, wait_initial=0.1, wait_max=2.0)
 async def start_workflow(client: Client, batch: DispatchBatch) -> None:
-    # A block, no decorator: that logs its function's arguments, and with them whole orders.
-    pauses = {"wait_initial": 0.1, "wait_max": 2.0}
-    async for attempt in stamina.retry_context(on=RPCError, attempts=None, timeout=None, **pauses):
-        with attempt, suppress(WorkflowAlreadyStartedError):
-            await signal_with_start(client, batch)
+    with suppress(WorkflowAlreadyStartedError):
+        await signal_with_start(client, batch)

@@ -5,7 +5,10 @@ import sys
 import time
 
 import structlog
+from stamina.instrumentation import RetryDetails, set_on_retry_hooks
 from structlog.typing import EventDict, WrappedLogger
+
+log = structlog.get_logger()
 
 SAID_AGAIN = 60.0
 """Seconds after which a warning that has not changed is said again: an outage is told, not counted."""
@@ -38,6 +41,13 @@ def set_up_logs(*more: structlog.types.Processor) -> None:
     )
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    set_on_retry_hooks([_tried_again])
+
+
+def _tried_again(details: RetryDetails) -> None:
+    """Without the arguments, which the library would tell as well: there are secrets among them, and whole orders."""
+    error = f"{type(details.caused_by).__name__}: {details.caused_by}"
+    log.warning("tried again", what=details.name, attempt=details.retry_num, after=details.wait_for, error=error)
 
 
 class _Once:
