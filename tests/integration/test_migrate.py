@@ -6,6 +6,8 @@ from contextlib import suppress
 import pytest
 from structlog.testing import capture_logs
 
+from lanka.schemas import migrate as lanka_migrate
+from lanka.terminal import NotDoneError
 from store.database import open_pool
 from store.migrate import OlderDatabaseError, migrate
 from tests.conftest import fresh_database
@@ -42,3 +44,19 @@ async def test_a_migration_that_waits_for_its_server_logs_no_password() -> None:
             await migrate(f"postgresql://lanka:geheim@127.0.0.1:{free_port()}/lanka")
     assert logged
     assert "geheim" not in repr(logged)
+
+
+async def test_a_migration_that_cannot_be_done_says_why_in_a_sentence(postgres_url: str) -> None:
+    with pytest.raises(NotDoneError, match='InvalidCatalogNameError: database "nothing" does not exist'):
+        await lanka_migrate(f"{postgres_url.rpartition('/')[0]}/nothing")
+    async with fresh_database(postgres_url, "template0") as url:
+        await lanka_migrate(url)
+        async with open_pool(url) as pool:
+            await fetch(pool, "UPDATE alembic_version SET version_num = 'baseline_9'")
+        with pytest.raises(NotDoneError, match="migrated by a newer version of Lanka"):
+            await lanka_migrate(url)
+        async with open_pool(url) as pool:
+            await fetch(pool, "DROP TABLE alembic_version")
+        with pytest.raises(NotDoneError, match="already exists") as told:
+            await lanka_migrate(url)
+        assert len(str(told.value).splitlines()) == 1
