@@ -156,19 +156,21 @@ def links_now(table: Table, groups: Iterable[Group]) -> dict[str, LinkNow]:
 
 
 def _why(table: Table, here: LinkNow, groups: Sequence[Group], failing: Sequence[Failing]) -> Why | None:
-    """What fails comes before what is only not answered yet. A failure that nobody stands there for is over."""
+    """Of those that wait, as what is parked is told apart: what fails comes before what is only not answered yet. Of
+    those that are parked where nobody waits. A failure that nobody stands there for is over.
+    """
     standing = here.waiting + here.in_progress
     retried = [
         Why(kind="outage" if each.kind == "outage" else "fault", error=each.error, subjects=number, since=each.since)
         for each in failing
         if each.link == here.name and (number := min(each.subjects, standing))
     ]
-    if worst := max([*retried, *_faults_at(here.name, groups)], key=lambda why: why.subjects, default=None):
-        return worst
+    if retried:
+        return max(retried, key=lambda why: why.subjects)
     link = table.by_name.get(here.name)
     if link and link.asks_again and here.waiting and here.oldest:
         return Why(kind="pending", error=None, subjects=here.waiting, since=here.oldest)
-    return None
+    return max(_faults_at(here.name, groups), key=lambda why: why.subjects, default=None)
 
 
 def _faults_at(link: str, groups: Sequence[Group]) -> Iterator[Why]:

@@ -446,6 +446,8 @@ async def test_what_is_parked_and_what_is_pending_are_told_apart_from_an_outage(
     await park(pool, first, "payment")
     await park(pool, second, "payment")
     failures.failed("OrderConfirmation", "payment", [third.order_id], "outage", "away", 10)
+    await becomes(overview, "payment", ("outage", "away", 1))  # the more that are parked do not hide it
+    failures.works("OrderConfirmation", "payment", [third.order_id])
     await becomes(overview, "payment", ("fault", "nonsense", 2))
     other = {"link": "payment", "reason": "unexpected_answer", "attempts": 3, "last_error": "other nonsense"}
     await tell(pool, OrderParked, third, "payment.parked.1", **other)
