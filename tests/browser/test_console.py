@@ -379,6 +379,26 @@ async def test_many_are_released_after_a_dry_run_and_not_before(console: Page, c
         assert (await customer.ended(order_id))["status"] == "confirmed"
 
 
+async def test_a_key_that_is_held_down_does_not_go_through_the_dry_run(console: Page, customer: Customer) -> None:
+    ids = await parked_orders(customer, 1)
+    await console.get_by_role("button", name="Reject all").click()
+    dialog = console.get_by_role("dialog")
+    await dialog.get_by_label("Why").fill("held")
+    await dialog.get_by_label("Your name").fill("Ann")
+    await console.keyboard.down("Enter")
+    await expect(dialog.get_by_role("button", name="Reject 1 order")).to_be_enabled()
+    for _ in range(20):
+        await console.keyboard.down("Enter")  # the key is down already: these are its repetitions
+    await expect(dialog.get_by_role("button", name="Reject 1 order")).to_be_enabled()
+    assert (await customer.sees(ids[0]))["status"] == "parked"
+    await console.keyboard.up("Enter")
+    await dialog.get_by_role("button", name="Cancel").click()
+    await show_parked(console, ids[0])
+    await console.get_by_role("button", name="Reject").last.click()
+    await decides(console, "Reject")
+    await customer.ended(ids[0])
+
+
 async def test_many_are_rejected_from_their_list_which_has_pages_filters_and_a_csv(
     console: Page, customer: Customer
 ) -> None:

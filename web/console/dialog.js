@@ -61,6 +61,9 @@ export function decide({ title, text, verb, danger, more = [], act, home }) {
     ),
   );
   const dialog = h("dialog", { "aria-labelledby": heading }, form);
+  form.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && event.repeat) event.preventDefault(); // a key held down must not go through a dry run
+  });
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     localStorage.setItem(NAME, by.value.trim());
