@@ -29,7 +29,6 @@ from dispatch.temporal import Temporal
 from store.subjects import ListedSubject, WantedSubjects
 from workflows.chains import CHAINS
 
-FOUND = 100
 Place = Annotated[str, *one_of({RECEIVED, *(link.name for link in LINKS)}, Code.INVALID_LINK)]
 KnownStatus = Annotated[
     str, *one_of({each for chain in CHAINS.values() for each in chain.table.statuses}, Code.INVALID_STATUS)
@@ -88,10 +87,6 @@ class OrderSeen(SubjectSeen):
     order: OrderAnswer
 
 
-class Sought(BaseModel, extra="forbid"):
-    q: Text
-
-
 class SubjectFilter(BaseModel, frozen=True, extra="forbid"):
     """At this link in this state (then of open ones only), with this status, for this reason, received from `since` on
     and up to `before`. `q`: with this id, or an order of this number, payment or customer.
@@ -140,18 +135,6 @@ class ExternalLinks:
 
 
 router = APIRouter(prefix="/operations", tags=["operations"])
-
-
-@router.get("/orders")
-async def find_orders(
-    request: Request, here: Here, _: Operator, sought: Annotated[Sought, Query()]
-) -> list[OrderAnswer]:
-    """Orders with this order id, order number, customer or payment: the newest first, at most 100."""
-    refuse_repeated(request)
-    return [
-        OrderAnswer.about(order, Links.to(order.order_id, here.order_links))
-        for order in await here.orders.matching(sought.q.strip(), limit=FOUND)
-    ]
 
 
 @router.get("/orders/{order_id}")

@@ -205,22 +205,6 @@ class Orders(Store):
             limit,
         )
 
-    async def matching(self, text: str, *, limit: int) -> list[KnownOrder]:
-        """Orders with this order id, order number, customer or payment, newest first."""
-        return await self._read(
-            """
-            WHERE order_id = ANY (ARRAY(
-                SELECT order_id FROM orders WHERE order_id = lower($1)
-                UNION SELECT order_id FROM orders WHERE order_number = upper($1)
-                UNION SELECT order_id FROM orders WHERE payment_id = $1
-                UNION (SELECT order_id FROM orders WHERE customer_id = $1 ORDER BY order_id DESC LIMIT $2)
-            ))
-            ORDER BY order_id DESC LIMIT $2
-            """,
-            text,
-            limit,
-        )
-
     async def number(self, tx: Transaction, order_ids: Sequence[str]) -> dict[str, str]:
         """Gives each order its number, in the order given. Numbers rise; a rolled-back transaction leaves a gap."""
         rows = await tx.fetch(

@@ -19,9 +19,9 @@ TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 async def found(api: httpx.AsyncClient, q: str) -> list[str]:
-    answer = await api.get("/operations/orders", params={"q": q}, headers=OPERATOR)
+    answer = await api.get("/operations/subjects", params={"q": q}, headers=OPERATOR)
     assert answer.status_code == httpx.codes.OK, answer.text
-    return [order["order_id"] for order in answer.json()]
+    return [each["subject"] for each in answer.json()]
 
 
 async def seen(api: httpx.AsyncClient, order: Order) -> dict[str, Any]:
@@ -158,7 +158,7 @@ async def test_the_links_to_elsewhere_are_shown_where_somebody_has_said_where(
 
 
 async def test_only_an_operator_looks(api: httpx.AsyncClient) -> None:
-    for path in ("/operations/orders?q=x", "/operations/orders/some", "/operations/subjects/some"):
+    for path in ("/operations/subjects?q=x", "/operations/orders/some", "/operations/subjects/some"):
         answer = await api.get(path)
         assert (answer.status_code, answer.json()["code"]) == (403, "operator_key_required")
 
@@ -169,9 +169,9 @@ async def test_only_an_operator_looks(api: httpx.AsyncClient) -> None:
         ("/operations/orders/none", 404, "order_not_found"),
         ("/operations/subjects/none", 404, "subject_not_found"),
         ("/operations/orders/%20", 422, "invalid_id"),
-        ("/operations/orders?q=", 422, "invalid_text"),
-        ("/operations/orders?q=a&q=b", 422, "repeated_parameter"),
-        ("/operations/orders?q=a&z=b", 422, "unknown_parameter"),
+        ("/operations/subjects?q=", 422, "invalid_text"),
+        ("/operations/subjects?q=a&q=b", 422, "repeated_parameter"),
+        ("/operations/subjects?q=a&z=b", 422, "unknown_parameter"),
     ],
 )
 async def test_what_is_wrong_is_said(api: httpx.AsyncClient, path: str, status: int, code: str) -> None:

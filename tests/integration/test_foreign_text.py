@@ -130,7 +130,7 @@ PARTS = [
 async def test_no_text_in_an_address_is_our_mistake(api: httpx.AsyncClient, part: str) -> None:
     for path in (
         "/orders/@@", "/orders/@@/events", "/orders?customer_id=@@", "/orders?status=@@", "/orders?cursor=@@",
-        "/events/@@", "/chains/@@", "/operations/orders?q=@@", "/operations/orders/@@", "/operations/subjects/@@",
+        "/events/@@", "/chains/@@", "/operations/subjects?q=@@", "/operations/orders/@@", "/operations/subjects/@@",
         "/operations/subjects?customer_id=@@", "/operations/subjects?reason=@@", "/operations/subjects?cursor=@@",
         "/operations/parked?reason=@@", "/operations/parked?link=@@", "/operations/parked?customer_id=@@",
         "/operations/parked?cursor=@@", "/operations/parked?since=@@", "/operations/refunds?cursor=@@",

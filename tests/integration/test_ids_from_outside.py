@@ -115,8 +115,8 @@ async def test_a_customer_and_a_payment_are_found_by_the_ids_they_have(api: http
     (listed,) = (await api.get("/orders", params={"customer_id": name})).json()["orders"]
     assert (listed["order_id"], listed["customer_id"]) == (order_id, name)
     for sought in (name, f"{name[:127]}!"):
-        found = (await api.get("/operations/orders", params={"q": sought}, headers=OPERATOR)).json()
-        assert [each["order_id"] for each in found] == [order_id]
+        found = (await api.get("/operations/subjects", params={"q": sought}, headers=OPERATOR)).json()
+        assert [each["subject"] for each in found] == [order_id]
 
 
 @pytest.mark.parametrize("subject", REAL, ids=ascii)
