@@ -62,10 +62,12 @@ class _Sorting(ActivityInboundInterceptor):
         except (ApplicationError, CancelledError):
             raise
         except Outage as outage:
-            message = (outage.for_all or "somebody who is needed is away") if together else _utf_8(str(outage))
+            of_all = outage.for_all or "somebody who is needed is away"
             delay = _delay(outage)
-            self._failed(input, OUTAGE, outage.for_all or "somebody who is needed is away", delay.total_seconds())
-            raise ApplicationError(message, type=OUTAGE, next_retry_delay=delay) from None
+            self._failed(input, OUTAGE, of_all, delay.total_seconds())
+            raise ApplicationError(
+                of_all if together else _utf_8(str(outage)), type=OUTAGE, next_retry_delay=delay
+            ) from None
         except Exception as fault:  # noqa: BLE001, whatever it is, Temporal hears of it
             activity.logger.exception("a consumer failed unexpectedly")
             named = fault.for_all if isinstance(fault, Failure) else None
