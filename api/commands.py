@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from pydantic import BaseModel
@@ -12,13 +12,13 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.workflow import UpdateMethodMultiParam
 
-from api.problems import Code, Problem
+from api.problems import MAX_RELEASE, Code, Problem
 from chain.commands import BulkCommand, Command, Verdict, verdict_again
 from dispatch.temporal import Temporal, start_of
 from orders.words import Status
 from store.dispatch import DispatchBatch
 from store.failpoints import reach
-from store.operations import Carried, Operations, WantedParkings
+from store.operations import Carried, Operations, ParkedSubject, WantedParkings
 from store.orders import CHAIN
 from workflows.chain_workflow import ChainWorkflow
 from workflows.chains import CHAINS
@@ -75,6 +75,13 @@ class Commands:
         if not order.ended:
             raise _not_decided()
         return _after_the_end(order)
+
+    async def parkings(self, named: str) -> Sequence[ParkedSubject]:
+        """The parking of this id, or those of the subject of this id."""
+        for wanted in (WantedParkings(parking=named), WantedParkings(subject=named)):
+            if parked := (await self._operations.parked(wanted, limit=MAX_RELEASE)).parked:
+                return parked
+        return []
 
     async def decide(self, named: str, *, by: str, why: str, reject: bool) -> Verdict:
         """Of one parking, or of all of a subject. Raises the problems `order_not_found` and `not_decided`."""

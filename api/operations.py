@@ -1,6 +1,7 @@
 """What waits for an operator, and the operator's decisions."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC
 from itertools import groupby
 from typing import Annotated, Any
@@ -13,7 +14,7 @@ from api.body import Body
 from api.chains import Spoken, chain_named, title_of
 from api.commands import Answer
 from api.paging import LISTED, MAX_LISTED, Limit, Page, Paged, listed, position_at
-from api.problems import MAX_RELEASE, Code, PerSecond, Text, Time, flaw_in, flawed, raises, refuse_repeated
+from api.problems import MAX_RELEASE, Code, PerSecond, Problem, Text, Time, flaw_in, flawed, raises, refuse_repeated
 from api.shared import Here
 from chain.commands import BulkCommand
 from chain.subject import RECEIVED
@@ -26,6 +27,9 @@ LINKS: Sequence[Link] = [
     link for chain in CHAINS.values() for link in chain.table.links if link is not chain.table.note
 ]
 FORWARD: Sequence[Link] = [link for chain in CHAINS.values() for link in chain.table.forward]
+REJECTED_AT = {(name, link.name) for name, chain in CHAINS.items() for link in chain.table.forward}
+"""What is parked at any other link is on its way back, or beside the way, and can only be released."""
+
 QUEUES = {(name, link.name): link.queue for name, chain in CHAINS.items() for link in chain.table.links}
 
 
@@ -114,9 +118,12 @@ class BulkAnswer(BaseModel):
 
 
 class ParkedAnswer(ParkedSubject):
-    """`title` is the link's. `order_id` and `stage` are older names of `subject` and of the link's task queue."""
+    """`title` is the link's. `order_id` and `stage` are older names of `subject` and of the link's task queue. What is
+    not `rejectable`, as it is on its way back, can only be released.
+    """
 
     title: str
+    rejectable: bool
     order_id: str
     stage: str
 
@@ -124,7 +131,13 @@ class ParkedAnswer(ParkedSubject):
     def about(cls, parked: ParkedSubject, language: Language) -> "ParkedAnswer":
         stage = QUEUES.get((parked.chain, parked.link), parked.link)
         title = title_of(parked.chain, parked.link, language)
-        return cls(order_id=parked.subject, stage=stage, title=title, **dict(parked))
+        return cls(
+            order_id=parked.subject, stage=stage, title=title, rejectable=can_be_rejected(parked), **dict(parked)
+        )
+
+
+def can_be_rejected(parked: ParkedSubject) -> bool:
+    return (parked.chain, parked.link) in REJECTED_AT
 
 
 router = APIRouter(prefix="/operations", tags=["operations"])
@@ -163,7 +176,7 @@ async def list_parked(
 
 @router.post("/parked/{parking}/release")
 @router.post("/parked/{parking}/reject")
-@raises(Code.ORDER_NOT_FOUND, Code.NOT_DECIDED)
+@raises(Code.ORDER_NOT_FOUND, Code.NOT_DECIDED, Code.ONLY_RELEASED)
 async def decide_parked(
     here: Here,
     caller: Operator,
@@ -176,6 +189,8 @@ async def decide_parked(
     `not_parked` where nothing waits for it, also when it is on its way back already.
     """
     by = _name(caller, wanted.by)
+    if reject and (at := await here.commands.parkings(parking)) and not any(map(can_be_rejected, at)):
+        raise Problem(Code.ONLY_RELEASED)
     return Answer(verdict=await here.commands.decide(parking, by=by, why=wanted.why, reject=reject))
 
 
@@ -188,7 +203,7 @@ _IN_BULK: dict[str, Any] = {
 
 @router.post("/parked/release", **_IN_BULK)
 @router.post("/parked/reject", **_IN_BULK)
-@raises(Code.NOT_DECIDED, Code.CHAIN_NOT_FOUND)
+@raises(Code.NOT_DECIDED, Code.CHAIN_NOT_FOUND, Code.ONLY_RELEASED)
 async def decide_many(
     response: Response,
     here: Here,
@@ -198,9 +213,10 @@ async def decide_many(
 ) -> BulkAnswer:
     """`release`: they go on at the links where they are parked. `reject`: what was done for them is undone.
 
-    One that is parked on its way back can only be released.
+    One that is parked on its way back can only be released, so a rejection matches none of these.
     """
-    page = await here.operations.parked(wanted.wanted(), limit=wanted.limit)
+    meant = wanted.wanted()
+    page = await here.operations.parked(_rejectable(meant) if reject else meant, limit=wanted.limit)
     if wanted.dry_run:
         response.status_code = 200
         subjects = list(dict.fromkeys(each.subject for each in page.parked))
@@ -208,6 +224,15 @@ async def decide_many(
     number = await here.commands.decide_all(_in_turn(page.parked, wanted, _name(caller, wanted.by), reject=reject))
     decided = {"rejected" if reject else "released": number}
     return BulkAnswer(matched=page.subjects, **decided, dry_run=False)
+
+
+def _rejectable(wanted: WantedParkings) -> WantedParkings:
+    """Raises the problem `only_released` where only links are named at which nothing can be rejected."""
+    forward = {link for chain, link in REJECTED_AT if wanted.chain in (None, chain)}
+    links = sorted(forward.intersection(wanted.links) if wanted.links is not None else forward)
+    if wanted.links and not links:
+        raise Problem(Code.ONLY_RELEASED)
+    return replace(wanted, links=links)
 
 
 class Refunds(Paged):

@@ -124,6 +124,7 @@ class Code(ProblemCode):
     METHOD_UNKNOWN = "method_unknown", 501, "Use a method of HTTP; /docs lists those of each path."
     BAD_REQUEST = "bad_request", 400, "The request could not be understood; compare it with /docs."
     INTERNAL_ERROR = "internal_error", 500, "This is our mistake, and it is logged. The same request may be sent again."
+    ONLY_RELEASED = "only_released", 409, "What is parked on its way back can only be released."
     NOT_DECIDED = "not_decided", 503, "Nobody decided in time. It may still take effect; ask again after Retry-After."
     BACKLOG_FULL = "backlog_full", 503, "Too much waits to be worked on; send it again after Retry-After."
     PAYMENTS_UNAVAILABLE = "payments_unavailable", 503, "The provider is away; send it again after Retry-After."

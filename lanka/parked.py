@@ -130,7 +130,7 @@ def _command(verb: str, done: str, doc: str) -> None:
         elif not parking:
             say(_told(answer, verb, done))
         if answer.get("verdict") == "not_parked":
-            raise NotDoneError(f"{parking} is not parked, or on its way back already")
+            raise NotDoneError(f"{parking} is not parked")
         if parking and not as_json:
             say(f"{printable(parking)}: {answer['verdict']}")
 

@@ -180,9 +180,11 @@ def _what_to_do(seen: Mapping[str, Any]) -> Iterator[str]:
     subject = printable(seen["subject"])
     at = [step for step in seen["steps"] if step["state"] in {State.WAITING, State.IN_PROGRESS}]
     if seen["parked"]:
-        yield "parked: mend the cause, then let it go on, or refuse it:"
+        refusable = any(each["rejectable"] for each in seen["parked"])
+        yield "parked: mend the cause, then let it go on" + (", or refuse it:" if refusable else ":")
         yield f"  lanka parked release {subject} --why ..."
-        yield f"  lanka parked reject {subject} --why ..."
+        if refusable:
+            yield f"  lanka parked reject {subject} --why ..."
     elif any(step["last_error"] for step in at):
         yield "it is tried again without end; nothing has to be done here, but to bring back what is away"
     elif not at and any(step["state"] == State.AHEAD for step in seen["steps"]):

@@ -105,6 +105,7 @@ async def test_a_parked_order_is_listed_until_it_is_released(api: httpx.AsyncCli
     first, second = await parked(api)
     assert first | {"since": ""} == {
         "title": "Payment",
+        "rejectable": True,
         "earlier": 0,
         "customer_id": "cus_1",
         "amount": 250,
@@ -288,6 +289,27 @@ async def test_the_queue_means_its_forward_links_and_never_a_refund(api: httpx.A
         assert {each["link"] for each in await parked(api, **where)} == {"payment"}
     assert [each["order_id"] for each in await parked(api, link="refund")] == [going_back.order_id]
     assert await parked(api, link="refund", stage="payment") == []
+
+
+async def test_what_is_parked_on_its_way_back_is_not_offered_to_be_rejected(api: httpx.AsyncClient, pool: Pool) -> None:
+    forward, back = await on_the_way(pool), await on_the_way(pool)
+    await journalled(pool, parking(forward), refusal(back), parking(back, link="refund"))
+    assert {each["subject"]: each["rejectable"] for each in await parked(api)} == {
+        forward.order_id: True, back.order_id: False
+    }  # fmt: skip
+
+    async def rejects(path: str, **more: Any) -> tuple[int, Any]:
+        answer = await api.post(f"/operations/parked{path}/reject", json={"why": "x", **more}, headers=OPERATOR)
+        return answer.status_code, answer.json().get("code") or answer.json().get("orders")
+
+    assert await rejects("", dry_run=True) == (200, [forward.order_id])
+    for path, more in (("", {"link": "refund"}), ("", {"link": "refund", "dry_run": True}), (f"/{back.order_id}", {})):
+        assert await rejects(path, **more) == (409, "only_released")
+    (parking_id,) = [each["id"] for each in await parked(api, link="refund")]
+    assert await rejects(f"/{parking_id}") == (409, "only_released")
+    dry = {"link": "refund", "dry_run": True, "why": "x"}
+    answer = await api.post("/operations/parked/release", json=dry, headers=OPERATOR)
+    assert answer.json()["orders"] == [back.order_id]
 
 
 @pytest.mark.parametrize("decision", ["release", "reject"])

@@ -203,6 +203,9 @@ export function parkedPanel(graphs, signal) {
 
 const keyOf = ({ chain, link, reason }) => `${chain} ${link} ${reason}`;
 
+/** What is parked on the way back, or beside the way, can only be released. */
+export const canReject = (graph, link) => !graph.link(link).back && !graph.aside.flat().includes(link);
+
 function groupRow(group, graph, signal) {
   const { chain, link, reason } = group;
   const subjects = h("span", { class: "number big" });
@@ -238,7 +241,7 @@ function groupRow(group, graph, signal) {
     "li",
     { class: "group" },
     disclose,
-    h("div", { class: "all" }, all("release"), all("reject", "quiet")),
+    h("div", { class: "all" }, all("release"), canReject(graph, link) && all("reject", "quiet")),
     rows,
   );
   let open = null;
@@ -292,7 +295,8 @@ export function showParked(body, items, graphOf, where = false) {
   );
 }
 
-function parkedRow({ id, chain, subject, link, reason, customer_id, amount, currency }, graph, where) {
+function parkedRow(parked, graph, where) {
+  const { id, chain, subject, link, reason, customer_id, amount, currency, rejectable } = parked;
   const attempts = h("td", { class: "number", "data-name": text("column.attempts") });
   const earlier = h("td", { class: "earlier number", "data-name": text("column.parked") });
   const since = h("time");
@@ -323,7 +327,7 @@ function parkedRow({ id, chain, subject, link, reason, customer_id, amount, curr
     attempts,
     h("td", { class: "number", "data-name": text("column.for") }, since),
     h("td", { class: "error" }, where && h("b", {}, `${place}: ${words(reason)} `), error),
-    h("td", { class: "decide" }, button("release", release), button("reject", reject)),
+    h("td", { class: "decide" }, button("release", release), rejectable && button("reject", reject)),
   );
   row.show = (now) => {
     setText(attempts, String(now.attempts));

@@ -138,7 +138,8 @@ function decisionsOn(graph, id, { order, parked, events }, open) {
       act: () => release(parking.id, id),
       kind: "primary",
     })),
-    parked.length && forward && { verb: text("parked.reject"), act: () => reject(id, id, graph), kind: "" },
+    parked.some(({ rejectable }) => rejectable) &&
+      forward && { verb: text("parked.reject"), act: () => reject(id, id, graph), kind: "" },
     order && open && forward && { verb: text("subject.cancel"), act: () => cancel(id), kind: "quiet" },
   ].filter(Boolean);
 }
