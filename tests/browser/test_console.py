@@ -5,6 +5,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -377,6 +378,28 @@ async def test_many_are_released_after_a_dry_run_and_not_before(console: Page, c
     await expect(console.locator("#toast")).to_contain_text("3 of 3 orders released")
     for order_id in ids:
         assert (await customer.ended(order_id))["status"] == "confirmed"
+
+
+async def test_what_is_parked_on_its_way_back_is_only_offered_to_be_released(console: Page, customer: Customer) -> None:
+    order_id = await customer.orders((await customer.puts_on_sale(10), 1, 250), outcome="pending")
+
+    async def has(status: str) -> bool:
+        return bool((await customer.sees(order_id))["status"] == status)
+
+    await until(partial(has, "awaiting_payment"), HANGS_AFTER, "the wait for the bank")
+    await customer.payments.put("/faults", json={"garbage_rate": 1})
+    await customer.api.post(f"/orders/{order_id}/cancel")
+    await until(partial(has, "parked"), HANGS_AFTER, "the refund to park")
+    await customer.payments.put("/faults", json={})
+
+    await expect(console.get_by_text("mend what caused it, then release.")).to_be_visible()
+    await console.locator(".group .disclose").click()
+    row = console.locator(f"[data-key^='{order_id}.refund']")
+    await expect(console.get_by_role("button", name="Reject all")).to_have_count(0)
+    await expect(row.get_by_role("button", name="Reject")).to_have_count(0)
+    await row.get_by_role("button", name="Release").click()
+    await decides(console, "Release")
+    assert (await customer.ended(order_id))["status"] == "cancelled"
 
 
 async def test_a_key_that_is_held_down_does_not_go_through_the_dry_run(console: Page, customer: Customer) -> None:

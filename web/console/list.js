@@ -8,7 +8,7 @@ import { listOf, ordersOf, queryOf } from "./addresses.js";
 import { counted, subjectOf } from "./counted.js";
 import { field } from "./dialog.js";
 import { follow, list, live } from "./live.js";
-import { canReject, decideMany, head, linkTo, parkedTable, showParked } from "./parked.js";
+import { decideMany, head, linkTo, parkedTable, showParked } from "./parked.js";
 import { setSince } from "./since.js";
 import { showStatus } from "./trouble.js";
 
@@ -106,7 +106,7 @@ function bulk(filters, graph) {
       { type: "button", onclick: () => decideMany(which, ofParkings(filters), graph, named) },
       named ? text("list.all_named", { verb: text(`parked.${which}`), named }) : text(`parked.${which}_all`),
     );
-  return h("div", { class: "all" }, button("release"), (!link || canReject(graph, link)) && button("reject"));
+  return h("div", { class: "all" }, button("release"), (!link || !graph || graph.canReject(link)) && button("reject"));
 }
 
 // ---- filters -------------------------------------------------------------------------------------------------------

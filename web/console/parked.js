@@ -203,9 +203,6 @@ export function parkedPanel(graphs, signal) {
 
 const keyOf = ({ chain, link, reason }) => `${chain} ${link} ${reason}`;
 
-/** What is parked on the way back, or beside the way, can only be released. */
-export const canReject = (graph, link) => !graph.link(link).back && !graph.aside.flat().includes(link);
-
 function groupRow(group, graph, signal) {
   const { chain, link, reason } = group;
   const subjects = h("span", { class: "number big" });
@@ -241,7 +238,7 @@ function groupRow(group, graph, signal) {
     "li",
     { class: "group" },
     disclose,
-    h("div", { class: "all" }, all("release"), canReject(graph, link) && all("reject", "quiet")),
+    h("div", { class: "all" }, all("release"), graph.canReject(link) && all("reject", "quiet")),
     rows,
   );
   let open = null;

@@ -134,7 +134,11 @@ function troubleRow({ kind, graph, link }) {
     h("p", { class: "kind" }, sign(kind), text(`kind.${kind}`)),
     h("p", { class: "what" }, number, passed),
     error,
-    h("p", { class: "advice" }, text(`advice.${kind}`)),
+    h(
+      "p",
+      { class: "advice" },
+      text(kind === "fault" && !graph.canReject(link) ? "advice.only_release" : `advice.${kind}`),
+    ),
   );
   row.show = (trouble) => {
     setText(number, inWords(trouble));

@@ -29,6 +29,11 @@ export class Graph {
     return this.link(name).settles ?? name;
   }
 
+  /** What is parked on the way back, or beside the way, can only be released. */
+  canReject(name) {
+    return !this.link(name).back && !this.aside.flat().includes(name);
+  }
+
   event(type) {
     return this.#events.get(type) ?? { type, kind: "fact", title: words(type.replace(/^.*\./, "")) };
   }
